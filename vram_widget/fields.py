@@ -1,0 +1,143 @@
+"""The kinds of field a configuration is made of: traits that explain a bad value in one sentence.
+
+Each carries, as traitlets metadata, what a form needs to draw it: ``label``, ``help``, ``group``,
+``unit``, ``options``, ``minimum``, ``maximum``, ``scale`` and ``shown_when``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from traitlets import HasTraits, TraitType
+
+from .errors import ConfigError
+from .timeline import GiB
+
+
+def nearest(word: str, words: Mapping[str, object] | list[str]) -> str:
+    """Return `` Did you mean 'x'?`` for the closest of `words`, or nothing."""
+    close = get_close_matches(word, list(words), n=1, cutoff=0.5)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+class Field(TraitType[Any, Any]):
+    """A trait that is synced with the front end and described for a form."""
+
+    def __init__(
+        self, default: object, *, allow_none: bool = False, help: str = "", **described: object
+    ) -> None:
+        super().__init__(default, allow_none=allow_none, help=help)
+        self.tag(sync=True, kind=type(self).__name__.lower(), **described)
+
+    def refuse(self, value: object, wanted: str) -> ConfigError:
+        """Return the error that says what this field takes."""
+        return ConfigError(f"{self.name} must be {wanted}, not {value!r}.")
+
+
+class Text(Field):
+    """A line of text."""
+
+    def validate(self, obj: HasTraits, value: object) -> str:
+        if not isinstance(value, str):
+            raise self.refuse(value, "text")
+        return value.strip()
+
+
+class Choice(Field):
+    """One of a few words, given as ``{value: label}``."""
+
+    def __init__(self, default: object, options: Mapping[str, str], **described: Any) -> None:
+        super().__init__(default, options=dict(options), **described)
+
+    def validate(self, obj: HasTraits, value: object) -> str:
+        options: dict[str, str] = self.metadata["options"]
+        if isinstance(value, str) and value in options:
+            return value
+        hint = nearest(value, options) if isinstance(value, str) else ""
+        raise ConfigError(
+            f"{self.name} must be one of {', '.join(options)}, not {value!r}.{hint}"
+        )
+
+
+class Switch(Field):
+    """On or off."""
+
+    def validate(self, obj: HasTraits, value: object) -> bool:
+        if not isinstance(value, bool):
+            raise self.refuse(value, "True or False")
+        return value
+
+
+class Count(Field):
+    """A whole number between two bounds; ``scale='log'`` steps by powers of two."""
+
+    def __init__(
+        self, default: object, minimum: int = 1, maximum: int = 1 << 24, **described: Any
+    ) -> None:
+        super().__init__(default, minimum=minimum, maximum=maximum, **described)
+
+    def validate(self, obj: HasTraits, value: object) -> int:
+        low, high = self.metadata["minimum"], self.metadata["maximum"]
+        whole = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not whole or not math.isfinite(value) or value != int(value):  # type: ignore[arg-type]
+            raise self.refuse(value, "a whole number")
+        number = int(value)  # type: ignore[call-overload]
+        if not low <= number <= high:
+            raise self.refuse(value, f"between {low:,} and {high:,}")
+        return int(number)
+
+
+class Number(Field):
+    """A real number between two bounds."""
+
+    def __init__(self, default: object, minimum: float, maximum: float, **described: Any) -> None:
+        super().__init__(default, minimum=minimum, maximum=maximum, **described)
+
+    def validate(self, obj: HasTraits, value: object) -> float:
+        low, high = self.metadata["minimum"], self.metadata["maximum"]
+        real = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not real or not low <= value <= high:  # type: ignore[operator]
+            raise self.refuse(value, f"a number between {low:g} and {high:g}")
+        return float(value)  # type: ignore[arg-type]
+
+
+class Modules(Field):
+    """PEFT's target_modules: ``"all-linear"``, a regular expression, or a list of name endings."""
+
+    def validate(self, obj: HasTraits, value: object) -> str | list[str]:
+        if isinstance(value, str) and value.strip():
+            try:
+                re.compile(value)
+            except re.error as error:
+                raise ConfigError(
+                    f"target_modules is not a valid regular expression ({error}): {value!r}."
+                ) from None
+            return value.strip()
+        names = list(value) if isinstance(value, (list, tuple, set)) else []
+        if names and all(isinstance(name, str) and name for name in names):
+            return sorted(names) if isinstance(value, set) else names
+        raise self.refuse(value, '"all-linear", a regular expression or a list of module names')
+
+
+class Bytes(Field):
+    """An amount of memory: bytes as a whole number, or text such as ``"48GiB"``."""
+
+    UNITS = {"": 1, "b": 1, "mib": 1024**2, "gib": GiB, "mb": 10**6, "gb": 10**9, "g": GiB}
+    LARGEST = 1 << 50
+
+    def validate(self, obj: HasTraits, value: object) -> int:
+        wanted = 'bytes as a whole number, or text such as "48GiB"'
+        if isinstance(value, str):
+            match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-zA-Z]*)\s*", value)
+            if not match or match[2].lower() not in self.UNITS:
+                raise self.refuse(value, wanted)
+            value = int(float(match[1]) * self.UNITS[match[2].lower()])
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise self.refuse(value, wanted)
+        if not 0 < value <= self.LARGEST:
+            raise self.refuse(value, "more than nothing and at most 1 PiB")
+        return int(value)
