@@ -414,9 +414,7 @@ class TrainingConfig(HasTraits):
     def fields(cls) -> dict[str, Field]:
         """Return every field by name, in the order of a form."""
         return {
-            name: trait
-            for name, trait in vars(TrainingConfig).items()
-            if isinstance(trait, Field)
+            name: trait for name, trait in vars(TrainingConfig).items() if isinstance(trait, Field)
         }
 
     @observe(All)

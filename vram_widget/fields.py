@@ -58,9 +58,7 @@ class Choice(Field):
         if isinstance(value, str) and value in options:
             return value
         hint = nearest(value, options) if isinstance(value, str) else ""
-        raise ConfigError(
-            f"{self.name} must be one of {', '.join(options)}, not {value!r}.{hint}"
-        )
+        raise ConfigError(f"{self.name} must be one of {', '.join(options)}, not {value!r}.{hint}")
 
 
 class Switch(Field):
