@@ -24,11 +24,14 @@ class LayerRun:
     weights : mapping of str to tuple of int
         The weights of one layer: name within the layer (``self_attn.q_proj.weight``) to shape,
         as transformers' module holds it (a linear is ``(out_features, in_features)``).
+    sliding_window : int or None
+        Tokens that attention reaches back at most; None is all of them.
     """
 
     block: str
     count: int
     weights: Mapping[str, Shape]
+    sliding_window: int | None = None
 
     @cached_property
     def num_parameters(self) -> int:
@@ -49,14 +52,16 @@ class Architecture:
     layers : tuple of LayerRun
         The decoder layers, in order.
     outside : mapping of str to tuple of int
-        The weights outside the layers by full name: ``model.embed_tokens.weight``,
-        ``model.norm.weight`` and, where it is not tied, ``lm_head.weight``.
+        The weights outside the layers by full name: the token embedding, the last norm, where
+        it is not tied the lm_head, and whatever else the family has there.
     towers : mapping of str to tuple of int
         The weights of other towers (vision, audio): held, but not run on text.
     known : bool
         False where the family is unknown and the generic decoder stands in for it.
     notices : tuple of str
         What a person should know about how this was found.
+    layers_name, embedding_name, norm_name, lm_head_name : str
+        What this model calls its layers, token embedding, last norm and lm_head.
     """
 
     model_type: str
@@ -66,6 +71,10 @@ class Architecture:
     towers: Mapping[str, Shape] = field(default_factory=dict)
     known: bool = True
     notices: tuple[str, ...] = ()
+    layers_name: str = "model.layers"
+    embedding_name: str = "model.embed_tokens"
+    norm_name: str = "model.norm"
+    lm_head_name: str = "lm_head"
 
     @property
     def hidden_size(self) -> int:
@@ -101,6 +110,6 @@ class Architecture:
         for run in self.layers:
             for _ in range(run.count):
                 for name, shape in run.weights.items():
-                    yield f"model.layers.{index}.{name}", shape
+                    yield f"{self.layers_name}.{index}.{name}", shape
                 index += 1
         yield from self.towers.items()
