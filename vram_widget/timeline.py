@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 GiB = 1024**3
@@ -44,13 +45,13 @@ class Timeline:
     phase: list[str] = field(default_factory=list)
     bytes: dict[str, list[int]] = field(default_factory=lambda: {c: [] for c in COMPONENTS})
 
-    def add(self, seconds: float, step: int, phase: str, levels: dict[str, int]) -> None:
-        """Append one moment; a component that is not named holds nothing."""
+    def append(self, seconds: float, step: int, phase: str, levels: Sequence[int]) -> None:
+        """Append one moment; `levels` are the bytes in the order of `COMPONENTS`."""
         self.seconds.append(seconds)
         self.step.append(step)
         self.phase.append(phase)
-        for component, column in self.bytes.items():
-            column.append(levels.get(component, 0))
+        for column, level in zip(self.bytes.values(), levels, strict=True):
+            column.append(level)
 
     @property
     def total(self) -> list[int]:

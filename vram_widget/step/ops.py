@@ -1,0 +1,426 @@
+"""Operators: what each makes, what each keeps for backward, and its scratch space.
+
+Each is PyTorch's operator of the same name, with the backward of its derivative formula
+(tools/autograd/derivatives.yaml, torch/csrc/autograd/FunctionsManual.cpp): the tensors that a
+backward function refers to are the ones PyTorch saves, and the ones it makes are its temporaries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .tape import BOOL, FLOAT32, DType, Gradients, Node, Tensor
+
+
+def wider(a: DType, b: DType) -> DType:
+    """Return the dtype that an operator on both gives (type promotion)."""
+    return a if a.itemsize >= b.itemsize else b
+
+
+def detach(x: Tensor) -> Tensor:
+    """Return the same tensor with no history."""
+    return Tensor(x.tape, x.rows, x.width, x.dtype, x.storage)
+
+
+def to(x: Tensor, dtype: DType, what: str = "copy") -> Tensor:
+    """Convert; the tensor itself if it has that dtype already."""
+    if x.dtype is dtype:
+        return x
+    tape, rows, width, before = x.tape, x.rows, x.width, x.dtype
+    out = tape.new(rows, width, dtype, what)
+    if tape.recording and x.node is not None:
+
+        def backward(grad: Tensor) -> Gradients:
+            return (tape.new(rows, width, before, "gradient"),)
+
+        tape.record(out, (x.node,), backward)
+    return out
+
+
+def add(a: Tensor, b: Tensor) -> Tensor:
+    """Add; keeps nothing, and hands the same gradient to both."""
+    tape = a.tape
+    out = tape.new(a.rows, a.width, wider(a.dtype, b.dtype), "sum")
+    if tape.recording and (a.node is not None or b.node is not None):
+        rows, width, a_dtype, b_dtype = a.rows, a.width, a.dtype, b.dtype
+
+        def backward(grad: Tensor) -> Gradients:
+            # a gradient has the dtype of its input: the engine casts it where they differ
+            to_a = grad if grad.dtype is a_dtype else tape.new(rows, width, a_dtype, "gradient")
+            to_b = grad if grad.dtype is b_dtype else tape.new(rows, width, b_dtype, "gradient")
+            return to_a, to_b
+
+        tape.record(out, (a.node, b.node), backward)
+    return out
+
+
+def mul(a: Tensor, b: Tensor, what: str = "product") -> Tensor:
+    """Multiply, `b` broadcast to `a` if it is smaller; keeps what the other's gradient needs."""
+    tape = a.tape
+    out = tape.new(a.rows, a.width, wider(a.dtype, b.dtype), what)
+    if tape.recording and (a.node is not None or b.node is not None):
+        kept_a = a if b.node is not None else None
+        kept_b = b if a.node is not None else None
+        rows, width, a_dtype = a.rows, a.width, a.dtype
+        b_rows, b_width, b_dtype = b.rows, b.width, b.dtype
+
+        def backward(grad: Tensor) -> Gradients:
+            to_a = tape.new(rows, width, a_dtype, "gradient") if kept_b is not None else None
+            if kept_a is None:
+                return to_a, None
+            to_b = tape.new(rows, width, b_dtype, "gradient")
+            if (b_rows, b_width) != (rows, width):  # the full product, then summed to b's shape
+                to_b = tape.new(b_rows, b_width, b_dtype, "gradient")
+            return to_a, to_b
+
+        tape.record(out, (a.node, b.node), backward)
+    return out
+
+
+def scale(x: Tensor, what: str = "scaled") -> Tensor:
+    """Multiply or divide by a number; keeps nothing."""
+    tape, rows, width, dtype = x.tape, x.rows, x.width, x.dtype
+    out = tape.new(rows, width, dtype, what)
+    if tape.recording and x.node is not None:
+
+        def backward(grad: Tensor) -> Gradients:
+            return (tape.new(rows, width, dtype, "gradient"),)
+
+        tape.record(out, (x.node,), backward)
+    return out
+
+
+neg = scale
+
+
+def add_mask(scores: Tensor) -> Tensor:
+    """Add an attention mask that trains nothing: a new tensor, the gradient passes through."""
+    tape = scores.tape
+    out = tape.new(scores.rows, scores.width, scores.dtype, "masked scores")
+    if tape.recording and scores.node is not None:
+        tape.record(out, (scores.node,), lambda grad: (grad,))
+    return out
+
+
+def contiguous(x: Tensor) -> Tensor:
+    """Copy into the order of memory that follows; the gradient passes through as a view."""
+    tape = x.tape
+    out = tape.new(x.rows, x.width, x.dtype, "copy")
+    if tape.recording and x.node is not None:
+        tape.record(out, (x.node,), lambda grad: (grad,))
+    return out
+
+
+def square(x: Tensor) -> Tensor:
+    """``x.pow(2)``; keeps x."""
+    tape, rows, width, dtype = x.tape, x.rows, x.width, x.dtype
+    out = tape.new(rows, width, dtype, "square")
+    if tape.recording and x.node is not None:
+        kept = x
+
+        def backward(grad: Tensor) -> Gradients:
+            _ = kept
+            power = tape.new(rows, width, dtype, "power")
+            double = tape.new(rows, width, dtype, "power")
+            result = tape.new(rows, width, dtype, "gradient")
+            del power, double
+            return (result,)
+
+        tape.record(out, (x.node,), backward)
+    return out
+
+
+def mean(x: Tensor) -> Tensor:
+    """Mean over the features; keeps nothing, its gradient is spread over a whole tensor."""
+    tape, rows, width, dtype = x.tape, x.rows, x.width, x.dtype
+    out = tape.new(rows, 1, dtype, "mean")
+    if tape.recording and x.node is not None:
+
+        def backward(grad: Tensor) -> Gradients:
+            return (tape.new(rows, width, dtype, "gradient"),)
+
+        tape.record(out, (x.node,), backward)
+    return out
+
+
+def rsqrt(x: Tensor) -> Tensor:
+    """One over the square root; keeps its result."""
+    tape, rows, width, dtype = x.tape, x.rows, x.width, x.dtype
+    out = tape.new(rows, width, dtype, "rstd")
+    if tape.recording and x.node is not None:
+        kept = detach(out)
+
+        def backward(grad: Tensor) -> Gradients:
+            _ = kept
+            return (tape.new(rows, width, dtype, "gradient"),)
+
+        tape.record(out, (x.node,), backward)
+    return out
+
+
+def activation(x: Tensor, what: str) -> Tensor:
+    """SiLU, GELU, ReLU: one fused operator that keeps its input."""
+    tape, rows, width, dtype = x.tape, x.rows, x.width, x.dtype
+    out = tape.new(rows, width, dtype, what)
+    if tape.recording and x.node is not None:
+        kept = x
+
+        def backward(grad: Tensor) -> Gradients:
+            _ = kept
+            return (tape.new(rows, width, dtype, "gradient"),)
+
+        tape.record(out, (x.node,), backward)
+    return out
+
+
+def tanh(x: Tensor) -> Tensor:
+    """Hyperbolic tangent; keeps its result."""
+    return _keeps_result(x, x.dtype, "tanh")
+
+
+def softmax(x: Tensor, dtype: DType) -> Tensor:
+    """Softmax computed in `dtype`; keeps its result."""
+    return _keeps_result(to(x, dtype), dtype, "softmax")
+
+
+def _keeps_result(x: Tensor, dtype: DType, what: str) -> Tensor:
+    tape, rows, width = x.tape, x.rows, x.width
+    out = tape.new(rows, width, dtype, what)
+    if tape.recording and x.node is not None:
+        kept = detach(out)
+
+        def backward(grad: Tensor) -> Gradients:
+            _ = kept
+            return (tape.new(rows, width, dtype, "gradient"),)
+
+        tape.record(out, (x.node,), backward)
+    return out
+
+
+def dropout(x: Tensor) -> Tensor:
+    """Drop some elements (p > 0); keeps a one-byte mask."""
+    tape, rows, width, dtype = x.tape, x.rows, x.width, x.dtype
+    out = tape.new(rows, width, dtype, "dropped")
+    mask = tape.new(rows, width, BOOL, "mask")
+    if tape.recording and x.node is not None:
+
+        def backward(grad: Tensor) -> Gradients:
+            _ = mask
+            return (tape.new(rows, width, dtype, "gradient"),)
+
+        tape.record(out, (x.node,), backward)
+    return out
+
+
+def part(x: Tensor, width: int) -> Tensor:
+    """A view of some of x's features; its gradient is x's size, zero elsewhere."""
+    tape, rows, whole, dtype = x.tape, x.rows, x.width, x.dtype
+    view = Tensor(tape, rows, width, dtype, x.storage)
+    if tape.recording and x.node is not None:
+
+        def backward(grad: Tensor) -> Gradients:
+            return (tape.new(rows, whole, dtype, "gradient"),)
+
+        tape.record(view, (x.node,), backward)
+    return view
+
+
+def cat(*parts: Tensor) -> Tensor:
+    """Concatenate features; the parts' gradients are views of its own."""
+    first = parts[0]
+    tape, rows, dtype = first.tape, first.rows, first.dtype
+    out = tape.new(rows, sum(p.width for p in parts), dtype, "concatenated")
+    if tape.recording and any(p.node is not None for p in parts):
+        widths = [p.width for p in parts]
+
+        def backward(grad: Tensor) -> Gradients:
+            return tuple(Tensor(tape, rows, w, dtype, grad.storage) for w in widths)
+
+        tape.record(out, tuple(p.node for p in parts), backward)
+    return out
+
+
+def matmul(a: Tensor, b: Tensor, rows: int, width: int) -> Tensor:
+    """Batched product of two activations, `rows` x `width` altogether; keeps both."""
+    tape = a.tape
+    if tape.autocast is not None:
+        a, b = to(a, tape.autocast), to(b, tape.autocast)
+    out = tape.new(rows, width, a.dtype, "product")
+    flops = 2.0 * a.rows * a.width * width
+    tape.work(flops)
+    if tape.recording and (a.node is not None or b.node is not None):
+        kept = a, b
+        a_rows, a_width, b_rows, b_width, dtype = a.rows, a.width, b.rows, b.width, a.dtype
+
+        def backward(grad: Tensor) -> Gradients:
+            _ = kept
+            tape.work(2 * flops)
+            return (
+                tape.new(a_rows, a_width, dtype, "gradient"),
+                tape.new(b_rows, b_width, dtype, "gradient"),
+            )
+
+        tape.record(out, (a.node, b.node), backward)
+    return out
+
+
+def cast_weight(weight: Tensor) -> Tensor:
+    """Return a weight in autocast's dtype; the copy of a trainable one is made once a pass."""
+    tape, dtype = weight.tape, weight.tape.autocast
+    if dtype is None or weight.dtype is dtype:
+        return weight
+    copy = tape.casts.get(id(weight))
+    if copy is not None:
+        return copy
+    rows, width, before = weight.rows, weight.width, weight.dtype
+    copy = tape.new(rows, width, dtype, "weight in the compute dtype", "buffers")
+    if weight.node is not None:
+        tape.casts[id(weight)] = copy
+        if tape.recording:
+
+            def backward(grad: Tensor) -> Gradients:
+                return (tape.new(rows, width, before, "gradient", "gradients"),)
+
+            tape.record(copy, (weight.node,), backward)
+    return copy
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, what: str = "output") -> Tensor:
+    """``x @ weight.T + bias``; keeps x for the weight's gradient, the weight for x's."""
+    tape = x.tape
+    if tape.autocast is not None:
+        x = to(x, tape.autocast, "input in the compute dtype")
+        weight = cast_weight(weight)
+        bias = cast_weight(bias) if bias is not None else None
+    rows, inputs, outputs, dtype = x.rows, weight.width, weight.rows, x.dtype
+    out = tape.new(rows, outputs, dtype, what)
+    flops = 2.0 * rows * inputs * outputs
+    tape.work(flops)
+    bias_node = bias.node if bias is not None else None
+    if tape.recording and not (x.node is weight.node is bias_node is None):
+        kept_x = x if weight.node is not None else None
+        kept_weight = weight if x.node is not None else None
+
+        def backward(grad: Tensor) -> Gradients:
+            to_x = to_weight = to_bias = None
+            if bias_node is not None:
+                to_bias = tape.new(1, outputs, dtype, "gradient", "gradients")
+            if kept_weight is not None:
+                tape.work(flops)
+                to_x = tape.new(rows, inputs, dtype, "gradient")
+            if kept_x is not None:
+                tape.work(flops)
+                to_weight = tape.new(outputs, inputs, dtype, "gradient", "gradients")
+            return to_x, to_weight, to_bias
+
+        tape.record(out, (x.node, weight.node, bias_node), backward)
+    return out
+
+
+def embedding(tokens: Tensor, weight: Tensor) -> Tensor:
+    """Look up rows of `weight`; keeps the tokens, its gradient is as large as the table."""
+    tape, rows, width, dtype = tokens.tape, tokens.rows, weight.width, weight.dtype
+    out = tape.new(rows, width, dtype, "hidden state")
+    if tape.recording and weight.node is not None:
+        kept, table = tokens, weight.rows
+
+        def backward(grad: Tensor) -> Gradients:
+            _ = kept
+            return (tape.new(table, width, dtype, "gradient", "gradients"),)
+
+        tape.record(out, (weight.node,), backward)
+    return out
+
+
+def repeat_heads(x: Tensor, width: int) -> Tensor:
+    """Repeat key or value heads for their queries (``repeat_kv``); sums their gradients."""
+    if x.width == width:
+        return x
+    tape, rows, narrow, dtype = x.tape, x.rows, x.width, x.dtype
+    out = tape.new(rows, width, dtype, "repeated heads")
+    if tape.recording and x.node is not None:
+
+        def backward(grad: Tensor) -> Gradients:
+            return (tape.new(rows, narrow, dtype, "gradient"),)
+
+        tape.record(out, (x.node,), backward)
+    return out
+
+
+def fused_attention(
+    q: Tensor, k: Tensor, v: Tensor, heads: int, length: int, mask: Tensor | None = None
+) -> Tensor:
+    """Flash or memory-efficient attention: never makes the length x length scores.
+
+    Keeps q, k, v, out, the logsumexp of each row, and the mask as numbers where there is one.
+    """
+    tape = q.tape
+    if tape.autocast is not None:
+        q, k, v = (to(x, tape.autocast, "in the compute dtype") for x in (q, k, v))
+    dtype = q.dtype
+    bias = None if mask is None else tape.new(mask.rows, mask.width, dtype, "mask as numbers")
+    out_width = heads * (v.width // (k.width // (q.width // heads)))
+    out = tape.new(q.rows, out_width, dtype, "attention")
+    logsumexp = tape.new(q.rows, heads, FLOAT32, "logsumexp")
+    flops = 2.0 * q.rows * length * q.width  # two products, half of each masked away
+    tape.work(flops)
+    if tape.recording and not (q.node is k.node is v.node is None):
+        kept = q, k, v, detach(out), logsumexp, bias
+
+        def backward(grad: Tensor) -> Gradients:
+            tape.work(2.5 * flops)
+            return tuple(
+                tape.new(x.rows, x.width, dtype, "gradient") for x in (kept[0], kept[1], kept[2])
+            )
+
+        tape.record(out, (q.node, k.node, v.node), backward)
+    return out
+
+
+def log_softmax(x: Tensor) -> Tensor:
+    """Log-softmax; keeps its result."""
+    return _keeps_result(x, x.dtype, "log-softmax")
+
+
+def nll_loss(x: Tensor, labels: Tensor) -> Tensor:
+    """Negative log-likelihood of the labels; keeps x and the labels."""
+    tape, rows, width, dtype = x.tape, x.rows, x.width, x.dtype
+    out = tape.new(1, 1, dtype, "loss")
+    total_weight = tape.new(1, 1, dtype, "loss")
+    if tape.recording and x.node is not None:
+        kept = x, labels, total_weight
+
+        def backward(grad: Tensor) -> Gradients:
+            _ = kept
+            return (tape.new(rows, width, dtype, "gradient"),)
+
+        tape.record(out, (x.node,), backward)
+    return out
+
+
+def checkpoint(run: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Run a block keeping only its input; backward runs it again (non-reentrant checkpointing)."""
+    tape = x.tape
+    tape.recording = False
+    out = run(x)
+    tape.recording = True
+
+    def backward(grad: Tensor) -> Gradients:
+        outer, tape.casts = tape.casts, {}
+        mark = len(tape.nodes)
+        again = detach(x)
+        entry = Node(tape, (), lambda grad: ()) if x.node is not None else None
+        again.node = entry
+        result = run(again)
+        tape.casts = outer
+        assert isinstance(result.node, Node)
+        result.node.accumulate(grad)
+        del again, result, grad
+        tape.backward(down_to=mark + (entry is not None))
+        if entry is None:
+            return (None,)
+        tape.nodes.pop()
+        return (entry.grad,)
+
+    tape.record(out, (x.node,), backward)
+    return out

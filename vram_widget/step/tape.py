@@ -1,0 +1,236 @@
+"""The tape: tensors that have a size but no values, and the autograd that keeps them alive.
+
+This is PyTorch's autograd in miniature. Code written against it (`ops`, `blocks`) reads like the
+model's own; running it allocates nothing, but every allocation and release that PyTorch would make
+is written to a log, in order. A tensor is released when Python drops the last reference to it,
+exactly as PyTorch's is: so what a local variable, a graph node or a closure holds is held here for
+the same time as it is there, and no operator has to say what it frees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+#: The CUDA caching allocator hands out multiples of 512 bytes (c10/cuda/CUDACachingAllocator).
+BLOCK = 512
+
+
+class DType(NamedTuple):
+    """A type of number, by PyTorch's name."""
+
+    name: str
+    itemsize: int
+
+
+FLOAT32 = DType("float32", 4)
+BFLOAT16 = DType("bfloat16", 2)
+FLOAT16 = DType("float16", 2)
+INT64 = DType("int64", 8)
+BOOL = DType("bool", 1)
+UINT8 = DType("uint8", 1)
+DTYPES = {dtype.name: dtype for dtype in (FLOAT32, BFLOAT16, FLOAT16)}
+
+
+def rounded(nbytes: int) -> int:
+    """Return `nbytes` as the allocator hands it out."""
+    return -(-nbytes // BLOCK) * BLOCK
+
+
+class Allocation:
+    """One allocation of the log: what it was for. It outlives the tensor."""
+
+    __slots__ = ("component", "copies", "dtype", "nbytes", "operator", "rows", "what", "width")
+
+    def __init__(
+        self,
+        component: str,
+        operator: str,
+        what: str,
+        rows: int,
+        width: int,
+        dtype: DType,
+        nbytes: int,
+    ) -> None:
+        self.component = component
+        self.operator = operator
+        self.what = what
+        self.rows = rows
+        self.width = width
+        self.dtype = dtype
+        self.nbytes = nbytes
+        self.copies = 1  # how many layers the one that made it stands for
+
+
+class Storage:
+    """The bytes behind one or more tensors; releases itself when the last of them goes."""
+
+    __slots__ = ("allocation", "log")
+
+    def __init__(self, log: list[Event], allocation: Allocation) -> None:
+        self.log = log
+        self.allocation = allocation
+        log.append((allocation.nbytes, allocation))
+
+    def __del__(self) -> None:
+        allocation = self.allocation
+        self.log.append((-allocation.nbytes, allocation))
+
+
+#: Bytes taken (positive) or given back (negative), and what they were for.
+Event = tuple[int, Allocation]
+
+
+class Tensor:
+    """A tensor of `rows` x `width` elements: rows are tokens (times heads), width is features."""
+
+    __slots__ = ("dtype", "node", "rows", "storage", "tape", "width")
+
+    def __init__(
+        self,
+        tape: Tape,
+        rows: int,
+        width: int,
+        dtype: DType,
+        storage: Storage | None,
+        node: Node | Leaf | None = None,
+    ) -> None:
+        self.tape = tape
+        self.rows = rows
+        self.width = width
+        self.dtype = dtype
+        self.storage = storage
+        self.node = node
+
+
+class Node:
+    """One operator of the graph: it holds what it needs for backward until it has run."""
+
+    __slots__ = ("backward", "component", "edges", "grad", "operator")
+
+    def __init__(self, tape: Tape, edges: tuple[Node | Leaf | None, ...], backward: Backward):
+        self.edges = edges
+        self.backward = backward
+        self.operator = tape.operator
+        self.component = tape.component
+        self.grad: Tensor | None = None
+        tape.nodes.append(self)
+        for edge in edges:
+            if edge.__class__ is Leaf:
+                edge.uses += 1
+
+    def accumulate(self, grad: Tensor) -> None:
+        """Take a gradient; a second one is added in place, as autograd's input buffer does."""
+        if self.grad is None:
+            self.grad = grad
+
+
+Gradients = tuple[Tensor | None, ...]
+Backward = Callable[[Tensor], Gradients]
+
+
+class Boundary:
+    """A place between two operators: what happens when backward gets there, and what is kept."""
+
+    __slots__ = ("keeps", "reached")
+
+    def __init__(self, tape: Tape, reached: Callable[[], None], keeps: object = None) -> None:
+        self.reached = reached
+        self.keeps = keeps
+        tape.nodes.append(self)
+
+
+class Leaf:
+    """Where a trainable weight's gradient arrives (autograd's AccumulateGrad)."""
+
+    __slots__ = ("arrived", "grad", "uses")
+
+    def __init__(self) -> None:
+        self.uses = 0
+        self.arrived: Tensor | None = None
+        self.grad: Tensor | None = None
+
+    def accumulate(self, grad: Tensor) -> None:
+        """Sum the gradients of all uses, then keep the sum, or add it to what is kept."""
+        self.uses -= 1
+        if self.arrived is None:
+            self.arrived = grad
+        else:  # a tied weight: autograd sums the two gradients into a third tensor
+            tape = grad.tape
+            self.arrived = tape.new(grad.rows, grad.width, grad.dtype, "gradient", "gradients")
+        if self.uses == 0:
+            if self.grad is None:
+                self.grad = self.arrived
+            self.arrived = None
+
+
+class Tape:
+    """The log of one GPU's memory, and the graph that is being recorded.
+
+    Attributes
+    ----------
+    log : list of (int, Allocation)
+        Every allocation (positive bytes) and release (negative), in order.
+    clock : float
+        Seconds so far: nominal, from the FLOPs and the bytes moved.
+    recording : bool
+        Whether operators are recorded for backward (``torch.no_grad`` turns it off).
+    autocast : DType or None
+        The dtype that matrix products are cast to, where autocast is on.
+    """
+
+    def __init__(self, flops: float, bandwidth: float, autocast: DType | None = None) -> None:
+        self.log: list[Event] = []
+        self.nodes: list[Node | Boundary] = []
+        self.recording = True
+        self.autocast = autocast
+        self.casts: dict[int, Tensor] = {}
+        self.operator = ""
+        self.component = "activations"
+        self.clock = 0.0
+        self._seconds_per_flop = 1 / flops
+        self._seconds_per_byte = 3 / bandwidth  # an elementwise operator reads two and writes one
+
+    def new(
+        self,
+        rows: int,
+        width: int,
+        dtype: DType,
+        what: str,
+        component: str | None = None,
+    ) -> Tensor:
+        """Allocate a tensor."""
+        nbytes = -(-rows * width * dtype.itemsize // BLOCK) * BLOCK
+        self.clock += nbytes * self._seconds_per_byte
+        allocation = Allocation(
+            component or self.component, self.operator, what, rows, width, dtype, nbytes
+        )
+        return Tensor(self, rows, width, dtype, Storage(self.log, allocation))
+
+    def work(self, flops: float) -> None:
+        """Let the clock run for `flops` floating-point operations."""
+        self.clock += flops * self._seconds_per_flop
+
+    def record(self, out: Tensor, edges: tuple[Node | Leaf | None, ...], backward: Backward) -> None:
+        """Make `out` the result of an operator whose inputs came from `edges`."""
+        out.node = Node(self, edges, backward)
+
+    def backward(self, down_to: int = 0) -> None:
+        """Run the recorded operators backwards, newest first, down to a mark in `nodes`."""
+        nodes = self.nodes
+        while len(nodes) > down_to:
+            self._step_back(nodes.pop())
+
+    def _step_back(self, node: Node | Boundary) -> None:
+        if node.__class__ is Boundary:
+            node.reached()
+            return
+        grad, node.grad = node.grad, None
+        if grad is None:
+            return
+        self.operator, self.component = node.operator, node.component
+        results = node.backward(grad)
+        del grad, node.backward  # the engine releases both before it hands the results on
+        for edge, result in zip(node.edges, results, strict=True):
+            if edge is not None and result is not None:
+                edge.accumulate(result)
