@@ -24,7 +24,7 @@ REPORTED_SHARE = 0.98
 
 #: Words of a vendor or a product line that say nothing more once the model is known.
 _FILLER = re.compile(
-    r"\b(nvidia|geforce|rtx|quadro|tesla|amd|instinct|radeon|intel|arc|apple|generation|gpu)\b"
+    r"rtx|\b(nvidia|geforce|quadro|tesla|amd|instinct|radeon|intel|arc|apple|generation|gpu)\b"
 )
 
 

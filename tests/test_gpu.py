@@ -1,0 +1,439 @@
+"""The GPU catalogue against arithmetic, and discovery against a fake NVML and nvidia-smi."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from vram_widget import gpu
+from vram_widget.errors import GPUError
+
+HERE = Path(__file__).parent
+GiB = 1 << 30
+MiB = 1 << 20
+
+# -- the catalogue -----------------------------------------------------------------------------
+
+
+def test_the_catalogue_is_wide_and_every_card_has_a_source():
+    cards = [gpu.lookup(name) for name in gpu.names()]
+    assert len(cards) >= 60
+    assert {card.vendor for card in cards} == {"NVIDIA", "AMD", "Intel", "Apple"}
+    for card in cards:
+        assert len(card.source) > 5, card
+        assert 8 * GiB <= card.memory <= 512 * GiB, card
+        assert 60e9 < card.bandwidth <= 8e12, card
+        assert 2e12 < card.bf16_flops <= 2.6e15, card
+        assert 0.6 * card.memory < card.usable <= card.memory, card
+
+
+def test_every_name_finds_its_own_card():
+    for name in gpu.names():
+        assert gpu.lookup(name).name == name
+
+
+# Bus width in bits and transfers per pin and second, from the vendors' block diagrams.
+BUSES = {
+    "RTX 5090": (512, 28e9),
+    "RTX 5080": (256, 30e9),
+    "RTX 5070 Ti": (256, 28e9),
+    "RTX 5070": (192, 28e9),
+    "RTX 4090": (384, 21e9),
+    "RTX 4080": (256, 22.4e9),
+    "RTX 4070 Ti Super": (256, 21e9),
+    "RTX 4060 Ti 16GB": (128, 18e9),
+    "RTX 3090": (384, 19.5e9),
+    "RTX 3090 Ti": (384, 21e9),
+    "RTX 3060": (192, 15e9),
+    "RTX 2080 Ti": (352, 14e9),
+    "L40S": (384, 18e9),
+    "L4": (192, 12.5e9),
+    "T4": (256, 10e9),
+    "A10": (384, 12.5e9),
+    "A40": (384, 14.5e9),
+    "RTX A6000": (384, 16e9),
+    "RTX 6000 Ada": (384, 20e9),
+    "RTX PRO 6000": (512, 28e9),
+    "RTX PRO 5000": (384, 28e9),
+    "A100-80GB": (5120, 3.186e9),
+    "A100-40GB": (5120, 2.43e9),
+    "H100": (5120, 5.2e9),
+    "MI300X": (8192, 5.2e9),
+    "MI325X": (8192, 5.9e9),
+    "MI250X": (4096, 3.2e9),
+    "RX 7900 XTX": (384, 20e9),
+    "Arc B580": (192, 19e9),
+    "Arc A770": (256, 17.5e9),
+    "GB10": (256, 8.533e9),
+    "M4 Max 128GB": (512, 8.533e9),
+    "M2 Ultra 192GB": (1024, 6.4e9),
+}
+
+
+@pytest.mark.parametrize("name", BUSES)
+def test_bandwidth_is_bus_width_times_data_rate(name):
+    bits, rate = BUSES[name]
+    assert gpu.lookup(name).bandwidth == pytest.approx(bits / 8 * rate, rel=0.025)
+
+
+# Units, dense 16-bit FLOP per unit and clock (float32 accumulation), boost clock.
+MATRIX_UNITS = {
+    "A100-80GB": (108, 2048, 1.41e9),
+    "A30": (56, 2048, 1.44e9),
+    "A10": (72, 1024, 1.695e9),
+    "A40": (84, 1024, 1.74e9),
+    "H100": (132, 4096, 1.83e9),
+    "H100 PCIe": (114, 4096, 1.62e9),
+    "L40S": (142, 1024, 2.49e9),
+    "L4": (58, 1024, 2.04e9),
+    "T4": (40, 1024, 1.59e9),
+    "V100-16GB": (80, 1024, 1.53e9),
+    "RTX A6000": (84, 1024, 1.8e9),
+    "RTX 6000 Ada": (142, 1024, 2.505e9),
+    "RTX 5000 Ada": (100, 1024, 2.55e9),
+    "RTX PRO 6000": (188, 1024, 2.617e9),
+    "RTX PRO 5000": (110, 1024, 2.29e9),
+    "RTX 5090": (170, 512, 2.407e9),
+    "RTX 5080": (84, 512, 2.617e9),
+    "RTX 4090": (128, 512, 2.52e9),
+    "RTX 4080": (76, 512, 2.505e9),
+    "RTX 4070": (46, 512, 2.475e9),
+    "RTX 3090": (82, 512, 1.695e9),
+    "RTX 3080 10GB": (68, 512, 1.71e9),
+    "RTX 3070": (46, 512, 1.725e9),
+    "RTX 3060": (28, 512, 1.777e9),
+    "RTX 2080 Ti": (68, 512, 1.545e9),
+    "MI355X": (256, 4096, 2.4e9),
+    "MI300X": (304, 2048, 2.1e9),
+    "MI250X": (110, 1024, 1.7e9),
+    "MI210": (104, 1024, 1.7e9),
+    "RX 7900 XTX": (96, 512, 2.5e9),
+    "RX 9070 XT": (64, 1024, 2.97e9),
+    "Arc B580": (160, 256, 2.85e9),
+    "M3 Max 128GB": (40, 256, 1.398e9),
+}
+
+
+@pytest.mark.parametrize("name", MATRIX_UNITS)
+def test_rate_is_dense_and_follows_from_units_and_clock(name):
+    units, flop, clock = MATRIX_UNITS[name]
+    assert gpu.lookup(name).bf16_flops == pytest.approx(units * flop * clock, rel=0.02)
+
+
+def test_no_measured_run_is_called_impossible():
+    """Each published peak was measured on its card, so it is below that card's memory."""
+    table = HERE / "reference" / "measured_public.csv"
+    with table.open(newline="") as rows:
+        peaks = [(row["gpu"], float(row["measured_gib_per_gpu"])) for row in csv.DictReader(rows)]
+    known = [(name, peak) for name, peak in peaks if name not in ("unknown", "RTX3090/4090")]
+    assert len(known) >= 80
+    for name, peak in known:
+        assert peak * GiB <= gpu.lookup(name).memory, (name, peak)
+
+
+@pytest.mark.parametrize(
+    ("spelling", "name"),
+    [
+        ("RTX 4090", "RTX 4090"),
+        ("rtx4090", "RTX 4090"),
+        ("4090", "RTX 4090"),
+        ("NVIDIA GeForce RTX 4090", "RTX 4090"),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", "RTX 4090 Laptop"),
+        ("l40s", "L40S"),
+        ("NVIDIA L40S", "L40S"),
+        ("A100-80GB", "A100-80GB"),
+        ("a100 80g", "A100-80GB"),
+        ("NVIDIA A100-SXM4-80GB", "A100-80GB"),
+        ("NVIDIA A100 80GB PCIe", "A100-80GB PCIe"),
+        ("NVIDIA A100-PCIE-40GB", "A100-40GB PCIe"),
+        ("NVIDIA H100 80GB HBM3", "H100"),
+        ("NVIDIA H100 PCIe", "H100 PCIe"),
+        ("Tesla T4", "T4"),
+        ("Tesla V100-SXM2-32GB", "V100-32GB"),
+        ("NVIDIA RTX 6000 Ada Generation", "RTX 6000 Ada"),
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "RTX PRO 6000 Server"),
+        ("AMD Instinct MI300X", "MI300X"),
+        ("Apple M2 Ultra 192 GB", "M2 Ultra 192GB"),
+    ],
+)
+def test_people_and_drivers_spell_names_their_own_way(spelling, name):
+    assert gpu.lookup(spelling).name == name
+
+
+def test_an_ambiguous_name_takes_the_stated_default():
+    card, notice = gpu.resolve("h100")
+    assert (card.name, card.memory) == ("H100", 80 * GiB)
+    assert "H100 PCIe" in notice
+    assert "H100 NVL" in notice
+    assert gpu.resolve("L40S")[1] is None
+
+
+def test_a_misspelt_name_is_answered_with_the_nearest():
+    with pytest.raises(GPUError, match="RTX 4090"):
+        gpu.lookup("RTX 4909")
+    with pytest.raises(GPUError, match="gpu_memory"):
+        gpu.resolve("abacus")
+
+
+def test_memory_by_hand_wins():
+    card, notice = gpu.resolve("L40S", gpu_memory=44 * GiB)
+    assert (card.memory, card.usable, notice) == (44 * GiB, 44 * GiB, None)
+
+
+# -- the cards in this machine -----------------------------------------------------------------
+
+SCRIPT = """
+import json, sys, time
+from vram_widget.gpu import discover_gpus, resolve
+start = time.monotonic()
+cards = discover_gpus()
+seconds = time.monotonic() - start
+card, notice = resolve(num_gpus={num_gpus})
+print(json.dumps({{
+    "cards": [[c.name, c.memory, c.in_use, c.bandwidth, c.bf16_flops, c.source] for c in cards],
+    "seconds": seconds, "chosen": [card.name, card.memory], "notice": notice,
+}}))
+"""
+
+
+def ask(environment, script=SCRIPT, num_gpus=1):
+    """Discover in a fresh interpreter, where the fake driver is the first that is found."""
+    keep = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR") if key in os.environ}
+    done = subprocess.run(
+        [sys.executable, "-c", script.format(num_gpus=num_gpus)],
+        env={**keep, "PYTHONPATH": str(HERE.parent), **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def nvml(tmp_path):
+    """Compile a fake NVML; gives the environment in which it is the machine's driver."""
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        if os.environ.get("CI"):
+            pytest.fail("no C compiler for the fake NVML")
+        pytest.skip("no C compiler for the fake NVML")
+
+    def build(cards, *defines, init=0):
+        whole = len(cards)
+        table = []
+        for card in cards:
+            slices = card.pop("slices", None)
+            if slices is not None:
+                card.update(mig=1, first=whole + len(table), count=len(slices))
+                table += slices
+        rows = [*cards, *table]
+        fields = ("total", "reserved", "used", "mig", "most", "compute", "lost", "first", "count")
+        lines = [
+            f'{{"{row["name"]}", "{row["uuid"]}", '
+            + ", ".join(str(row.get(field, 0)) for field in fields)
+            + "},"
+            for row in rows
+        ]
+        header = f"#define WHOLE {whole}\n#define INIT {init}\nstatic const card cards[] = {{\n"
+        (tmp_path / "cards.h").write_text(header + "\n".join(lines) + "\n};\n")
+        flags = [f"-D{define}" for define in defines]
+        out = tmp_path / "libnvidia-ml.so.1"
+        source = HERE / "fake_nvml.c"
+        command = [compiler, "-shared", "-fPIC", "-w", f"-I{tmp_path}", *flags, "-o", out, source]
+        subprocess.run(command, check=True)
+        return {"LD_LIBRARY_PATH": str(tmp_path)}
+
+    return build
+
+
+L40S = {
+    "name": "NVIDIA L40S",
+    "uuid": "GPU-l40s",
+    "total": 46068 * MiB,
+    "reserved": 600 * MiB,
+    "used": 4 * GiB,
+}
+RTX3080 = {
+    "name": "NVIDIA GeForce RTX 3080",
+    "uuid": "GPU-3080",
+    "total": 10240 * MiB,
+    "reserved": 230 * MiB,
+    "used": 300 * MiB,
+}
+
+
+def test_mixed_cards_with_memory_in_use(nvml):
+    found = ask(nvml([dict(L40S), dict(RTX3080)]))
+    (first, second) = found["cards"]
+    assert first[:3] == ["L40S", 46068 * MiB - 600 * MiB, 4 * GiB]
+    assert first[3:5] == [864e9, 362.05e12]
+    # Two cards of the catalogue bear the driver's name; the memory tells which this is.
+    assert second[:3] == ["RTX 3080 10GB", 10010 * MiB, 300 * MiB]
+    assert found["chosen"] == ["L40S", 45468 * MiB - 4 * GiB]
+    assert "4.0 of its 44.4 GiB are in use" in found["notice"]
+
+
+def test_a_run_on_mixed_cards_is_held_to_the_smaller(nvml):
+    found = ask(nvml([dict(L40S), dict(RTX3080)]), num_gpus=2)
+    assert found["chosen"] == ["RTX 3080 10GB", 9710 * MiB]
+    assert "L40S, RTX 3080 10GB" in found["notice"]
+
+
+def test_a_card_divided_by_mig_is_its_slices(nvml):
+    slices = [
+        {"name": "NVIDIA A100-SXM4-80GB MIG 3g.40gb", "uuid": "MIG-a", "compute": 3},
+        {"name": "NVIDIA A100-SXM4-80GB MIG 1g.10gb", "uuid": "MIG-b", "compute": 1},
+    ]
+    slices[0].update(total=40192 * MiB, used=1 * GiB)
+    slices[1].update(total=9728 * MiB)
+    card = {"name": "NVIDIA A100-SXM4-80GB", "uuid": "GPU-a100", "total": 81920 * MiB, "most": 7}
+    found = ask(nvml([{**card, "slices": slices}]))
+    (three, one) = found["cards"]
+    assert three[:3] == ["A100-80GB MIG 3g.39gb", 40192 * MiB, GiB]
+    assert one[:3] == ["A100-80GB MIG 1g.10gb", 9728 * MiB, 0]
+    assert one[4] == pytest.approx(312e12 / 7)
+    assert three[3] == pytest.approx(2039e9 * 40192 / 81920)
+
+
+def test_mig_turned_on_but_nothing_made_leaves_nothing(nvml):
+    card = {"name": "NVIDIA A100-SXM4-80GB", "uuid": "GPU-a100", "total": 81920 * MiB, "most": 7}
+    found = ask(nvml([{**card, "slices": []}]))
+    assert found["cards"] == []
+    assert found["chosen"] == ["A100-80GB", 80 * GiB]
+    assert "none is in this machine" in found["notice"]
+
+
+def test_an_old_driver_knows_only_the_first_memory_call(nvml):
+    (card,) = ask(nvml([dict(L40S)], "OLD_DRIVER"))["cards"]
+    assert card[:3] == ["L40S", 46068 * MiB, 4 * GiB + 600 * MiB]
+
+
+def test_a_lost_card_hides_none_of_the_others(nvml):
+    found = ask(nvml([{**RTX3080, "lost": 1}, dict(L40S)]))
+    assert [card[0] for card in found["cards"]] == ["L40S"]
+
+
+def test_memory_shared_with_the_cpu_comes_from_the_catalogue(nvml):
+    (card,) = ask(nvml([{"name": "NVIDIA GB10", "uuid": "GPU-gb10"}]))["cards"]
+    assert card[:3] == ["GB10", 128 * GiB, 0]
+
+
+def test_a_card_the_catalogue_does_not_know_keeps_its_own_memory(nvml):
+    new = {"name": "NVIDIA Z999", "uuid": "GPU-z", "total": 49140 * MiB}
+    (card,) = ask(nvml([new]))["cards"]
+    assert card[:2] == ["NVIDIA Z999", 49140 * MiB]
+    assert "not in the catalogue" in card[5]
+    assert card[3] > 0
+
+
+@pytest.mark.parametrize(
+    ("visible", "names"),
+    [
+        ("1", ["RTX 3080 10GB"]),
+        ("1,0", ["RTX 3080 10GB", "L40S"]),
+        ("GPU-l40s", ["L40S"]),
+        ("", []),
+        ("-1", []),
+        ("0,7,1", ["L40S"]),
+    ],
+)
+def test_cuda_visible_devices_is_honoured(nvml, visible, names):
+    driver = nvml([dict(L40S), dict(RTX3080)])
+    found = ask({**driver, "CUDA_VISIBLE_DEVICES": visible})
+    assert [card[0] for card in found["cards"]] == names
+
+
+def test_a_driver_that_does_not_start_is_none(nvml, tmp_path):
+    found = ask({**nvml([], init=9), "PATH": str(tmp_path)})
+    assert found["cards"] == []
+
+
+def test_a_driver_that_hangs_is_none_within_two_seconds(nvml):
+    script = SCRIPT.replace(
+        "card, notice", "from vram_widget.gpu import discover\ndiscover.FRESH = 0\n"
+        "start = time.monotonic(); discover_gpus(); again = time.monotonic() - start\n"
+        "assert again < 0.1, again\ncard, notice", 1
+    )  # fmt: skip
+    found = ask(nvml([dict(L40S)], "HANG"), script)
+    assert found["cards"] == []
+    assert found["seconds"] < 2.5
+
+
+def test_what_is_in_use_is_asked_again(nvml):
+    script = textwrap.dedent("""
+        import json, os
+        from vram_widget.gpu import discover, discover_gpus
+        os.environ["FAKE_USED"] = "{num_gpus}"
+        before = discover_gpus()[0].in_use
+        os.environ["FAKE_USED"] = "5000"
+        held = discover_gpus()[0].in_use
+        discover.FRESH = 0
+        print(json.dumps([before, held, discover_gpus()[0].in_use]))
+    """)
+    assert ask(nvml([dict(L40S)]), script, num_gpus=1000) == [1000, 1000, 5000]
+
+
+# -- nvidia-smi, where NVML cannot be loaded ---------------------------------------------------
+
+LISTING = """\
+GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-5d5ba0d6-d33d-2b2c-524d-9e3d8d2b8a77)
+  MIG 3g.20gb     Device  0: (UUID: MIG-5c89852c-d268-c3f3-1b07-005d5ae1dc3f)
+  MIG 1g.5gb+me   Device  1: (UUID: MIG-b8f4bb2c-d268-c3f3-1b07-005d5ae1dc3f)
+GPU 1: NVIDIA GeForce RTX 4090 (UUID: GPU-aaaa)
+GPU 2: NVIDIA GB10 (UUID: GPU-bbbb)
+"""
+TABLE = """\
+GPU-5d5ba0d6-d33d-2b2c-524d-9e3d8d2b8a77, 40960, 0
+GPU-aaaa, 24564, 1024
+GPU-bbbb, [N/A], [N/A]
+"""
+
+
+def smi(folder, script):
+    program = folder / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    return {"PATH": f"{folder}:/usr/bin:/bin"}
+
+
+def test_nvidia_smi_where_there_is_no_nvml(tmp_path):
+    (tmp_path / "listing").write_text(LISTING)
+    (tmp_path / "table").write_text(TABLE)
+    script = f'if [ "$1" = -L ]; then cat {tmp_path}/listing; else cat {tmp_path}/table; fi'
+    found = ask(smi(tmp_path, script))
+    assert [card[:3] for card in found["cards"]] == [
+        ["A100-40GB MIG 3g.20gb", 20 * GiB, 0],
+        ["A100-40GB MIG 1g.5gb", 5 * GiB, 0],
+        ["RTX 4090", 24564 * MiB, 1024 * MiB],
+        ["GB10", 128 * GiB, 0],
+    ]
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "exit 9",
+        "echo 'NVIDIA-SMI has failed because it could not communicate with the driver'; exit 9",
+        "head -c 100000 /dev/urandom",
+        "exec sleep 30",
+    ],
+)
+def test_a_failing_nvidia_smi_is_none(tmp_path, script):
+    found = ask(smi(tmp_path, script))
+    assert found["cards"] == []
+    assert found["seconds"] < 2.5
+
+
+def test_nothing_is_asked_at_import():
+    start = time.monotonic()
+    code = "import vram_widget.gpu.discover as d; assert d._answer is None; print('[]')"
+    assert ask({}, code) == []
+    assert time.monotonic() - start < 5
