@@ -1,0 +1,83 @@
+"""The presets are settings that fields accept, and follow the trainer and the method."""
+
+import pytest
+
+from vram_widget import TrainingConfig, trainers
+from vram_widget.config import TrainingConfig as Config
+
+METHODS = ["sft", "lora", "qlora", "osft"]
+PAIRS = [(trainer, method) for trainer, table in trainers.TRAINERS.items() for method in table]
+
+
+def test_every_trainer_of_the_form_has_a_table():
+    assert set(trainers.TRAINERS) == set(Config.fields()["trainer"].metadata["options"])
+
+
+@pytest.mark.parametrize(("trainer", "method"), PAIRS)
+def test_a_preset_holds_fields_and_values_that_they_take(trainer, method):
+    settings = trainers.defaults(trainer, method)
+    config = TrainingConfig("m", trainer=trainer, training_method=method)
+    assert settings
+    assert {name: config.config[name] for name in settings} == settings
+
+
+@pytest.mark.parametrize(("trainer", "method"), PAIRS)
+def test_a_preset_can_be_changed_by_nobody_who_reads_it(trainer, method):
+    trainers.defaults(trainer, method).clear()
+    assert trainers.defaults(trainer, method)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_training_hub_runs_every_method(method):
+    assert trainers.supports("training_hub", method)
+
+
+@pytest.mark.parametrize("trainer", ["trl", "unsloth", "axolotl", "torchtune"])
+def test_only_training_hub_runs_osft(trainer):
+    assert not trainers.supports(trainer, "osft")
+    assert trainers.defaults(trainer, "osft") == {}
+    assert trainers.able("osft") == ["training_hub"]
+
+
+def test_names_that_are_no_trainer_support_nothing():
+    assert not trainers.supports("nobody", "sft")
+    assert trainers.defaults("nobody", "sft") == {}
+
+
+@pytest.mark.parametrize(
+    ("trainer", "method", "fact"),
+    [
+        # what FACTS and each trainer's source say of the settings that decide memory
+        ("training_hub", "sft", {"param_dtype": "float32", "mixed_precision": "bf16"}),
+        ("training_hub", "sft", {"sharding": "hsdp", "gradient_checkpointing": True}),
+        ("training_hub", "osft", {"sharding": "fsdp", "use_liger": False}),
+        ("training_hub", "lora", {"sharding": "ddp", "offload_activations": True}),
+        ("training_hub", "lora", {"lora_r": 16, "lora_alpha": 32.0, "micro_batch_size": 2}),
+        ("trl", "sft", {"param_dtype": "float32", "mixed_precision": "bf16"}),
+        ("trl", "sft", {"micro_batch_size": 8, "max_seq_len": 1024, "padded": True}),
+        ("trl", "lora", {"target_modules": ["q_proj", "v_proj"], "lora_dtype": "float32"}),
+        ("trl", "qlora", {"lora_dtype": "bfloat16", "bnb_4bit_use_double_quant": False}),
+        ("unsloth", "lora", {"optim": "adamw_8bit", "lora_alpha": 16.0, "lora_dropout": 0.0}),
+        ("axolotl", "qlora", {"optim": "paged_adamw_32bit", "lora_r": 32}),
+        ("torchtune", "sft", {"optimizer_in_backward": True, "optim": "paged_adamw_8bit"}),
+        ("torchtune", "lora", {"lora_r": 8, "lora_dtype": "bfloat16", "mixed_precision": "no"}),
+    ],
+)
+def test_settings_that_decide_memory(trainer, method, fact):
+    config = TrainingConfig("m", trainer=trainer, training_method=method).config
+    assert {name: config[name] for name in fact} == fact
+
+
+def test_trl_preset_agrees_with_the_installed_peft():
+    constants = pytest.importorskip("peft.utils.constants")
+    mapping = constants.TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
+    targets = trainers.defaults("trl", "lora")["target_modules"]
+    assert targets == mapping["llama"] == mapping["mistral"] == mapping["qwen2"]
+
+
+def test_trl_preset_agrees_with_the_installed_transformers():
+    transformers = pytest.importorskip("transformers")
+    fields = transformers.TrainingArguments.__dataclass_fields__
+    settings = trainers.defaults("trl", "sft")
+    assert settings["optim"] == fields["optim"].default
+    assert settings["micro_batch_size"] == fields["per_device_train_batch_size"].default

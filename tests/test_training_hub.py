@@ -1,0 +1,288 @@
+"""Training Hub's estimator, replaced: the same calls, the same words, without its faults."""
+
+import inspect
+
+import pytest
+
+from vram_widget import published
+from vram_widget.errors import ConfigError, ModelError
+from vram_widget.training_hub import (
+    BasicEstimator,
+    LoRAEstimator,
+    OSFTEstimator,
+    OSFTEstimatorExperimental,
+    QLoRAEstimator,
+    estimate,
+)
+
+GRANITE = "ibm-granite/granite-3.3-2b-instruct"
+LLAMA = "meta-llama/Llama-3.1-8B"
+GiB = 2**30
+
+KNOWN_ANSWER = """\
+Estimations for ibm-granite/granite-3.3-2b-instruct:
+
+
+Summary:
+The expected amount of memory needed to run this model is about 55.8 GB
+The lower and upper bounds are 50.8 - 66.0 GB
+If you have 2 GPUs, you will need about 27.9 GB, with bounds of 25.4 - 33.0 GB per GPU
+
+
+Component Breakdown:
+Each GPU will need 4.7 GB to store the model parameters
+Each GPU will need 9.4 GB to store the optimizer states
+Each GPU will need 4.7 GB to store the gradients
+Each GPU will need 2.5 GB to store the intermediate activations
+Each GPU will need 4.0 GB to store the outputs
+Up to 7.6 GB can be expected as overhead
+
+Decision:
+The proposed training setup should work for your hardware.
+"""
+
+#: 4 bytes x (4 N / 2 + 40 layers x 8192 tokens x 2048 + 8192 x 49159 x 8 / 3), N = 2,533,539,840.
+KNOWN_SUM = 4 * (2 * 2_533_539_840 + 40 * 8192 * 2048 + 8192 * 49_159 * 8 / 3)
+
+
+def sft(**choices):
+    choices = {"num_gpus": 2, "gpu_memory": 48 * GiB, "max_tokens_per_gpu": 8192, **choices}
+    return BasicEstimator(model_path=GRANITE, **choices)
+
+
+def test_the_known_answer_to_the_digit_and_word(capsys):
+    figures = sft(verbose=2).estimate()
+    assert capsys.readouterr().out.rstrip("\n") == KNOWN_ANSWER.rstrip("\n")
+    assert figures == (int(KNOWN_SUM), int(1.1 * KNOWN_SUM), int(1.3 * KNOWN_SUM))
+
+
+def test_the_function_gives_the_same(capsys):
+    figures = estimate(
+        training_method="sft",
+        num_gpus=2,
+        gpu_memory=48 * GiB,
+        model_path=GRANITE,
+        max_tokens_per_gpu=8192,
+        verbose=2,
+    )
+    assert capsys.readouterr().out.rstrip("\n") == KNOWN_ANSWER.rstrip("\n")
+    assert figures == sft(verbose=0).estimate()
+
+
+def test_verbose_1_prints_the_decision_alone_and_0_nothing(capsys):
+    sft(verbose=1).estimate()
+    assert capsys.readouterr().out.split("\n\n")[0] == (
+        "\nDecision:\nThe proposed training setup should work for your hardware."
+    )
+    sft(verbose=0).estimate()
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("memory", "verdict", "lacking"),
+    [
+        (33.1, "should work for your hardware", []),
+        (32.9, "will likely work for your hardware", [("Ideal", "0.1")]),
+        (27.0, "may work but isn't recommended", [("Recommended", "0.9"), ("Ideal", "6.0")]),
+        (
+            25.0,
+            "is impossible for your hardware",
+            [("Minimum", "0.4"), ("Recommended", "2.9"), ("Ideal", "8.0")],
+        ),
+    ],
+)
+def test_the_decision_says_what_is_missing(capsys, memory, verdict, lacking):
+    sft(gpu_memory=int(memory * GiB)).estimate()
+    printed = capsys.readouterr().out
+    assert verdict in printed
+    lines = [line for line in printed.splitlines() if "extra memory" in line]
+    assert [(line.split()[0], line.split()[-2]) for line in lines] == lacking
+
+
+@pytest.mark.parametrize(
+    ("called", "keywords"),
+    [
+        (
+            estimate,
+            "training_method num_gpus gpu_memory model_path batch_size max_seq_len "
+            "max_tokens_per_gpu use_liger verbose trust_remote_code unfreeze_rank_ratio lora_r",
+        ),
+        (
+            BasicEstimator,
+            "num_gpus gpu_memory model_path batch_size max_seq_len max_tokens_per_gpu "
+            "use_liger verbose trust_remote_code",
+        ),
+        (
+            LoRAEstimator,
+            "num_gpus gpu_memory model_path batch_size max_seq_len use_liger verbose "
+            "trust_remote_code lora_r",
+        ),
+        (
+            OSFTEstimator,
+            "num_gpus gpu_memory model_path batch_size max_seq_len max_tokens_per_gpu "
+            "use_liger verbose trust_remote_code unfreeze_rank_ratio",
+        ),
+    ],
+)
+def test_signatures_are_training_hubs(called, keywords):
+    parameters = inspect.signature(called).parameters.values()
+    positional = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    assert positional == keywords.split()
+    defaults = {p.name: p.default for p in parameters}
+    assert defaults["num_gpus"] == 8
+    assert defaults["gpu_memory"] == 85_899_345_920
+    assert defaults["model_path"] == "ibm-granite/granite-3.3-8b-instruct"
+    assert defaults["verbose"] == 1
+    assert defaults.get("lora_r", 32) == 32
+    assert defaults.get("unfreeze_rank_ratio", 0.25) == 0.25
+    assert defaults.get("use_liger") is {estimate: None, OSFTEstimator: True}.get(called, False)
+
+
+def test_the_classes_inherit_as_training_hubs_do():
+    assert issubclass(QLoRAEstimator, LoRAEstimator)
+    assert issubclass(LoRAEstimator, BasicEstimator)
+    assert issubclass(OSFTEstimator, BasicEstimator)
+
+
+def test_tokens_are_shared_by_the_gpus_and_capped():
+    shared = BasicEstimator(model_path=GRANITE, num_gpus=3, batch_size=5, max_seq_len=1000)
+    assert shared.tokens_per_gpu == pytest.approx(5000 / 3)
+    capped = BasicEstimator(
+        model_path=GRANITE, num_gpus=3, batch_size=5, max_seq_len=1000, max_tokens_per_gpu=800
+    )
+    assert capped.tokens_per_gpu == 800
+
+
+def test_a_subclass_may_change_one_component():
+    class Offloaded(BasicEstimator):
+        def _calc_optimizer(self):
+            return 0.0
+
+        def _calc_additional(self):
+            return 3.0 * GiB
+
+    choices = {"num_gpus": 1, "model_path": GRANITE, "max_tokens_per_gpu": 512, "verbose": 0}
+    whole = BasicEstimator(**choices).estimate()[0]
+    changed = Offloaded(**choices).estimate()[0]
+    assert whole - changed == 8 * 2_533_539_840 - 3 * GiB
+
+
+def test_liger_is_said_in_the_report(capsys):
+    OSFTEstimator(model_path=GRANITE, num_gpus=2, max_tokens_per_gpu=8192, verbose=2).estimate()
+    assert "Since Liger Kernels are being used" in capsys.readouterr().out
+
+
+def test_osft_uses_liger_unless_told_otherwise():
+    choices = {"model_path": GRANITE, "max_tokens_per_gpu": 8192, "verbose": 0}
+    assert estimate("osft", **choices) == estimate("osft", **choices, use_liger=True)
+    assert estimate("osft", **choices, use_liger=False)[0] > estimate("osft", **choices)[0]
+
+
+def test_the_former_name_of_the_osft_estimator_warns():
+    with pytest.warns(DeprecationWarning, match="OSFTEstimator"):
+        former = OSFTEstimatorExperimental(model_path=GRANITE, max_tokens_per_gpu=512, verbose=0)
+    assert former.estimate() == estimate(
+        "osft", model_path=GRANITE, max_tokens_per_gpu=512, verbose=0
+    )
+
+
+# -- the faults that the original has ---------------------------------------------------------
+
+
+def test_an_untied_lm_head_counts():
+    figures = estimate(
+        "sft", num_gpus=1, model_path=LLAMA, max_tokens_per_gpu=1, use_liger=True, verbose=0
+    )
+    states_and_one_token = 16 * 8_030_261_248 + 4 * 32 * 4096
+    assert figures[0] == states_and_one_token
+
+
+def test_the_frozen_base_of_lora_is_whole_on_every_gpu():
+    low = estimate("lora", num_gpus=8, model_path=LLAMA, batch_size=8, max_seq_len=512, verbose=0)[
+        0
+    ]
+    assert low > 0.95 * 2 * 8_030_261_248
+
+
+@pytest.mark.parametrize(("word", "hint"), [("sfft", "'sft'"), ("qlor", "'qlora'"), (None, "")])
+def test_a_misspelt_method_is_refused(word, hint):
+    with pytest.raises(ConfigError, match=f"training_method.*{hint}"):
+        estimate(word, model_path=GRANITE, max_tokens_per_gpu=512)
+
+
+def test_the_case_of_a_method_does_not_matter():
+    choices = {"model_path": GRANITE, "max_tokens_per_gpu": 512, "verbose": 0}
+    assert estimate("SFT", **choices) == estimate("sft", **choices)
+
+
+def test_lora_targets_come_from_the_weights_not_from_the_folders_name(tmp_path):
+    text = (
+        '{"model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "vocab_size": 100,'
+        ' "num_hidden_layers": 2, "num_attention_heads": 4, "tie_word_embeddings": true}'
+    )
+    sizes = []
+    for name in ("my-phi-3-copy", "plain"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "config.json").write_text(text)
+        estimator = LoRAEstimator(
+            num_gpus=1, model_path=str(folder), batch_size=1, max_seq_len=8, lora_r=4, verbose=0
+        )
+        sizes.append(estimator._calc_optimizer())
+    edges = 2 * (4 * (64 + 64) + 3 * (64 + 128))
+    assert sizes == [4 * 4 * edges] * 2
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"max_tokens_per_gpu": -8192},
+        {"max_tokens_per_gpu": 0},
+        {"batch_size": -1, "max_seq_len": 512},
+        {"batch_size": 1, "max_seq_len": 0.5},
+        {"max_tokens_per_gpu": 512, "num_gpus": 0},
+        {"max_tokens_per_gpu": 512, "gpu_memory": -1},
+        {"max_tokens_per_gpu": 512, "memory_model": "guess"},
+        {"batch_size": 4},
+        {},
+    ],
+)
+def test_numbers_that_cannot_be_are_refused_in_one_sentence(choices):
+    with pytest.raises(ConfigError) as refused:
+        estimate("sft", model_path=GRANITE, **choices)
+    assert "\n" not in str(refused.value)
+
+
+def test_lora_needs_batch_and_length():
+    with pytest.raises(ConfigError, match="batch_size and max_seq_len"):
+        estimate("lora", model_path=GRANITE, max_tokens_per_gpu=512)
+
+
+def test_osft_refuses_a_ratio_over_one():
+    with pytest.raises(ConfigError, match="unfreeze_rank_ratio"):
+        estimate("osft", model_path=GRANITE, max_tokens_per_gpu=512, unfreeze_rank_ratio=1.5)
+
+
+def test_an_unknown_model_is_said():
+    with pytest.raises(ModelError):
+        estimate("sft", model_path="no/such-model", max_tokens_per_gpu=512)
+
+
+def test_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    estimate("sft", model_path=GRANITE, max_tokens_per_gpu=512, verbose=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_rule_of_thumb_may_be_asked_for():
+    estimator = BasicEstimator(
+        num_gpus=1,
+        model_path=GRANITE,
+        max_tokens_per_gpu=2048,
+        verbose=0,
+        memory_model="rule_of_thumb",
+    )
+    assert (
+        estimator.estimate()[1]
+        == published.estimate(estimator.architecture, estimator.config).expected
+    )
