@@ -140,3 +140,17 @@ def method_for(config: TrainingConfig, architecture: Architecture, run: LayerRun
     if config.training_method == "lora":
         return LoRA(config, target(config, run) if run else lambda name: False)
     return Full(config)
+
+
+def num_trainable(architecture: Architecture, config: TrainingConfig) -> int:
+    """Return how many parameters the method trains."""
+    parts = [(1, None, architecture.outside)]
+    parts += [(run.count, run, run.weights) for run in architecture.layers]
+    total = 0
+    for count, run, weights in parts:
+        method = method_for(config, architecture, run)
+        for name, shape in weights.items():
+            for parameter in method.parameters(name, shape):
+                if parameter.trainable:
+                    total += count * parameter.rows * parameter.width
+    return total

@@ -22,6 +22,11 @@ def detach(x: Tensor) -> Tensor:
     return Tensor(x.tape, x.rows, x.width, x.dtype, x.storage)
 
 
+def require_grad(x: Tensor) -> None:
+    """Make x a leaf that wants a gradient, which nobody reads."""
+    x.tape.record(x, (), lambda grad: ())
+
+
 def to(x: Tensor, dtype: DType, what: str = "copy") -> Tensor:
     """Convert; the tensor itself if it has that dtype already."""
     if x.dtype is dtype:
@@ -311,6 +316,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, what: str = "o
             if kept_x is not None:
                 tape.work(flops)
                 to_weight = tape.new(outputs, inputs, dtype, "gradient", "gradients")
+                to_weight.is_view = True
             return to_x, to_weight, to_bias
 
         tape.record(out, (x.node, weight.node, bias_node), backward)
@@ -409,8 +415,7 @@ def checkpoint(run: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         outer, tape.casts = tape.casts, {}
         mark = len(tape.nodes)
         again = detach(x)
-        entry = Node(tape, (), lambda grad: ()) if x.node is not None else None
-        again.node = entry
+        again.node = entry = Node(tape, (), lambda grad: ()) if x.node is not None else None
         result = run(again)
         tape.casts = outer
         assert isinstance(result.node, Node)

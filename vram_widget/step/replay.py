@@ -90,10 +90,14 @@ class Step:
         tape, config = self.tape, self.architecture.config
         tape.operator = "model.embed_tokens"
         x = ops.embedding(tokens, self.outside.weights["model.embed_tokens.weight"])
+        leaf = None
+        if x.node is None and self.config.gradient_checkpointing:
+            ops.require_grad(x)  # PEFT's enable_input_require_grads
+            leaf = x  # the graph holds a leaf that wants a gradient
         if self.architecture.model_type == "granite":
             x = ops.scale(x, "hidden state")
-        if x.node is None and self.config.gradient_checkpointing:
-            x.node = ops.Node(tape, (), lambda grad: ())  # enable_input_require_grads
+        else:
+            leaf = None  # it is the first layer's input, which that layer holds
         length = min(self.config.max_seq_len, tokens.rows)
         tape.operator = "model.rotary_emb"
         cos = tape.new(length, config["head_dim"], x.dtype, "cos")
@@ -101,7 +105,7 @@ class Step:
         mask = tape.new(tokens.rows, length, BOOL, "mask") if self.config.padded else None
         context = Context(config, length, self.config.attn_implementation, cos, sin, mask)
         # rotary positions are shared by all layers: they go after the first layer's backward
-        Boundary(tape, partial(self.cut, "backward"), keeps=context)
+        Boundary(tape, partial(self.cut, "backward"), keeps=(context, leaf))
         for run in self.architecture.layers:
             # the first layer stands for itself alone where its input has no gradient
             alone = 1 if x.node is None else 0

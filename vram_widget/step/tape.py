@@ -61,6 +61,11 @@ class Allocation:
         self.nbytes = nbytes
         self.copies = 1  # how many layers the one that made it stands for
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows and width; the width alone of a single row."""
+        return (self.rows, self.width) if self.rows > 1 else (self.width,)
+
 
 class Storage:
     """The bytes behind one or more tensors; releases itself when the last of them goes."""
@@ -84,7 +89,7 @@ Event = tuple[int, Allocation]
 class Tensor:
     """A tensor of `rows` x `width` elements: rows are tokens (times heads), width is features."""
 
-    __slots__ = ("dtype", "node", "rows", "storage", "tape", "width")
+    __slots__ = ("dtype", "is_view", "node", "rows", "storage", "tape", "width")
 
     def __init__(
         self,
@@ -101,6 +106,7 @@ class Tensor:
         self.dtype = dtype
         self.storage = storage
         self.node = node
+        self.is_view = False
 
 
 class Node:
@@ -155,7 +161,10 @@ class Leaf:
         self.uses -= 1
         if self.arrived is None:
             self.arrived = grad
-        else:  # a tied weight: autograd sums the two gradients into a third tensor
+        elif self.arrived.is_view:
+            # A tied weight: autograd adds in place only where it owns the first gradient's bytes.
+            # A linear's is the transpose of a product, so the sum is a third tensor (seen in the
+            # CPU allocator's own counts, PyTorch 2.13); autocast's cast makes one of its own.
             tape = grad.tape
             self.arrived = tape.new(grad.rows, grad.width, grad.dtype, "gradient", "gradients")
         if self.uses == 0:

@@ -1,0 +1,269 @@
+"""From a configuration to an estimate: how much memory, why, and whether it fits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from . import explain, model, published
+from .config import TrainingConfig
+from .gpu import GPU, resolve
+from .model import Architecture
+from .step.methods import num_trainable
+from .step.record import Moment, Record
+from .step.replay import replay
+from .timeline import COMPONENTS, GiB, Timeline
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: What CUDA takes before the first tensor: 0.1 GiB (a T4) to 0.5 GiB (an H100), the middle.
+CUDA_CONTEXT = int(0.3 * GiB)
+#: The caching allocator keeps a few per cent more than it hands out in steady training: torchtune's
+#: logs show 1.0 and 1.3 % after loading (6.27 of 6.21 and 6.19 GiB), more once blocks are reused.
+USUAL_SLACK = 0.03
+#: Its bad day: lengths that change from step to step leave holes in the cache.
+FRAGMENTED_SLACK = 0.10
+#: An unknown family is replayed as a generic decoder: its blocks may keep this much more or less.
+UNKNOWN_FAMILY = 0.10
+
+
+class MemoryEstimate:
+    """The memory of one GPU over the first training steps.
+
+    Unpacks to ``low, expected, high`` in bytes, as Training Hub returns them.
+
+    Attributes
+    ----------
+    config, architecture, gpu
+        What was asked: the choices, the model and the card.
+    allocated : int
+        The peak of ``torch.cuda.max_memory_allocated()``, bytes.
+    low, expected, high : int
+        Bytes of the card in use at the peak: tensors and the CUDA context; with the allocator's
+        usual slack; with a fragmented cache.
+    notices : tuple of str
+        What a person should know about the figure.
+    """
+
+    config: TrainingConfig
+    architecture: Architecture
+    gpu: GPU
+    allocated: int
+    low: int
+    expected: int
+    high: int
+    components: dict[str, int]
+    peak_phase: str
+    peak_step: int
+    num_trainable: int
+    notices: tuple[str, ...]
+
+    def __init__(self, config: TrainingConfig, architecture: Architecture, gpu: GPU) -> None:
+        self.config = config
+        self.architecture = architecture
+        self.gpu = gpu
+        self.notices = architecture.notices
+
+    def __iter__(self) -> Iterator[int]:
+        return iter((self.low, self.expected, self.high))
+
+    @property
+    def capacity(self) -> int:
+        """Bytes of memory of the card."""
+        return self.gpu.memory
+
+    @property
+    def num_parameters(self) -> int:
+        """Parameters of the model, adapters not counted."""
+        return self.architecture.num_parameters
+
+    @property
+    def verdict(self) -> str:
+        """Whether it fits: ``fits``, ``likely``, ``risky`` or ``does_not_fit``."""
+        if self.high <= self.gpu.usable:
+            return "fits"
+        if self.expected <= self.gpu.usable:
+            return "likely"
+        return "risky" if self.low <= self.gpu.memory else "does_not_fit"
+
+    @property
+    def summary(self) -> str:
+        """The verdict in words."""
+        words = {
+            "fits": "Fits",
+            "likely": "Likely fits",
+            "risky": "Risky",
+            "does_not_fit": "Does not fit",
+        }
+        low, expected, high = (value / GiB for value in self)
+        return (
+            f"{words[self.verdict]}: {expected:.1f} of {self.capacity / GiB:.1f} GiB "
+            f"on each GPU ({low:.1f}–{high:.1f})"
+        )
+
+    def __repr__(self) -> str:
+        return f"{self.config.model_path}, {self.config.training_method}: {self.summary}"
+
+    def plot(self) -> Figure:
+        """Return the stacked timeline as a matplotlib figure."""
+        from .plot import timeline_figure
+
+        return timeline_figure(self)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        from .plot import png
+
+        return {"text/plain": repr(self), "image/png": png(self.plot())}
+
+
+class ReplayedEstimate(MemoryEstimate):
+    """An estimate by the replay of a training step: the peak, and every byte of it."""
+
+    def __init__(
+        self, config: TrainingConfig, architecture: Architecture, gpu: GPU, record: Record
+    ) -> None:
+        super().__init__(config, architecture, gpu)
+        self._record = record
+        self.allocated = record.peak
+        self.num_trainable = num_trainable(architecture, config)
+        unknown = 0.0 if architecture.known else UNKNOWN_FAMILY
+        self.low = int(self.allocated * (1 - unknown)) + CUDA_CONTEXT
+        self.expected = int(self.allocated * (1 + USUAL_SLACK)) + CUDA_CONTEXT
+        self.high = int(self.allocated * (1 + FRAGMENTED_SLACK + unknown)) + CUDA_CONTEXT
+        self.peak_phase = record.peak_phase
+        self.peak_step = record.peak_step
+        levels = dict(zip(COMPONENTS, record.at(record.peak_moment), strict=True))
+        self.components = {**levels, "overhead": self.expected - self.allocated}
+
+    @cached_property
+    def _drawn(self) -> tuple[Timeline, list[Moment]]:
+        timeline, moments = self._record.timeline()
+        overhead, highest = timeline.bytes["overhead"], 0
+        for index, total in enumerate(timeline.total):
+            highest = max(highest, total)  # the allocator gives nothing back
+            overhead[index] = CUDA_CONTEXT + int(highest * USUAL_SLACK)
+        return timeline, moments
+
+    @property
+    def timeline(self) -> Timeline:
+        """Memory by component from loading to the end of the second step."""
+        return self._drawn[0]
+
+    def explain(self, index: int | None = None) -> explain.Node:
+        """Return the tree component -> operator -> tensor at a moment.
+
+        Parameters
+        ----------
+        index : int, optional
+            A moment of the timeline; the peak, if not given.
+
+        Examples
+        --------
+        >>> est = estimate("HuggingFaceTB/SmolLM2-135M", gpu="T4")
+        >>> tree = est.explain()
+        >>> tree.bytes == est.expected == sum(est.components.values())
+        True
+        """
+        moment = self._record.peak_moment if index is None else self._drawn[1][index]
+        overhead = self.components["overhead"]
+        if index is not None:
+            overhead = self.timeline.bytes["overhead"][index]
+        rows = [
+            (a.component, a.operator or "batch", a.what, a.shape, a.dtype.name, n, n * a.nbytes)
+            for a, n in self._record.alive(moment)
+        ]
+        context = ("overhead", "CUDA", "context", (), "", 1, CUDA_CONTEXT)
+        slack = ("overhead", "allocator", "slack", (), "", 1, overhead - CUDA_CONTEXT)
+        return explain.tree([*rows, context, slack])
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """For each component, in a few words, what most of it is."""
+        tree = self.explain()
+        largest = {
+            component.name: component.children[0].children[0].label
+            for component in tree.children
+            if component.children
+        }
+        return {name: largest.get(name, "nothing at the peak") for name in COMPONENTS}
+
+
+class PublishedEstimate(MemoryEstimate):
+    """An estimate by a published closed formula: one sum, no course over time."""
+
+    def __init__(self, config: TrainingConfig, architecture: Architecture, gpu: GPU) -> None:
+        super().__init__(config, architecture, gpu)
+        formula = published.estimate(architecture, config)
+        self.low, self.expected, self.high = formula.low, formula.expected, formula.high
+        self.components = {**dict.fromkeys(COMPONENTS, 0), **formula.components}
+        self.components["overhead"] += self.expected - sum(self.components.values())
+        self.allocated = self.expected - self.components["overhead"]
+        self.peak_phase, self.peak_step = formula.peak_phase, 1
+        self.num_trainable = num_trainable(architecture, config)
+        levels = [self.components[component] for component in COMPONENTS]
+        self.timeline = Timeline()
+        for seconds in (0.0, 1.0):
+            self.timeline.append(seconds, 1, formula.peak_phase, levels)
+        self.notes = dict.fromkeys(COMPONENTS, "by the published formula")
+
+    def explain(self, index: int | None = None) -> explain.Node:
+        """Return the formula's components: it knows no tensors."""
+        return explain.tree(
+            (name, "formula", name, (), "", 1, nbytes) for name, nbytes in self.components.items()
+        )
+
+
+def estimate(
+    config: TrainingConfig | Mapping[str, Any] | str | None = None, **choices: Any
+) -> MemoryEstimate:
+    """Estimate the GPU memory of a fine-tune.
+
+    Parameters
+    ----------
+    config : TrainingConfig, mapping or str, optional
+        The choices, or only the model.
+    **choices
+        Fields of `TrainingConfig`; they go before those of `config`.
+
+    Returns
+    -------
+    MemoryEstimate
+        Unpacks to ``low, expected, high``: bytes on each GPU.
+
+    Raises
+    ------
+    UnknownFieldError
+        For a keyword that names no field.
+    ConfigError
+        For a value that a field cannot take, or that the model or the trainer cannot have.
+    ModelError
+        If the model cannot be found, read or understood.
+    GPUError
+        If the GPU is not in the catalogue.
+
+    Examples
+    --------
+    >>> est = estimate("meta-llama/Llama-3.1-8B", training_method="lora", gpu="A100-80GB")
+    >>> low, expected, high = est
+    >>> est.verdict
+    'fits'
+    """
+    if isinstance(config, TrainingConfig):
+        config = config.replace(**choices) if choices else config
+    elif isinstance(config, Mapping):
+        config = TrainingConfig(**{**config, **choices})
+    else:
+        config = TrainingConfig(config, **choices)
+    architecture = model.load(config.model_path)
+    gpu, notice = resolve(config.gpu, config.gpu_memory, config.num_gpus)
+    found: MemoryEstimate
+    if config.memory_model == "replay":
+        record = replay(architecture, config, gpu)
+        found = ReplayedEstimate(config, architecture, gpu, record)
+    else:
+        found = PublishedEstimate(config, architecture, gpu)
+    if notice:
+        found.notices = (*found.notices, notice)
+    return found
