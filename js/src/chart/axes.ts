@@ -1,0 +1,73 @@
+/** GiB on the left, phases and steps below. */
+import { ticks } from "d3-array";
+import { svg } from "../dom";
+import type { Report, Span } from "../messages";
+import type { Geometry } from "./geometry";
+
+const GIB = 1024 ** 3;
+/** Pixels one level of the grid takes, and one letter of a phase's name. */
+const GRID = 56;
+const LETTER = 6.2;
+
+/** Horizontal lines with their levels, behind the areas. */
+export function createGrid() {
+  const element = svg("g", { class: "vw-grid" });
+
+  function update({ plot, y, ceiling }: Geometry): void {
+    const count = Math.max((plot.bottom - plot.top) / GRID, 2);
+    const lines = ticks(0, ceiling / GIB, count).map((level) => {
+      const at = y(level * GIB);
+      return svg(
+        "g",
+        { transform: `translate(0,${at.toFixed(1)})` },
+        svg("line", { x1: plot.left, x2: plot.right }),
+        svg("text", { x: plot.left - 8, dy: "0.32em" }, String(level)),
+      );
+    });
+    element.replaceChildren(...lines);
+  }
+  return { element, update };
+}
+
+/** Phases as ticks with their names, gathered into steps. */
+export function createPhases() {
+  const element = svg("g", { class: "vw-phases" });
+
+  function update({ plot, x }: Geometry, report: Report): void {
+    const { spans } = report.timeline;
+    const from = (span: Span) => x[span.first] ?? plot.left;
+    const parts: SVGElement[] = [];
+    for (const [index, span] of spans.entries()) {
+      const left = from(span);
+      const next = spans[index + 1];
+      const right = next ? from(next) : plot.right;
+      parts.push(svg("line", { x1: left, x2: left, y1: plot.top, y2: plot.bottom + 5 }));
+      if (right - left >= span.label.length * LETTER) {
+        const middle = (left + right) / 2;
+        parts.push(svg("text", { x: middle, y: plot.bottom + 15 }, span.label));
+      }
+    }
+    for (const [step, first, after] of steps(spans)) {
+      const left = from(first) + 2;
+      const right = (after ? from(after) : plot.right) - 2;
+      const base = plot.bottom + 22;
+      parts.push(
+        svg("path", { class: "vw-step", d: `M${left},${base}H${right}` }),
+        svg("text", { class: "vw-step-name", x: (left + right) / 2, y: base + 14 }, `step ${step}`),
+      );
+    }
+    element.replaceChildren(...parts);
+  }
+  return { element, update };
+}
+
+/** Every training step with its first phase and the one that follows it. */
+function steps(spans: Span[]): [number, Span, Span | undefined][] {
+  const found: [number, Span, Span | undefined][] = [];
+  for (const [index, span] of spans.entries()) {
+    if (span.step !== spans[index - 1]?.step && span.step > 0) {
+      found.push([span.step, span, spans.slice(index).find((later) => later.step !== span.step)]);
+    }
+  }
+  return found;
+}

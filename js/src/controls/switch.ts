@@ -1,0 +1,16 @@
+/** On or off. */
+import { html } from "../dom";
+import type { Value } from "../messages";
+import type { Control, Send } from "./control";
+
+export function createSwitch(id: string, send: Send): Control {
+  const input = html("input", { id, type: "checkbox", role: "switch", class: "vw-switch" });
+  input.addEventListener("change", () => send(input.checked));
+
+  function show(value: Value, refused: boolean): void {
+    if (!refused) {
+      input.checked = value === true;
+    }
+  }
+  return { element: input, input, shape: "beside", show };
+}

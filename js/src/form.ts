@@ -1,0 +1,100 @@
+/** The controls, in groups, drawn from what Python says of every field. */
+import { createControl } from "./controls/control";
+import { html, say, set, unique } from "./dom";
+import type { Field, Group, Report, Rule, Value } from "./messages";
+
+type Read = (name: string) => unknown;
+type Change = (name: string, value: Value) => void;
+
+export function createForm(groups: Group[], change: Change) {
+  let showAll = false;
+  const sections = groups.map((group) => createSection(group, change));
+  const toggle = html("button", { class: "vw-all", type: "button", "aria-expanded": "false" });
+  const element = html(
+    "form",
+    { class: "vw-form", "aria-label": "Training configuration", autocomplete: "off" },
+    ...sections.map((section) => section.element),
+    toggle,
+  );
+  element.addEventListener("submit", (event) => event.preventDefault());
+  toggle.addEventListener("click", () => {
+    showAll = !showAll;
+    latest?.();
+  });
+
+  let latest: (() => void) | undefined;
+  function update(read: Read, report: Report): void {
+    latest = () => {
+      for (const section of sections) {
+        section.update(read, report, showAll);
+      }
+      say(toggle, showAll ? "Fewer settings" : "All settings");
+      set(toggle, { "aria-expanded": String(showAll) });
+    };
+    latest();
+  }
+  return { element, update };
+}
+
+function createSection(group: Group, change: Change) {
+  const title = unique(group.name.replaceAll(" ", "-"));
+  const remark = html("p", { class: "vw-remark" });
+  const rows = group.fields.map((field) => createRow(field, change));
+  const element = html(
+    "section",
+    { class: "vw-group", "aria-labelledby": title, "data-group": group.name },
+    html("h3", { id: title }, group.label),
+    ...rows.map((row) => row.element),
+    remark,
+  );
+
+  function update(read: Read, report: Report, showAll: boolean): void {
+    for (const row of rows) {
+      row.update(read, report, showAll);
+    }
+    say(remark, report.remarks[group.name] ?? "");
+    remark.hidden = remark.textContent === "";
+    element.hidden = rows.every((row) => row.element.hidden);
+  }
+  return { element, update };
+}
+
+function createRow(field: Field, change: Change) {
+  const id = unique(field.name);
+  const control = createControl(field, id, (value) => change(field.name, value));
+  const label = html("label", { for: id, id: `${id}-label`, title: field.help }, field.label);
+  const help = html("span", { id: `${id}-help`, class: "vw-unseen" }, field.help);
+  const error = html("p", { id: `${id}-error`, class: "vw-error", role: "alert" });
+  const element = html(
+    "div",
+    { class: `vw-row vw-row-${control.shape}`, "data-field": field.name },
+    label,
+    control.element,
+    help,
+    error,
+  );
+
+  function update(read: Read, report: Report, showAll: boolean): void {
+    const value = read(field.name) as Value;
+    const refused = report.errors[field.name];
+    const plain = !field.advanced || showAll || value !== field.default;
+    element.hidden = !(refused || (plain && holds(field.shown_when, read)));
+    say(error, refused ?? "");
+    error.hidden = !refused;
+    set(control.input, {
+      "aria-invalid": refused ? "true" : null,
+      "aria-describedby": refused ? `${id}-help ${id}-error` : `${id}-help`,
+      placeholder: report.placeholders[field.name],
+    });
+    control.show(value, Boolean(refused));
+  }
+  return { element, update };
+}
+
+/** Whether every condition of a rule is met by the values of the form. */
+export function holds(rule: Rule | undefined, read: Read): boolean {
+  return Object.entries(rule ?? {}).every(([name, wanted]) => {
+    const value = read(name) as Value;
+    return Array.isArray(wanted) ? wanted.includes(value) : Number(value) >= wanted.minimum;
+  });
+}

@@ -1,0 +1,26 @@
+/** Numbers as words. GiB = 1024³ bytes; `vram_widget/words.py` writes them the same way. */
+
+const GIB = 1024 ** 3;
+
+/** Bytes in GiB with one decimal: "40.1", "0.0", and "<0.1" for what is little but not nothing. */
+export function gib(bytes: number): string {
+  const amount = bytes / GIB;
+  return amount > 0 && amount < 0.05 ? "<0.1" : amount.toFixed(1);
+}
+
+/** A number as in a number box: "131,072", "0.25". */
+export function plain(value: number): string {
+  return value.toLocaleString("en-US", { maximumFractionDigits: 6 });
+}
+
+/** The number a person typed, with or without separators, or the text as it is. */
+export function parseNumber(text: string): number | string {
+  const bare = text.replaceAll(/[,\s_]/g, "");
+  const value = Number(bare);
+  return bare !== "" && Number.isFinite(value) ? value : text.trim();
+}
+
+/** An amount of memory as in a box: "48 GiB". */
+export function amount(bytes: number): string {
+  return `${plain(Math.round((bytes / GIB) * 100) / 100)} GiB`;
+}

@@ -1,0 +1,38 @@
+/** The first line: what is trained on what, and whether it fits. */
+import { html, say, set } from "./dom";
+import type { Level, Report } from "./messages";
+
+/** Shapes that tell the verdicts apart without their colours (paths in a 16 x 16 box). */
+const SIGNS: Record<Level, string> = {
+  fits: "✓",
+  likely: "≈",
+  risky: "!",
+  does_not_fit: "✕",
+};
+
+export function createHeader() {
+  const title = html("h2", { class: "vw-title" });
+  const subtitle = html("p", { class: "vw-subtitle" });
+  const sign = html("span", { class: "vw-sign", "aria-hidden": "true" });
+  const words = html("strong");
+  const range = html("span", { class: "vw-range" });
+  const verdict = html("p", { class: "vw-verdict", role: "status" }, sign, words, " ", range);
+  const element = html(
+    "header",
+    { class: "vw-header" },
+    html("div", { class: "vw-subject" }, title, subtitle),
+    verdict,
+    html("div", { class: "vw-progress", "aria-hidden": "true" }),
+  );
+
+  function update(report: Report): void {
+    say(title, report.title);
+    set(title, { title: report.title });
+    say(subtitle, report.subtitle);
+    set(verdict, { "data-level": report.verdict.level });
+    say(sign, SIGNS[report.verdict.level]);
+    say(words, report.verdict.words);
+    say(range, report.verdict.range);
+  }
+  return { element, update };
+}

@@ -1,0 +1,120 @@
+/**
+ * What Python and the front end say to each other.
+ *
+ * Python sends `form` once and `report` after every change; the front end writes only the fields
+ * of the form. `vram_widget/form.py` and `vram_widget/report.py` are the other end.
+ */
+import type { AnyModel } from "@anywidget/types";
+
+/** What a field can hold: the JSON types of the Python traits. */
+export type Value = string | number | boolean | null | string[];
+
+export interface Option {
+  value: string | null;
+  label: string;
+}
+
+/** A rule such as `{ training_method: ["lora"], num_gpus: { minimum: 2 } }`: all must hold. */
+export type Rule = Record<string, Value[] | { minimum: number }>;
+
+export interface Field {
+  name: string;
+  kind: "text" | "choice" | "switch" | "count" | "number" | "bytes" | "modules";
+  label: string;
+  help: string;
+  default: Value;
+  nullable: boolean;
+  unit?: string;
+  /** The values of a choice. */
+  options?: Option[];
+  /** Show the options side by side rather than as a list to open. */
+  segmented?: boolean;
+  /** Names a text may be completed to; any other text is taken too. */
+  suggestions?: string[];
+  /** The reach of the slider, where there is one. The number box takes any value. */
+  slider?: [number, number];
+  scale?: "log";
+  shown_when?: Rule;
+  /** Hidden while it holds its default, until every setting is asked for. */
+  advanced: boolean;
+}
+
+export interface Group {
+  name: string;
+  label: string;
+  fields: Field[];
+}
+
+/** What a component of the memory is called and painted with. */
+export interface Component {
+  name: string;
+  label: string;
+  /** Its fill. */
+  color: string;
+  /** The colour of text on that fill. */
+  ink: string;
+}
+
+export interface Form {
+  groups: Group[];
+  components: Component[];
+}
+
+export type Level = "fits" | "likely" | "risky" | "does_not_fit";
+
+/** Consecutive moments of one phase: `first` and `last` are indices into the timeline. */
+export interface Span {
+  step: number;
+  phase: string;
+  label: string;
+  first: number;
+  last: number;
+}
+
+/** Bytes on one GPU at successive moments, by component. All lists have the same length. */
+export interface Timeline {
+  /** Where each moment lies on the time axis, from 0 to 1. */
+  at: number[];
+  bytes: Record<string, number[]>;
+  spans: Span[];
+}
+
+export interface Report {
+  /** Counts the reports, so that each one arrives even where nothing in it differs. */
+  revision: number;
+  title: string;
+  subtitle: string;
+  verdict: { level: Level; words: string; range: string };
+  /** Remarks below a group of the form, by the group's name. */
+  remarks: Record<string, string>;
+  /** Text for a field that is empty, by the field's name. */
+  placeholders: Record<string, string>;
+  gpu: string;
+  /** Bytes of one GPU, and of the peak on it. */
+  capacity: number;
+  low: number;
+  expected: number;
+  high: number;
+  peak: { index: number; label: string };
+  /** Bytes by component at the peak, and what each is made of. */
+  components: { name: string; bytes: number; note: string }[];
+  timeline: Timeline;
+  notices: string[];
+  /** Why a value was refused, by the field's name. Everything else is the last good estimate. */
+  errors: Record<string, string>;
+}
+
+export type Traits = { form: Form; report: Report } & Record<string, unknown>;
+
+export type Model = AnyModel<Traits>;
+
+/** Call `handler` on every `event` of the model until `signal` aborts. */
+export function listen(
+  model: Model,
+  event: string,
+  handler: () => void,
+  signal: AbortSignal,
+): void {
+  model.on(event, handler);
+  signal.addEventListener("abort", () => model.off(event, handler), { once: true });
+}

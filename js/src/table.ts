@@ -1,0 +1,72 @@
+/** The components at the peak, largest decisions first to the eye: amount, share, and why. */
+import { html, say } from "./dom";
+import { gib } from "./format";
+import type { Component, Report } from "./messages";
+
+export function createTable(components: Component[]) {
+  const rows = new Map(components.map((each) => [each.name, createRow(each)]));
+  const caption = html("caption");
+  const total = html("td", { class: "vw-amount" });
+  const table = html(
+    "table",
+    { class: "vw-table" },
+    caption,
+    html(
+      "thead",
+      { class: "vw-unseen" },
+      html(
+        "tr",
+        {},
+        ...["Component", "GiB", "Share of the peak", "Made of"].map((name) =>
+          html("th", { scope: "col" }, name),
+        ),
+      ),
+    ),
+    html("tbody", {}, ...Array.from(rows.values(), (row) => row.element)),
+    html(
+      "tfoot",
+      {},
+      html("tr", {}, html("th", { scope: "row" }, "Peak"), total, html("td"), html("td")),
+    ),
+  );
+  const notices = html("ul", { class: "vw-notices", "aria-label": "Notices" });
+  const element = html("div", { class: "vw-components" }, table, notices);
+
+  function update(report: Report): void {
+    say(caption, `At the peak: ${report.peak.label}`);
+    for (const { name, bytes, note } of report.components) {
+      rows.get(name)?.update(bytes, report.expected, note);
+    }
+    say(total, gib(report.expected));
+    if (notices.textContent !== report.notices.join("")) {
+      notices.replaceChildren(...report.notices.map((notice) => html("li", {}, notice)));
+    }
+    notices.hidden = report.notices.length === 0;
+  }
+  return { element, update };
+}
+
+function createRow(component: Component) {
+  const amount = html("td", { class: "vw-amount" });
+  const bar = html("span", { class: "vw-bar" });
+  const note = html("td", { class: "vw-note" });
+  const swatch = html("span", { class: "vw-swatch" });
+  swatch.style.background = component.color;
+  bar.style.background = component.color;
+  const element = html(
+    "tr",
+    {},
+    html("th", { scope: "row" }, swatch, component.label),
+    amount,
+    html("td", { class: "vw-share", "aria-hidden": "true" }, bar),
+    note,
+  );
+
+  function update(bytes: number, whole: number, made: string): void {
+    say(amount, gib(bytes));
+    bar.style.width = `${(100 * bytes) / whole}%`;
+    say(note, made);
+    element.classList.toggle("vw-none", bytes === 0);
+  }
+  return { element, update };
+}

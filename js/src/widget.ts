@@ -1,0 +1,73 @@
+/** Entry point: one view of the widget, and the wires between its parts and the model. */
+import type { RenderProps } from "@anywidget/types";
+import "./styles/widget.css";
+import { createChart } from "./chart/chart";
+import { html, perFrame } from "./dom";
+import { createForm } from "./form";
+import { createHeader } from "./header";
+import { listen, type Traits } from "./messages";
+import { createTable } from "./table";
+import { followTheme } from "./theme";
+
+/** A change that takes Python longer than this (milliseconds) shows as work in progress. */
+const PATIENCE = 250;
+
+function render({ model, el }: RenderProps<Traits>): () => void {
+  const view = new AbortController();
+  const { groups, components } = model.get("form");
+
+  const header = createHeader();
+  const form = createForm(groups, change);
+  const chart = createChart(components, view.signal);
+  const table = createTable(components);
+  const root = html(
+    "div",
+    { class: "vram-widget" },
+    header.element,
+    html(
+      "div",
+      { class: "vw-body" },
+      form.element,
+      html("div", { class: "vw-reading" }, chart.element, table.element),
+    ),
+  );
+
+  let waiting = 0;
+  function change(name: string, value: unknown): void {
+    model.set(name, value);
+    model.save_changes();
+    waiting ||= window.setTimeout(() => root.classList.add("vw-working"), PATIENCE);
+  }
+  function arrived(): void {
+    window.clearTimeout(waiting);
+    waiting = 0;
+    root.classList.remove("vw-working");
+    draw();
+  }
+
+  const draw = perFrame(() => {
+    const report = model.get("report");
+    form.update((name) => model.get(name), report);
+    header.update(report);
+    chart.update(report);
+    table.update(report);
+  }, view.signal);
+
+  for (const { fields } of groups) {
+    for (const { name } of fields) {
+      listen(model, `change:${name}`, draw, view.signal);
+    }
+  }
+  listen(model, "change:report", arrived, view.signal);
+  view.signal.addEventListener("abort", () => window.clearTimeout(waiting), { once: true });
+
+  el.append(root);
+  followTheme(root, view.signal);
+  draw();
+  return () => {
+    view.abort();
+    root.remove();
+  };
+}
+
+export default { render };

@@ -1,0 +1,104 @@
+"""Pictures of the widget in JupyterLab, for people to look at.
+
+    python tests/browser/screenshots.py FOLDER [NAME ...]
+
+writes one PNG for each state in `STATES`, in light and dark, at 1200 and 600 pixels.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from lab import CHROMIUM, FLAGS, Notebook, open_notebook, running_lab
+from playwright.sync_api import sync_playwright
+
+MODEL = "ibm-granite/granite-3.3-2b-instruct"
+
+
+def hover(notebook: Notebook) -> None:
+    """Read a moment out in the middle of the chart."""
+    box = notebook.widget.locator(".vw-chart").bounding_box()
+    assert box
+    notebook.page.mouse.move(box["x"] + box["width"] * 0.62, box["y"] + box["height"] / 2)
+
+
+def search(notebook: Notebook) -> None:
+    """Open the list of models."""
+    notebook.row("model_path").locator("input").fill("qwen")
+
+
+def unknown_model(notebook: Notebook) -> None:
+    """Name a model that there is not."""
+    box = notebook.row("model_path").locator("input")
+    box.fill("<img src=x onerror=alert(1)>/model")
+    box.press("Enter")
+    notebook.widget.locator(".vw-error:not([hidden])").wait_for()
+
+
+def bad_number(notebook: Notebook) -> None:
+    """Type something that is no number."""
+    box = notebook.row("max_seq_len").locator("input[type=text]")
+    box.fill("a lot")
+    box.press("Enter")
+    notebook.widget.locator(".vw-error:not([hidden])").wait_for()
+
+
+def all_settings(notebook: Notebook) -> None:
+    """Show every setting."""
+    notebook.widget.locator(".vw-all").click()
+
+
+def focus(notebook: Notebook) -> None:
+    """Focus the chart by keyboard and walk along it."""
+    notebook.widget.locator(".vw-chart").focus()
+    for _ in range(5):
+        notebook.page.keyboard.press("PageDown")
+
+
+STATES = {
+    "sft": (f'"{MODEL}", gpu="L40S"', None),
+    "lora": ('"meta-llama/Llama-3.1-8B", training_method="lora", gpu="A100-80GB", micro_batch_size=4', None),
+    "qlora": ('"meta-llama/Llama-3.1-8B", training_method="qlora", gpu="RTX 4090"', all_settings),
+    "osft": (f'"{MODEL}", training_method="osft", gpu="H100", num_gpus=8', None),
+    "too-large": ('"meta-llama/Llama-3.1-8B", gpu="RTX 4090"', None),
+    "small": ('"HuggingFaceTB/SmolLM2-135M", gpu="H100"', None),
+    "long": ('"Qwen/Qwen2.5-7B", training_method="lora", gpu="H100", max_seq_len=16384, gradient_checkpointing=False', None),
+    "hover": (f'"{MODEL}", gpu="A100-80GB", micro_batch_size=4', hover),
+    "focus": (f'"{MODEL}", gpu="A100-80GB", micro_batch_size=4', focus),
+    "search": (f'"{MODEL}", gpu="L40S"', search),
+    "unknown-model": (f'"{MODEL}", gpu="L40S"', unknown_model),
+    "bad-number": (f'"{MODEL}", gpu="L40S"', bad_number),
+    "formula": (f'"{MODEL}", gpu="L40S", memory_model="training_hub"', None),
+}
+
+
+def main(folder: Path, names: list[str]) -> None:
+    """Write the pictures of the named states, or of all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory() as work,
+        running_lab(Path(work)) as address,
+        sync_playwright() as playwright,
+    ):
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        for name in names or STATES:
+            choices, act = STATES[name]
+            code = f"from vram_widget.widget import VRAMWidget\nw = VRAMWidget({choices})\nw"
+            for theme in ("light", "dark"):
+                with open_notebook(browser, address, Path(work), code, theme=theme) as notebook:
+                    for width in (1200, 600):
+                        notebook.page.set_viewport_size({"width": width + 104, "height": 1900})
+                        notebook.page.wait_for_timeout(400)
+                        if act:
+                            act(notebook)
+                        notebook.page.wait_for_timeout(200)
+                        notebook.widget.screenshot(path=folder / f"{name}-{theme}-{width}.png")
+                        act = act if name in ("hover", "search") else None
+                    for error in notebook.errors:
+                        print(f"{name} {theme}: {error}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])

@@ -1,0 +1,76 @@
+"""The time axis of a chart: which phases there are, and where each moment lies."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .palette import PHASE_LABELS
+from .timeline import Timeline
+
+#: Loading takes this share of the axis whatever it takes of the time: it is not training.
+LOAD_SHARE = 0.06
+#: No phase is narrower than this share: the peak is often in the shortest.
+LEAST_SHARE = 0.03
+
+
+class Span(NamedTuple):
+    """Consecutive moments of one phase: `first` and `last` are indices into the timeline."""
+
+    step: int
+    phase: str
+    label: str
+    first: int
+    last: int
+
+
+def spans(timeline: Timeline) -> list[Span]:
+    """Return the runs of moments of one phase.
+
+    Examples
+    --------
+    >>> line = Timeline([0.0, 1.0, 2.0], [0, 1, 1], ["load", "forward", "forward"])
+    >>> [(span.label, span.first, span.last) for span in spans(line)]
+    [('load', 0, 0), ('forward', 1, 2)]
+    """
+    kinds = list(zip(timeline.step, timeline.phase, strict=True))
+    starts = [i for i, kind in enumerate(kinds) if i == 0 or kind != kinds[i - 1]]
+    ends = [start - 1 for start in starts[1:]] + [len(kinds) - 1]
+    return [
+        Span(*kinds[first], PHASE_LABELS[kinds[first][1]], first, last)
+        for first, last in zip(starts, ends, strict=True)
+    ]
+
+
+def positions(timeline: Timeline) -> list[float]:
+    """Return where each moment lies on the axis, from 0 to 1.
+
+    A phase is as wide as it is long, but for loading, which has a fixed share, and for the
+    shortest, which are widened until they can be seen: the seconds are nominal, the order counts.
+
+    Examples
+    --------
+    >>> line = Timeline([0.0, 9.0, 10.0, 11.0], [0, 1, 1, 1], ["load", *["forward"] * 3])
+    >>> [round(place, 2) for place in positions(line)]
+    [0.0, 0.06, 0.53, 1.0]
+    """
+    seconds, runs = timeline.seconds, spans(timeline)
+    ends = [seconds[run.first] for run in runs[1:]] + [seconds[-1]]
+    lengths = [end - seconds[run.first] for run, end in zip(runs, ends, strict=True)]
+    places: list[float] = []
+    left = 0.0
+    for run, length, share in zip(runs, lengths, _shares(runs, lengths), strict=True):
+        scale, start = share / (length or 1.0), seconds[run.first]
+        places += [left + scale * (moment - start) for moment in seconds[run.first : run.last + 1]]
+        left += share
+    return places
+
+
+def _shares(runs: list[Span], lengths: list[float]) -> list[float]:
+    training = sum(length for run, length in zip(runs, lengths, strict=True) if run.step) or 1.0
+    wide = [
+        max(length / training, LEAST_SHARE) if run.step else 0.0
+        for run, length in zip(runs, lengths, strict=True)
+    ]
+    load = LOAD_SHARE * sum(not run.step for run in runs)
+    rest = (1 - load) / (sum(wide) or 1.0)
+    return [share * rest if run.step else LOAD_SHARE for run, share in zip(runs, wide, strict=True)]

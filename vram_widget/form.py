@@ -1,0 +1,81 @@
+"""The widget's form: the fields of a configuration, grouped and described for the front end."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from . import gpu
+from .config import TrainingConfig
+from .fields import Choice, Field
+from .model import catalog
+from .palette import PALETTE
+from .words import gib
+
+#: Choices that rarely decide whether a run fits: out of sight while they hold their default.
+ADVANCED = {
+    "lora_alpha",
+    "lora_dropout",
+    "use_dora",
+    "lora_dtype",
+    "bnb_4bit_use_double_quant",
+    "max_tokens_per_gpu",
+    "padded",
+    "optimizer_in_backward",
+    "gpu_memory",
+    "cpu_offload",
+}
+
+#: Groups that change nothing the widget shows yet.
+LEFT_OUT = {"run", "reading"}
+
+#: Metadata that the front end draws from, where a field has it.
+_DRAWN = ("unit", "slider", "scale", "shown_when")
+
+
+@lru_cache(maxsize=1)
+def form() -> dict[str, Any]:
+    """Return the groups of fields and the palette, in JSON types (``Form`` in messages.ts)."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for name, field in TrainingConfig.fields().items():
+        group = field.metadata["group"]
+        if group not in LEFT_OUT:
+            groups.setdefault(group, []).append(_describe(name, field))
+    return {
+        "groups": [
+            {"name": group, "label": group.capitalize(), "fields": fields}
+            for group, fields in groups.items()
+        ],
+        "components": [{"name": name, **paint._asdict()} for name, paint in PALETTE.items()],
+    }
+
+
+def _describe(name: str, field: Field) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "name": name,
+        "kind": field.metadata["kind"],
+        "label": field.metadata["label"],
+        "help": field.help,
+        "default": field.default_value,
+        "nullable": field.allow_none,
+        "advanced": name in ADVANCED,
+    }
+    described |= {key: field.metadata[key] for key in _DRAWN if key in field.metadata}
+    if isinstance(field, Choice):
+        options = field.metadata["options"]
+        described["options"] = [{"value": v, "label": label} for v, label in options.items()]
+    if name == "training_method":
+        described["segmented"] = True
+    if name == "model_path":
+        described["suggestions"] = catalog.names()
+    if name == "gpu":
+        described |= {"kind": "choice", "options": _gpus()}
+    return described
+
+
+def _gpus() -> list[dict[str, str | None]]:
+    cards = [gpu.lookup(name) for name in gpu.names()]
+    named = [
+        {"value": card.name, "label": f"{card.name} · {gib(card.memory)} GiB"} for card in cards
+    ]
+    return [{"value": None, "label": "the one found here"}, *named]

@@ -1,0 +1,163 @@
+"""The widget's chart in matplotlib, in the same colours and words. Imports matplotlib."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+
+from . import words
+from .axis import positions, spans
+from .palette import PALETTE, VERDICT_INK
+from .timeline import GiB
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+    from .estimate import MemoryEstimate
+    from .timeline import Timeline
+
+    Levels = NDArray[np.float64]
+
+INK, MUTED, GRID = "#1a1a1a", "#595959", "#e2e2e2"
+
+#: A card more than this many times the peak is left out, or the areas would be a thin strip.
+LARGEST_ROOM = 4
+HEADROOM = 1.06
+
+#: A white edge keeps text on areas and lines readable.
+_HALO = {"color": INK, "path_effects": [withStroke(linewidth=2.5, foreground="white")]}
+
+#: The size of an area's name, as shares of the axes: of the width for a letter, of the height.
+LETTER_WIDTH, NAME_HEIGHT = 0.0095, 0.045
+
+
+class Chart(Figure):
+    """A Figure that a notebook shows without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        return png(self)
+
+
+def png(figure: Figure) -> bytes:
+    """Return a figure as a PNG file."""
+    file = BytesIO()
+    FigureCanvasAgg(figure).print_png(file)
+    return file.getvalue()
+
+
+def timeline_figure(estimate: MemoryEstimate) -> Figure:
+    """Return memory by component over the first training steps, as the widget draws it.
+
+    Parameters
+    ----------
+    estimate : MemoryEstimate
+
+    Returns
+    -------
+    Figure
+        With the stacked areas in GiB, the card's capacity, and the peak with its band.
+    """
+    figure = Chart(figsize=(9.2, 4.6), dpi=100, facecolor="white")
+    axes = figure.add_axes((0.05, 0.13, 0.935, 0.74))
+    places = positions(estimate.timeline)
+    shows_capacity = estimate.capacity <= LARGEST_ROOM * estimate.high
+    ceiling = HEADROOM * max(estimate.high, estimate.capacity if shows_capacity else 0) / GiB
+    _frame(axes, ceiling)
+    _areas(axes, estimate.timeline, np.array(places), ceiling)
+    _phases(axes, estimate.timeline, places)
+    _capacity(axes, estimate, ceiling, shows_capacity)
+    _peak(axes, estimate, places[estimate.timeline.peak], ceiling)
+    subject = f"{words.title(estimate.config)} · {words.setup(estimate)}"
+    figure.text(0.012, 0.935, subject, fontsize=11.5, fontweight="bold", color=INK)
+    verdict = f"{words.verdict(estimate)} ({words.band(estimate)})"
+    color = VERDICT_INK[estimate.verdict]
+    figure.text(0.985, 0.935, verdict, fontsize=10, fontweight="bold", color=color, ha="right")
+    return figure
+
+
+def _frame(axes: Axes, ceiling: float) -> None:
+    axes.set(xlim=(0, 1), ylim=(0, ceiling), xticks=[])
+    axes.tick_params(length=0, labelsize=8.5, labelcolor=MUTED)
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[:].set_visible(False)
+    axes.text(-0.045, 1.02, "GiB", transform=axes.transAxes, fontsize=8.5, color=MUTED)
+
+
+def _areas(axes: Axes, timeline: Timeline, places: Levels, ceiling: float) -> None:
+    floor = np.zeros(len(places))
+    for name, paint in PALETTE.items():
+        top = floor + np.array(timeline.bytes[name]) / GiB
+        if any(timeline.bytes[name]):
+            axes.fill_between(places, floor, top, color=paint.color, linewidth=0)
+            place = _name_place(paint.label, places, floor, top, ceiling)
+            if place:
+                style = {"ha": "center", "va": "center", "fontsize": 9, "fontweight": "bold"}
+                axes.text(*place, paint.label, color=paint.ink, **style)
+        floor = top
+
+
+def _name_place(
+    name: str, places: Levels, floor: Levels, top: Levels, ceiling: float
+) -> tuple[float, float] | None:
+    """Return the middle of the tallest part of an area that its name fits in, if any."""
+    half = (len(name) + 2) * LETTER_WIDTH / 2
+    best, height = None, NAME_HEIGHT * ceiling
+    for middle in np.linspace(half, 1 - half, 150):
+        across = np.linspace(middle - half, middle + half, 12)
+        lowest = np.interp(across, places, top).min()
+        highest = np.interp(across, places, floor).max()
+        if lowest - highest >= height:
+            best, height = (float(middle), float(lowest + highest) / 2), lowest - highest
+    return best
+
+
+def _phases(axes: Axes, timeline: Timeline, places: list[float]) -> None:
+    below = axes.get_xaxis_transform()
+    runs = spans(timeline)
+    starts = [places[run.first] for run in runs]
+    ends = [*starts[1:], 1.0]
+    for run, start, end in zip(runs, starts, ends, strict=True):
+        axes.axvline(start, color="black", alpha=0.3, linewidth=0.7, linestyle=(0, (1, 3)))
+        if end - start >= len(run.label) * 0.0085:
+            middle = (start + end) / 2
+            axes.text(middle, -0.05, run.label, transform=below, ha="center", fontsize=8.5)
+    for step in sorted({run.step for run in runs if run.step}):
+        own = [at for at, run in enumerate(runs) if run.step == step]
+        start, end = starts[own[0]] + 0.003, ends[own[-1]] - 0.003
+        axes.plot([start, end], [-0.07] * 2, transform=below, color=MUTED, lw=0.8, clip_on=False)
+        style = {"ha": "center", "fontsize": 8.5, "fontweight": "bold"}
+        axes.text((start + end) / 2, -0.125, f"step {step}", transform=below, **style)
+
+
+def _capacity(axes: Axes, estimate: MemoryEstimate, ceiling: float, shown: bool) -> None:
+    name = f"{estimate.gpu.name} · {words.gib(estimate.capacity)} GiB"
+    level = estimate.capacity / GiB if shown else ceiling * 0.95
+    if shown:
+        axes.axhline(level, color=INK, linewidth=1.4, linestyle=(0, (5, 3)))
+        excess = {"hatch": "////", "facecolor": "none", "edgecolor": VERDICT_INK["does_not_fit"]}
+        if estimate.high > estimate.capacity:
+            axes.axhspan(level, ceiling, alpha=0.4, linewidth=0, **excess)
+    text = name if shown else f"↑ {name}, far above"
+    axes.text(0.008, level + 0.015 * ceiling, text, fontsize=9, fontweight="bold", **_HALO)
+
+
+def _peak(axes: Axes, estimate: MemoryEstimate, place: float, ceiling: float) -> None:
+    low, expected, high = (value / GiB for value in estimate)
+    band = [[expected - low], [high - expected]]
+    axes.errorbar(
+        place, expected, band, color=INK, capsize=4, lw=1.4, marker="o", mfc="white", ms=5
+    )
+    before = place > 0.35
+    style = {"ha": "right" if before else "left", "va": "center", "fontweight": "bold"}
+    level = (low + high) / 2
+    if abs(level - estimate.capacity / GiB) < 0.05 * ceiling:
+        level = estimate.capacity / GiB - 0.05 * ceiling
+    offset = -0.012 if before else 0.012
+    axes.text(place + offset, level, words.peak(estimate), fontsize=9, **style, **_HALO)

@@ -1,0 +1,47 @@
+"""The widget's report: an estimate as the front end draws it (``Report`` in messages.ts)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import words
+from .axis import positions, spans
+
+if TYPE_CHECKING:
+    from .estimate import MemoryEstimate
+
+
+def report(estimate: MemoryEstimate) -> dict[str, Any]:
+    """Return everything the widget shows of an estimate, in JSON types; memory in bytes."""
+    timeline, notes = estimate.timeline, estimate.notes
+    return {
+        "title": words.title(estimate.config),
+        "subtitle": words.setup(estimate),
+        "verdict": {
+            "level": estimate.verdict,
+            "words": words.verdict(estimate),
+            "range": f"({words.band(estimate)})",
+        },
+        "remarks": {"model": words.model(estimate), "batch": words.batch(estimate.config)},
+        "placeholders": {
+            "gpu_memory": f"{words.gib(estimate.capacity)} GiB",
+            "max_tokens_per_gpu": f"{estimate.config.tokens:,}",
+        },
+        "gpu": estimate.gpu.name,
+        "capacity": estimate.capacity,
+        "low": estimate.low,
+        "expected": estimate.expected,
+        "high": estimate.high,
+        "peak": {"index": timeline.peak, "label": words.peak(estimate)},
+        "components": [
+            {"name": name, "bytes": nbytes, "note": notes.get(name, "")}
+            for name, nbytes in estimate.components.items()
+        ],
+        "timeline": {
+            "at": [round(place, 5) for place in positions(timeline)],
+            "bytes": {name: levels for name, levels in timeline.bytes.items() if any(levels)},
+            "spans": [span._asdict() for span in spans(timeline)],
+        },
+        "notices": list(estimate.notices),
+        "errors": {},
+    }

@@ -1,0 +1,189 @@
+"""The widget: a training configuration whose every change shows what it does to the memory."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anywidget
+import traitlets
+
+from . import words
+from .config import TrainingConfig
+from .errors import VRAMWidgetError
+from .estimate import MemoryEstimate
+from .estimate import estimate as estimate_memory
+from .form import form
+from .report import report
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+STATIC = Path(__file__).parent / "static"
+
+
+class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
+    """An interactive view of the GPU memory of a fine-tune.
+
+    Every field of `TrainingConfig` is a trait that is synced with the controls: it may be given
+    as a keyword, set and observed from Python, or linked with ipywidgets. What is shown is always
+    the estimate for `config`: a value with which there is none is refused, and the last one stays.
+
+    Parameters
+    ----------
+    model_path : str, optional
+        A Hub id, a local folder with a config.json, or a name in the catalogue.
+    **choices
+        Any other field of `TrainingConfig`, by name.
+
+    Attributes
+    ----------
+    estimate : MemoryEstimate
+        The estimate shown; bytes on one GPU.
+    config : dict
+        Every field, as JSON types; ``VRAMWidget(**w.config)`` is the same widget.
+
+    Raises
+    ------
+    VRAMWidgetError
+        For an unknown keyword, a value a field cannot take, or an unknown model or GPU; here,
+        and when a field is set from Python. From the controls it becomes a message in the widget.
+
+    Examples
+    --------
+    >>> w = VRAMWidget("ibm-granite/granite-3.3-2b-instruct", gpu="H100")
+    >>> w.estimate.verdict
+    'fits'
+    >>> w.training_method = "lora"
+    >>> w.config["lora_r"]
+    16
+    """
+
+    _esm = STATIC / "widget.js"
+    _css = STATIC / "widget.css"
+
+    form = traitlets.Dict(read_only=True).tag(sync=True)
+    report = traitlets.Dict(read_only=True).tag(sync=True)
+
+    # How many batches of changes are open, and whether a field has changed since the estimate.
+    _open_batches = 0
+    _stale = True
+    _revision = 0
+
+    def __init__(self, model_path: str | None = None, **choices: Any) -> None:
+        if model_path is not None:
+            choices["model_path"] = model_path
+        with self._batch():
+            super().__init__(**choices)
+
+    @traitlets.default("form")
+    def _form(self) -> dict[str, Any]:
+        return form()
+
+    def open(self) -> None:
+        """Open the connection to the front end, with a first report to show."""
+        self._estimate_again()
+        super().open()
+
+    @property
+    def estimate(self) -> MemoryEstimate:
+        """The estimate that is shown, for exactly `config`."""
+        return self._estimate
+
+    def plot(self) -> Figure:
+        """Return the chart as a matplotlib Figure, for print."""
+        from .plot import timeline_figure
+
+        return timeline_figure(self.estimate)
+
+    def __repr__(self) -> str:
+        result = words.verdict(self.estimate)
+        return f"VRAMWidget({self.model_path!r}, {self.training_method!r}): {result}"
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        """Return the view, and for where no kernel runs, a picture and a summary of the result."""
+        from .plot import png
+
+        shown = super()._repr_mimebundle_(**kwargs)
+        data, metadata = shown if isinstance(shown, tuple) else (shown, {})
+        still = {
+            "text/plain": words.summary(self.estimate),
+            "image/png": b64encode(png(self.plot())).decode(),
+        }
+        return {**data, **still}, metadata
+
+    # -- one estimate a batch of changes ---------------------------------------------------------
+
+    @contextmanager
+    def _batch(self) -> Iterator[None]:
+        """Gather changes: one estimate and one message to the front end at the end."""
+        self._open_batches += 1
+        try:
+            with self.hold_sync():
+                yield
+                if self._open_batches == 1 and self._stale:
+                    self._settle()
+        finally:
+            self._open_batches -= 1
+
+    @contextmanager
+    def hold_trait_notifications(self) -> Iterator[None]:
+        """Gather changes made within; the estimate follows once, at the end."""
+        with self._batch(), super().hold_trait_notifications():
+            yield
+
+    def notify_change(self, change: Any) -> None:
+        """Tell the front end and observers of a change, then bring the estimate up to date."""
+        if change["name"] in self.fields():
+            self._stale = True
+            with self._batch():
+                super().notify_change(change)
+        else:
+            super().notify_change(change)
+
+    def _settle(self) -> None:
+        """Estimate again, or where that cannot be, go back to the last values it could be for."""
+        try:
+            self._estimate_again()
+        except VRAMWidgetError:
+            good, chosen = self._good
+            for name, value in good.items():
+                setattr(self, name, value)
+            self._chosen = dict(chosen)
+            self._stale = False
+            raise
+
+    def _estimate_again(self) -> None:
+        self._estimate = estimate_memory(self.replace())
+        self._good = self.config, dict(self._chosen)
+        self._stale = False
+        self._publish(report(self._estimate))
+
+    def _publish(self, shown: dict[str, Any]) -> None:
+        self._revision += 1
+        self.set_trait("report", {**shown, "revision": self._revision})
+
+    # -- what the front end says -----------------------------------------------------------------
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Take values from the front end; a bad one is refused there, never raised here."""
+        errors: dict[str, str] = {}
+        good = {}
+        for name, value in sync_data.items():
+            try:
+                if name in self.fields():
+                    self.traits()[name]._validate(self, value)
+                if name not in ("form", "report"):  # which only Python writes
+                    good[name] = value
+            except VRAMWidgetError as error:
+                errors[name] = str(error)
+        try:
+            super().set_state(good)
+        except VRAMWidgetError as error:
+            errors |= {name: str(error) for name in good if name in self.fields()}
+        if errors:
+            self._publish({**self.report, "errors": errors})
+            self.send_state(list(errors))
