@@ -6,39 +6,47 @@ import json
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib import resources
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple
 
 from ...errors import ModelError
+from .fields import REQUIRED, SAME_AS, SWITCHES, check, shown, whole
 from .weights import Config
-
-#: Beyond any model there is; above it a config.json is broken or hostile.
-LARGEST_DIMENSION = 1 << 24
-MOST_LAYERS = 10_000
 
 #: Where multimodal configs keep their language model.
 TEXT_CONFIGS = ("text_config", "llm_config", "language_config", "thinker_config")
 
-#: Other families' names for the same dimension (transformers' own attribute maps).
-SAME_AS = {
-    "n_embd": "hidden_size",
-    "n_layer": "num_hidden_layers",
-    "n_head": "num_attention_heads",
-    "n_inner": "intermediate_size",
-    "num_local_experts": "num_experts",
-    "n_routed_experts": "num_experts",
-    "layers_block_type": "layer_types",
+#: Multimodal model_type -> the model_type of its language model, which older files leave out.
+TEXT_TYPES = {
+    "gemma3": "gemma3_text",
+    "gemma4": "gemma4_text",
+    "llama4": "llama4_text",
+    "llava": "llama",
+    "llava_next": "llama",
+    "mistral3": "mistral",
+    "qwen2_5_vl": "qwen2_5_vl_text",
+    "qwen2_vl": "qwen2_vl_text",
+    "qwen3_5": "qwen3_5_text",
+    "qwen3_5_moe": "qwen3_5_moe_text",
+    "qwen3_vl": "qwen3_vl_text",
+    "qwen3_vl_moe": "qwen3_vl_moe_text",
 }
 
-#: Every config.json of a language model says these; inside a multimodal one they may be left out.
-REQUIRED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
+#: Endings of the classes in ``architectures`` that run a language model from left to right.
+DECODERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "ForSequenceClassification")
 
-#: Whole numbers of at least 1.
-SIZES = (*REQUIRED, "num_key_value_heads", "head_dim", "intermediate_size")
+#: Families that are no decoders, for files that do not say their class.
+NO_DECODERS = {
+    *("albert", "bert", "camembert", "clip", "deberta", "deberta-v2", "distilbert", "electra"),
+    *("esm", "modernbert", "mpnet", "nomic_bert", "roberta", "siglip", "vit", "wav2vec2"),
+    *("xlm-roberta", "dinov2", "hubert", "sam", "swin", "whisper"),
+}
 
-#: Whole numbers that may be 0, which says that the model has none of it.
-COUNTS: tuple[str, ...] = ()
 
-SWITCHES = ("tie_word_embeddings", "attention_bias", "mlp_bias")
+class Found(NamedTuple):
+    """The language model in a config, and the model_type of the config around it, if any."""
+
+    text: dict[str, Any]
+    outer: str | None
 
 
 @lru_cache(maxsize=1)
@@ -49,7 +57,7 @@ def defaults() -> dict[str, dict[str, Any]]:
     return table
 
 
-def read(config: object) -> dict[str, Any]:
+def read(config: object) -> Found:
     """Return the language model's config, whole and checked.
 
     Fields that families name differently are found under one name (`SAME_AS`), fields left out
@@ -62,95 +70,105 @@ def read(config: object) -> dict[str, Any]:
     """
     if not isinstance(config, Mapping):
         raise ModelError(
-            f"config.json must hold an object of fields, not {type(config).__name__}; "
+            f"config.json must hold an object of fields, not {shown(config)}; "
             "give the config.json of a language model."
         )
-    text, nested = find_text(config)
-    own = dict(text)
-    for theirs, ours in SAME_AS.items():
-        if own.get(ours) is None and own.get(theirs) is not None:
-            own[ours] = own[theirs]
-    missing = [name for name in REQUIRED if own.get(name) is None]
-    if missing and not nested:
-        raise ModelError(
-            f"config.json has no {', '.join(missing)}; give the config.json of a language model."
-        )
-    filled = with_defaults(own)
+    text, outer = find_text(config)
+    own = one_name(text)
+    if own.get("num_hidden_layers") is None and isinstance(own.get("layer_types"), list):
+        own["num_hidden_layers"] = len(own["layer_types"])
+    refuse_other_models(own)
+    family = one_name(defaults().get(own["model_type"], {}))
+    if outer is None:
+        refuse_missing(own, family)
+    # A null is a word of its own ("no sliding window"), except where only true or false will do.
+    own = {name: value for name, value in own.items() if value is not None or name not in SWITCHES}
+    filled = {"tie_word_embeddings": False, **family, **own}
+    filled = {name: value for name, value in filled.items() if value is not None}
+    if "num_key_value_heads" not in filled:
+        filled["num_key_value_heads"] = filled.get("num_attention_heads")
+    if "head_dim" not in filled:
+        filled["head_dim"] = head_dim(filled)
     check(filled)
-    return filled
+    return Found(filled, outer)
 
 
-def find_text(config: Config) -> tuple[Config, bool]:
-    """Return the language model's part of a config, and whether it lies within another."""
+def find_text(config: Config) -> Found:
+    """Return the language model's part of a config, with the outer config's word on tying."""
+    outer = str(config.get("model_type"))
     for name in TEXT_CONFIGS:
         inner = config.get(name)
         if isinstance(inner, Mapping):
-            text = find_text(inner)[0]
-            return {**text, **tied(config, text)}, True
-    return config, False
+            text = find_text(inner).text
+            break
+    else:
+        if outer not in TEXT_TYPES:
+            return Found(dict(config), None)
+        text = {name: value for name, value in config.items() if name != "model_type"}
+    if text.get("model_type") in (None, outer):
+        text["model_type"] = TEXT_TYPES.get(outer, outer)
+    tied = defaults().get(outer, {}).get("tie_word_embeddings", text.get("tie_word_embeddings"))
+    if config.get("tie_word_embeddings") is not None:
+        tied = config["tie_word_embeddings"]
+    return Found({**text, "tie_word_embeddings": tied}, outer)
 
 
-def tied(config: Config, text: Config) -> dict[str, Any]:
-    """Return the outer config's word on tied embeddings, which goes before the inner one's."""
-    for place in (config, text):
-        if place.get("tie_word_embeddings") is not None:
-            return {"tie_word_embeddings": place["tie_word_embeddings"]}
-    return {}
+def one_name(config: Config) -> dict[str, Any]:
+    """Return what a config says, and under one name what families name differently."""
+    said = dict(config)
+    for theirs, ours in SAME_AS.items():
+        if theirs in said:
+            said.setdefault(ours, said[theirs])
+    said["model_type"] = str(said.get("model_type"))
+    return said
 
 
-def with_defaults(own: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the config with the fields it leaves out, or leaves null, filled in."""
-    model_type = own.get("model_type")
-    family = defaults().get(model_type, {}) if isinstance(model_type, str) else {}
-    filled = {
-        "tie_word_embeddings": False,
-        **family,
-        **{name: value for name, value in own.items() if value is not None},
-    }
-    filled["model_type"] = str(model_type)
-    heads, hidden = filled.get("num_attention_heads"), filled.get("hidden_size")
-    if filled.get("num_key_value_heads") is None:
-        filled["num_key_value_heads"] = heads
-    if filled.get("head_dim") is None and whole(heads) and whole(hidden):
-        filled["head_dim"] = hidden // heads
-    return filled
-
-
-def whole(value: object) -> TypeGuard[int]:
-    """Return whether this is a whole number of at least 1."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-def check(config: Config) -> None:
-    """Refuse dimensions that make no sense."""
-    for name in SIZES + COUNTS:
-        value = config.get(name)
-        if value is None or (name in COUNTS and value == 0):
-            continue
-        largest = MOST_LAYERS if name == "num_hidden_layers" else LARGEST_DIMENSION
-        if not whole(value) or value > largest:
-            raise ModelError(
-                f"config.json says {name} = {shown(value)}, which must be a whole number "
-                f"between 1 and {largest:,}; correct it."
-            )
-    for name in SWITCHES:
-        if not isinstance(config.get(name, False), bool):
-            raise ModelError(
-                f"config.json says {name} = {shown(config[name])}, which must be true or false; "
-                "correct it."
-            )
-    heads, groups = config["num_attention_heads"], config["num_key_value_heads"]
-    if heads % groups:
+def head_dim(config: Config) -> int | None:
+    """Return the width of one attention head where config.json does not say it."""
+    hidden, heads = config.get("hidden_size"), config.get("num_attention_heads")
+    if not whole(hidden) or not whole(heads):
+        return None
+    if hidden % heads:
         raise ModelError(
-            f"config.json says num_attention_heads = {heads}, which is no multiple of "
-            f"num_key_value_heads = {groups}; correct it."
+            f"config.json says hidden_size = {hidden}, no multiple of num_attention_heads = "
+            f"{heads}, and no head_dim; add its head_dim."
+        )
+    return hidden // heads
+
+
+def refuse_missing(own: Config, family: Config) -> None:
+    """Refuse a config without the dimensions that every saved model's config has."""
+    needed = (
+        REQUIRED if family.get("intermediate_size") is None else (*REQUIRED, "intermediate_size")
+    )
+    missing = [name for name in needed if own.get(name) is None]
+    if missing:
+        raise ModelError(
+            f"config.json has no {', '.join(missing)}; give the config.json of a language model."
         )
 
 
-def shown(value: object) -> str:
-    """Return a value as a person should see it, however long it is."""
-    # A huge int would cost seconds, or an error, to turn into text.
-    if isinstance(value, int) and abs(value) > 1 << 128:
-        return "a number of more than 38 digits"
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:40]}..."
+def refuse_other_models(own: Config) -> None:
+    """Refuse what is no decoder: an encoder, a vision model, a pipeline, a sequence to sequence."""
+    kind = own["model_type"]
+    if "_class_name" in own:
+        raise ModelError(
+            f"This is a diffusion model ({shown(own['_class_name'])}), not a language model; "
+            "give a decoder such as ibm-granite/granite-3.3-2b-instruct."
+        )
+    if own.get("is_encoder_decoder") is True:
+        raise ModelError(
+            f"{kind} is an encoder with a decoder, which is not modelled; give a decoder."
+        )
+    if kind in defaults():
+        return
+    classes = own.get("architectures")
+    if isinstance(classes, list) and classes:
+        decodes = any(isinstance(name, str) and name.endswith(DECODERS) for name in classes)
+    else:
+        decodes = kind not in NO_DECODERS
+    if not decodes or kind in NO_DECODERS:
+        raise ModelError(
+            f"{kind} is not a language model that writes from left to right; "
+            "give a decoder such as ibm-granite/granite-3.3-2b-instruct."
+        )

@@ -1,12 +1,11 @@
-"""The pieces that decoders are made of, as weights: names and shapes of transformers' modules."""
+"""The modules that decoders are made of, as weights: names and shapes as in transformers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from itertools import groupby
+from collections.abc import Mapping
 from typing import Any
 
-from ..architecture import Architecture, LayerRun, Shape
+from ..architecture import Shape
 
 Config = Mapping[str, Any]
 Weights = dict[str, Shape]
@@ -28,16 +27,35 @@ def norm(name: str, width: int, bias: bool = False) -> Weights:
     return weights
 
 
-def grouped_attention(config: Config, bias: bool = False, out_bias: bool | None = None) -> Weights:
-    """Return the projections of grouped-query attention."""
+def embedding(name: str, rows: int, width: int) -> Weights:
+    """Return the weight of a ``torch.nn.Embedding``."""
+    return {f"{name}.weight": (rows, width)}
+
+
+def convolution(name: str, channels: int, kernel: int, bias: bool) -> Weights:
+    """Return the weights of a depthwise ``torch.nn.Conv1d``."""
+    weights: Weights = {f"{name}.weight": (channels, 1, kernel)}
+    if bias:
+        weights[f"{name}.bias"] = (channels,)
+    return weights
+
+
+def grouped_attention(
+    config: Config,
+    bias: bool = False,
+    out_bias: bool | None = None,
+    name: str = "self_attn",
+    out: str = "o_proj",
+) -> Weights:
+    """Return the projections of grouped-query attention; `out_bias` is `bias` unless said."""
     hidden, head = config["hidden_size"], config["head_dim"]
     queries = config["num_attention_heads"] * head
     keys = config["num_key_value_heads"] * head
     return {
-        **linear("self_attn.q_proj", hidden, queries, bias),
-        **linear("self_attn.k_proj", hidden, keys, bias),
-        **linear("self_attn.v_proj", hidden, keys, bias),
-        **linear("self_attn.o_proj", queries, hidden, bias if out_bias is None else out_bias),
+        **linear(f"{name}.q_proj", hidden, queries, bias),
+        **linear(f"{name}.k_proj", hidden, keys, bias),
+        **linear(f"{name}.v_proj", hidden, keys, bias),
+        **linear(f"{name}.{out}", queries, hidden, bias if out_bias is None else out_bias),
     }
 
 
@@ -50,22 +68,15 @@ def gated_mlp(name: str, hidden: int, inner: int, bias: bool = False) -> Weights
     }
 
 
-def runs(layers: Iterable[tuple[str, Weights]]) -> tuple[LayerRun, ...]:
-    """Return the layers, each given as its block and weights, with equal neighbours merged."""
-    return tuple(
-        LayerRun(block, len(list(alike)), weights) for (block, weights), alike in groupby(layers)
-    )
+def plain_mlp(names: tuple[str, str], hidden: int, inner: int, bias: bool = True) -> Weights:
+    """Return the two projections of an MLP without a gate."""
+    up, down = names
+    return {**linear(up, hidden, inner, bias), **linear(down, inner, hidden, bias)}
 
 
-def decoder(config: Config, layers: tuple[LayerRun, ...]) -> Architecture:
-    """Return a decoder with a token embedding, a last RMSNorm and an lm_head, named as Llama's."""
-    hidden, vocab = config["hidden_size"], config["vocab_size"]
-    outside = {**embedding("model.embed_tokens", vocab, hidden), **norm("model.norm", hidden)}
-    if not config["tie_word_embeddings"]:
-        outside |= linear("lm_head", hidden, vocab)
-    return Architecture(config["model_type"], config, layers, outside)
-
-
-def embedding(name: str, rows: int, width: int) -> Weights:
-    """Return the weight of a ``torch.nn.Embedding``."""
-    return {f"{name}.weight": (rows, width)}
+def experts(name: str, count: int, hidden: int, inner: int) -> Weights:
+    """Return the fused, 3-D weights of a layer's gated experts."""
+    return {
+        f"{name}.gate_up_proj": (count, 2 * inner, hidden),
+        f"{name}.down_proj": (count, hidden, inner),
+    }
