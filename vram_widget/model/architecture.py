@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 Shape = tuple[int, ...]
 
@@ -26,17 +26,28 @@ class LayerRun:
         as transformers' module holds it (a linear is ``(out_features, in_features)``).
     sliding_window : int or None
         Tokens that attention reaches back at most; None is all of them.
+    not_linear : frozenset of str
+        Two-dimensional weights that are no ``torch.nn.Linear`` (routers): adapters and
+        quantisation pass them by.
     """
 
     block: str
     count: int
     weights: Mapping[str, Shape]
     sliding_window: int | None = None
+    not_linear: frozenset[str] = frozenset()
 
     @cached_property
     def num_parameters(self) -> int:
         """Parameters of one layer."""
         return sum(prod(shape) for shape in self.weights.values())
+
+
+class Stretch(NamedTuple):
+    """Layers that come `count` times in a row, in the same order each time."""
+
+    layers: tuple[LayerRun, ...]
+    count: int
 
 
 @dataclass(frozen=True)
@@ -103,6 +114,11 @@ class Architecture:
         inside = sum(run.count * run.num_parameters for run in self.layers)
         return inside + sum(prod(shape) for shape in elsewhere)
 
+    @cached_property
+    def stretches(self) -> tuple[Stretch, ...]:
+        """The layers as patterns that repeat: a hybrid's period, or one layer many times."""
+        return tuple(_stretches([run for run in self.layers for _ in range(run.count)]))
+
     def weights(self) -> Iterator[tuple[str, Shape]]:
         """Yield every weight's full name and shape, layer by layer."""
         yield from self.outside.items()
@@ -113,3 +129,35 @@ class Architecture:
                     yield f"{self.layers_name}.{index}.{name}", shape
                 index += 1
         yield from self.towers.items()
+
+
+def _stretches(layers: list[LayerRun]) -> Iterator[Stretch]:
+    """Yield the repeating patterns of a list of layers, the shortest that covers most first.
+
+    A sliding window changes no tensor that is kept, so layers that differ in nothing else are
+    alike here.
+    """
+    distinct: list[tuple[str, Mapping[str, Shape]]] = []
+    kinds = []
+    for run in layers:
+        kind = (run.block, run.weights)
+        if kind not in distinct:
+            distinct.append(kind)
+        kinds.append(distinct.index(kind))
+    start = 0
+    while start < len(layers):
+        period, count = max(
+            ((p, _repeats(kinds, start, p)) for p in range(1, (len(layers) - start) // 2 + 1)),
+            key=lambda found: (found[0] * found[1] if found[1] > 1 else 0, -found[0]),
+            default=(1, 1),
+        )
+        yield Stretch(tuple(layers[start : start + period]), count)
+        start += period * count
+
+
+def _repeats(kinds: list[int], start: int, period: int) -> int:
+    """Return how often the `period` kinds at `start` come in a row."""
+    pattern, count = kinds[start : start + period], 1
+    while kinds[start + count * period : start + (count + 1) * period] == pattern:
+        count += 1
+    return count

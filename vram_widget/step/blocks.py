@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from . import ops
-from .methods import Layer
+from .layer import Layer
 from .tape import Tensor
 
 

@@ -1,12 +1,99 @@
-"""The loss over the vocabulary, by kernel: usually the largest tensors of a step."""
+"""The loss over the vocabulary, by kernel: usually the largest tensors of a step.
+
+Each takes the hidden states, not the logits, since some kernels never make all of them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from . import ops
-from .tape import FLOAT32, Tensor
+from .tape import FLOAT32, Gradients, Tensor
+
+Head = Callable[[Tensor], Tensor]
+
+#: torchtune's CEWithChunkedOutputLoss (num_output_chunks) and Unsloth's fused loss use this many.
+CHUNKS = 8
 
 
-def eager(logits: Tensor, labels: Tensor) -> Tensor:
+def eager(x: Tensor, labels: Tensor, head: Head) -> Tensor:
     """transformers' own: logits in float32, their log-softmax, the mean over the labels."""
+    logits = head(x)
+    return _cross_entropy(logits, labels)
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     logits = ops.to(logits, FLOAT32, "logits in float32")
     return ops.nll_loss(ops.log_softmax(logits), labels)
+
+
+def fused(x: Tensor, labels: Tensor, head: Head) -> Tensor:
+    """A Triton cross-entropy: logits in float32 once; their gradient is written over them."""
+    logits = head(x)
+    tape = logits.tape
+    wide = ops.to(logits, FLOAT32, "logits in float32")
+    loss = tape.new(1, 1, FLOAT32, "loss")
+    if tape.recording and wide.node is not None:
+        kept = ops.detach(wide)
+
+        def backward(grad: Tensor) -> Gradients:
+            return (kept,)
+
+        tape.record(loss, (wide.node,), backward)
+    return loss
+
+
+def chunked(x: Tensor, labels: Tensor, head: Head) -> Tensor:
+    """A part of the tokens at a time: its logits and loss are made, and made again in backward."""
+    tape = x.tape
+    losses = []
+    for chunk in ops.rows_of(x, CHUNKS):
+
+        def run(part: Tensor) -> Tensor:
+            return _cross_entropy(head(part), labels)
+
+        losses.append(ops.checkpoint(run, chunk))
+    total = tape.new(1, 1, FLOAT32, "loss")
+    if tape.recording:
+        edges = tuple(loss.node for loss in losses)
+        tape.record(total, edges, lambda grad: tuple(grad for _ in edges))
+    return total
+
+
+def liger(x: Tensor, weight: Tensor) -> Tensor:
+    """Liger's fused linear and cross-entropy: gradients are made in forward, chunk by chunk.
+
+    Sources: liger_kernel/ops/fused_linear_cross_entropy.py. A chunk has about as many logits as x
+    has elements; what is kept is the gradient of x and, where it trains, of the weight.
+    """
+    tape = x.tape
+    if tape.autocast is not None:
+        x, weight = ops.to(x, tape.autocast), ops.cast_weight(weight)
+    rows, width, dtype, vocabulary = x.rows, x.width, x.dtype, weight.rows
+    to_x = tape.new(rows, width, dtype, "gradient")
+    trains = weight.node is not None
+    to_weight = None
+    if trains:
+        to_weight = tape.new(vocabulary, width, weight.dtype, "gradient", "gradients")
+    loss = tape.new(rows, 1, FLOAT32, "loss")
+    chunk = _power_of_two(-(-rows // -(-vocabulary // width)))
+    logits = tape.new(min(chunk, rows), vocabulary, dtype, "logits of a chunk")
+    tape.work(6.0 * rows * width * vocabulary)
+    product = tape.new(vocabulary, width, dtype, "gradient of a chunk") if trains else None
+    del logits, product
+    if tape.recording:
+
+        def backward(grad: Tensor) -> Gradients:
+            return to_x, to_weight
+
+        tape.record(loss, (x.node, weight.node), backward)
+    return loss
+
+
+def _power_of_two(number: int) -> int:
+    """Return the smallest power of two that is no less than `number`."""
+    return 1 << max(number - 1, 0).bit_length()
+
+
+#: loss_kernel -> the loss over what the head makes.
+OVER_LOGITS = {"eager": eager, "fused": fused, "chunked": chunked}

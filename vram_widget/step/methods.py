@@ -4,23 +4,52 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from math import prod
+from math import floor, prod
 from typing import NamedTuple
 
 from ..config import TrainingConfig
+from ..errors import ConfigError
 from ..model.architecture import Architecture, LayerRun, Shape
 from . import ops
-from .tape import DTYPES, DType, Leaf, Tape, Tensor
+from .tape import (
+    BFLOAT16,
+    DTYPES,
+    FLOAT16,
+    FLOAT32,
+    FP8,
+    INT4,
+    INT8,
+    MXFP4,
+    NF4,
+    UINT8,
+    DType,
+    Tensor,
+    rounded,
+)
 
 
 class Parameter(NamedTuple):
-    """A tensor that holds (part of) a weight: `rows` x `width` elements of `dtype`."""
+    """A tensor that holds a weight or a part of it: `rows` x `width` elements of `dtype`."""
 
     name: str
     rows: int
     width: int
     dtype: DType
     trainable: bool
+
+    @property
+    def size(self) -> int:
+        """Elements."""
+        return self.rows * self.width
+
+    def nbytes(self, divided: int = 1) -> int:
+        """Return the bytes of one GPU's share, as the allocator hands them out."""
+        elements = -(-self.size // divided)
+        return rounded(-(-elements * self.dtype.itemsize // self.dtype.packed))
+
+
+Weights = Mapping[str, Tensor]
+Matches = Callable[[str], bool]
 
 
 def as_matrix(shape: Shape) -> tuple[int, int]:
@@ -31,16 +60,16 @@ def as_matrix(shape: Shape) -> tuple[int, int]:
 class Full:
     """Full fine-tuning (`sft`): every weight is stored as it is and trains."""
 
-    trainable = True
+    trains_base = True
 
     def __init__(self, config: TrainingConfig) -> None:
         self.dtype = DTYPES[config.param_dtype]
 
     def parameters(self, name: str, shape: Shape) -> list[Parameter]:
         """Return the tensors that stand for the weight `name`."""
-        return [Parameter(name, *as_matrix(shape), self.dtype, self.trainable)]
+        return [Parameter(name, *as_matrix(shape), self.dtype, self.trains_base)]
 
-    def linear(self, weights: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
+    def linear(self, weights: Weights, name: str, x: Tensor) -> Tensor:
         """Run the linear `name` on x."""
         return ops.linear(x, weights[f"{name}.weight"], weights.get(f"{name}.bias"))
 
@@ -48,109 +77,303 @@ class Full:
 class LoRA(Full):
     """A frozen base with two small trainable matrices beside each targeted linear (PEFT)."""
 
-    trainable = False
+    trains_base = False
 
-    def __init__(self, config: TrainingConfig, is_target: Callable[[str], bool]) -> None:
+    def __init__(self, config: TrainingConfig, is_target: Matches) -> None:
         super().__init__(config)
         self.rank = config.lora_r
         self.adapter_dtype = DTYPES[config.lora_dtype]
         self.drops = config.lora_dropout > 0
+        self.dora = config.use_dora
         self.is_target = is_target
 
     def parameters(self, name: str, shape: Shape) -> list[Parameter]:
         """Return the base weight and, where it is targeted, its adapter."""
-        base = super().parameters(name, shape)
         module = name.removesuffix(".weight")
+        base = self.base(name, shape)
         if module == name or not self.is_target(module):
             return base
         outputs, inputs = shape
-        return [
-            *base,
-            Parameter(f"{module}.lora_A", self.rank, inputs, self.adapter_dtype, True),
-            Parameter(f"{module}.lora_B", outputs, self.rank, self.adapter_dtype, True),
+        if self.rank > min(shape):
+            raise ConfigError(
+                f"lora_r = {self.rank:,} is larger than {module} ({outputs:,} × {inputs:,}): "
+                f"take at most {min(shape):,}."
+            )
+        dtype = self.adapter_dtype
+        adapter = [
+            Parameter(f"{module}.lora_A", self.rank, inputs, dtype, True),
+            Parameter(f"{module}.lora_B", outputs, self.rank, dtype, True),
         ]
+        if self.dora:
+            adapter.append(Parameter(f"{module}.lora_magnitude", 1, outputs, dtype, True))
+        return [*base, *adapter]
 
-    def linear(self, weights: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
+    def base(self, name: str, shape: Shape) -> list[Parameter]:
+        """Return the tensors that hold the frozen weight."""
+        return super().parameters(name, shape)
+
+    def run_base(self, weights: Weights, name: str, x: Tensor) -> Tensor:
+        """Run the frozen linear."""
+        return super().linear(weights, name, x)
+
+    def linear(self, weights: Weights, name: str, x: Tensor) -> Tensor:
         """Run the base, and add the adapter's share in the base's dtype."""
-        result = super().linear(weights, name, x)
+        result = self.run_base(weights, name, x)
         down = weights.get(f"{name}.lora_A")
         if down is None:
             return result
         up = weights[f"{name}.lora_B"]
         dtype = result.dtype
         x = ops.to(x, down.dtype, "input in the adapter's dtype")
-        kept = ops.dropout(x) if self.drops else x
-        result = ops.add(result, ops.scale(ops.linear(ops.linear(kept, down), up)))
+        if self.dora:
+            share = self.dora_share(weights, name, x, result)
+            result = ops.add(result, share)
+        else:
+            kept = ops.dropout(x) if self.drops else x
+            result = ops.add(result, ops.scale(ops.linear(ops.linear(kept, down), up)))
         return ops.to(result, dtype)
+
+    def dora_share(self, weights: Weights, name: str, x: Tensor, result: Tensor) -> Tensor:
+        """Return what DoRA adds: the adapter's share and the base's, scaled by a magnitude."""
+        tape = x.tape
+        down, up = weights[f"{name}.lora_A"], weights[f"{name}.lora_B"]
+        magnitude = weights[f"{name}.lora_magnitude"]
+        if self.drops:  # the base runs again, on what dropout left
+            x = ops.dropout(x)
+        tape.recording, recording = False, tape.recording
+        norm = self.weight_norm(tape.new, up.rows, down.width, x.dtype)
+        tape.recording = recording
+        magnitude = ops.divide(magnitude, norm)
+        low = ops.linear(ops.linear(x, down), up)
+        if self.drops:
+            result = ops.linear(x, ops.to(weights[f"{name}.weight"], x.dtype))
+        return ops.add(
+            ops.mul(result, ops.scale(magnitude)), ops.scale(ops.mul(low, magnitude))
+        )
+
+    @staticmethod
+    def weight_norm(
+        new: Callable[[int, int, DType, str], Tensor], outputs: int, inputs: int, dtype: DType
+    ) -> Tensor:
+        """Return the norm of base plus adapter: whole matrices, made and dropped (peft, dora.py)."""
+        adapter = new(outputs, inputs, dtype, "adapter as a matrix")
+        base = new(outputs, inputs, dtype, "base in the adapter's dtype")
+        scaled = new(outputs, inputs, dtype, "adapter scaled")
+        total = new(outputs, inputs, dtype, "base and adapter")
+        del adapter, base, scaled
+        norm = new(1, outputs, dtype, "norm of each row")
+        del total
+        return norm
+
+
+#: bitsandbytes, functional.quantize_4bit: weights that share one scale.
+NF4_BLOCK = 64
+#: The same for the scales, where they are quantised too (compress_statistics).
+SCALE_BLOCK = 256
+
+
+class QLoRA(LoRA):
+    """LoRA on a base whose linears are stored in few bits and made whole as they run."""
+
+    def __init__(self, config: TrainingConfig, is_target: Matches, is_linear: Matches) -> None:
+        super().__init__(config, is_target)
+        self.is_linear = is_linear
+        self.quantization = config.quantization
+        self.double = config.bnb_4bit_use_double_quant
+        self.compute_dtype = BFLOAT16
+        self.upcasts = config.trainer in UPCASTS_FOR_KBIT_TRAINING
+        if self.upcasts:
+            self.dtype = FLOAT32
+
+    def base(self, name: str, shape: Shape) -> list[Parameter]:
+        """Return the packed weight and its scales; what is no linear is not quantised."""
+        module = name.removesuffix(".weight")
+        if module == name or not self.is_linear(module):
+            return super().base(name, shape)
+        return STORED[self.quantization](name, *as_matrix(shape), self.double)
+
+    def run_base(self, weights: Weights, name: str, x: Tensor) -> Tensor:
+        """Run a quantised linear in the compute dtype, on a whole copy of its weight."""
+        packed = weights[f"{name}.weight"]
+        if packed.dtype in DTYPES.values():
+            return super().run_base(weights, name, x)
+        dtype = x.dtype
+        x = ops.to(x, self.compute_dtype, "input in the compute dtype")
+        out = ops.quantized_linear(x, packed.rows, packed.width)
+        return ops.to(out, dtype)
+
+
+def nf4(name: str, rows: int, width: int, double: bool) -> list[Parameter]:
+    """NF4 of bitsandbytes: two weights a byte, a scale a block, and a code book of 16."""
+    blocks = -(-rows * width // NF4_BLOCK)
+    stored = [
+        Parameter(name, rows, width, NF4, False),
+        Parameter(f"{name}.quant_map", 1, 16, FLOAT32, False),
+    ]
+    if not double:
+        return [*stored, Parameter(f"{name}.absmax", 1, blocks, FLOAT32, False)]
+    return [
+        *stored,
+        Parameter(f"{name}.absmax", 1, blocks, UINT8, False),
+        Parameter(f"{name}.nested_absmax", 1, -(-blocks // SCALE_BLOCK), FLOAT32, False),
+        Parameter(f"{name}.nested_quant_map", 1, 256, FLOAT32, False),
+    ]
+
+
+def int8(name: str, rows: int, width: int, double: bool) -> list[Parameter]:
+    """LLM.int8 of bitsandbytes: a byte a weight and a scale a row."""
+    return [
+        Parameter(name, rows, width, INT8, False),
+        Parameter(f"{name}.SCB", 1, rows, FLOAT32, False),
+    ]
+
+
+def grouped_4bit(name: str, rows: int, width: int, double: bool) -> list[Parameter]:
+    """GPTQ and AWQ: two weights a byte, a 16-bit scale and a 4-bit zero for each group of 128."""
+    groups = -(-width // 128)
+    return [
+        Parameter(name, rows, width, INT4, False),
+        Parameter(f"{name}.scales", rows, groups, FLOAT16, False),
+        Parameter(f"{name}.qzeros", rows, groups, INT4, False),
+    ]
+
+
+def fp8(name: str, rows: int, width: int, double: bool) -> list[Parameter]:
+    """FP8 checkpoints: a byte a weight, a float32 scale for each block of 128 x 128."""
+    return [
+        Parameter(name, rows, width, FP8, False),
+        Parameter(f"{name}_scale_inv", -(-rows // 128), -(-width // 128), FLOAT32, False),
+    ]
+
+
+def mxfp4(name: str, rows: int, width: int, double: bool) -> list[Parameter]:
+    """MXFP4 (OCP microscaling): two weights a byte, a one-byte scale for each 32."""
+    return [
+        Parameter(name, rows, width, MXFP4, False),
+        Parameter(f"{name}_scales", rows, -(-width // 32), UINT8, False),
+    ]
+
+
+#: quantization -> how a linear is stored.
+STORED = {
+    "nf4": nf4,
+    "int8": int8,
+    "gptq": grouped_4bit,
+    "awq": grouped_4bit,
+    "fp8": fp8,
+    "mxfp4": mxfp4,
+}
+#: Trainers that call PEFT's prepare_model_for_kbit_training, which turns what is not quantised, and
+#: with it the hidden stream, to float32. Unsloth and torchtune have their own preparation.
+UPCASTS_FOR_KBIT_TRAINING = {"trl", "axolotl"}
+
+
+class OSFT(Full):
+    """Orthogonal subspace fine-tuning: U, S, V of each target; the low directions train.
+
+    mini-trainer, ``osft_utils.py``: `create_svd_dict`, `_factorized_linear`.
+    """
+
+    def __init__(self, config: TrainingConfig, is_target: Matches) -> None:
+        super().__init__(config)
+        # mini-trainer takes a rank ratio of 0 (everything unfrozen) for "not given", which is half
+        self.rank_ratio = (1 - config.unfreeze_rank_ratio) or 0.5
+        self.is_target = is_target
+
+    def parameters(self, name: str, shape: Shape) -> list[Parameter]:
+        """Return the frozen high and trainable low factors of a target."""
+        module = name.removesuffix(".weight")
+        if module == name or not self.is_target(module):
+            return super().parameters(name, shape)
+        outputs, inputs = shape
+        rank = min(shape)
+        high = min(floor(rank * self.rank_ratio), rank - 1)
+        return [
+            Parameter(f"{module}.{factor}_{part}", rows, width, self.dtype, part == "low")
+            for part, k in (("high", high), ("low", rank - high))
+            if k
+            for factor, rows, width in (("U", outputs, k), ("S", 1, k), ("V", k, inputs))
+        ]
+
+    def linear(self, weights: Weights, name: str, x: Tensor) -> Tensor:
+        """Run both halves of the factorised linear and add them."""
+        if f"{name}.V_low" not in weights:
+            return super().linear(weights, name, x)
+        low = self.half(weights, name, "low", x)
+        if f"{name}.V_high" in weights:
+            low = ops.add(self.half(weights, name, "high", x), low)
+        bias = weights.get(f"{name}.bias")
+        return ops.add_bias(low, bias) if bias is not None else low
+
+    @staticmethod
+    def half(weights: Weights, name: str, part: str, x: Tensor) -> Tensor:
+        """Return ``(x @ V.T * S) @ U.T`` of one half."""
+        down = ops.linear(x, weights[f"{name}.V_{part}"], what="projected input")
+        scaled = ops.mul(down, weights[f"{name}.S_{part}"])
+        del down
+        return ops.linear(scaled, weights[f"{name}.U_{part}"])
 
 
 Method = Full
 
 
-def target(config: TrainingConfig, run: LayerRun) -> Callable[[str], bool]:
-    """Return the test for the modules of `run` that get an adapter, as PEFT matches them."""
-    wanted = config.target_modules
-    linears = {
+def linears(run: LayerRun) -> set[str]:
+    """Return the names of a layer's ``torch.nn.Linear`` modules."""
+    return {
         name.removesuffix(".weight")
         for name, shape in run.weights.items()
-        if name.endswith(".weight") and len(shape) == 2
+        if name.endswith(".weight") and len(shape) == 2 and name not in run.not_linear
     }
+
+
+def target(config: TrainingConfig, run: LayerRun) -> Matches:
+    """Return the test for the modules of `run` that get an adapter, as PEFT matches them."""
+    wanted, inside = config.target_modules, linears(run)
     if wanted == "all-linear":
-        return linears.__contains__
+        return inside.__contains__
     if isinstance(wanted, str):
         pattern = re.compile(wanted)
-        return lambda name: name in linears and bool(pattern.fullmatch(f"model.layers.0.{name}"))
-    return lambda name: name in linears and any(
-        name == end or name.endswith("." + end) for end in wanted
-    )
+        return lambda name: name in inside and bool(pattern.fullmatch(f"model.layers.0.{name}"))
+    endings = tuple(f".{end}" for end in wanted)
+    return lambda name: name in inside and f".{name}".endswith(endings)
 
 
-class Layer:
-    """The weights of one layer as the method stores them, and the operators that use them."""
+def osft_target(run: LayerRun) -> Matches:
+    """Return the test for the weights that mini-trainer decomposes.
 
-    def __init__(self, tape: Tape, method: Method, weights: Mapping[str, Shape]) -> None:
-        self.tape = tape
-        self.method = method
-        self.parameters = [
-            parameter for name, shape in weights.items() for parameter in method.parameters(name, shape)
-        ]
-        self.weights = {
-            p.name: Tensor(tape, p.rows, p.width, p.dtype, None, Leaf() if p.trainable else None)
-            for p in self.parameters
-        }
-
-    def linear(self, name: str, x: Tensor) -> Tensor:
-        """Run the linear `name` on x as the method does."""
-        outer, self.tape.operator = self.tape.operator, name
-        out = self.method.linear(self.weights, name, x)
-        self.tape.operator = outer
-        return out
-
-    def rms_norm(self, name: str, x: Tensor) -> Tensor:
-        """Llama's RMSNorm: computed in float32, scaled by its weight in x's dtype."""
-        self.tape.operator = name
-        dtype = x.dtype
-        x = ops.to(x, ops.FLOAT32, "input in float32")
-        variance = ops.mean(ops.square(x))
-        x = ops.mul(x, ops.rsqrt(variance), "normed")
-        return ops.mul(ops.to(x, dtype, "normed"), self.weights[f"{name}.weight"], "output")
+    ``MODEL_CONFIGS`` in its ``osft_utils.py``: the projections of attention and MLP; experts,
+    routers, embeddings and norms stay whole.
+    """
+    return {name for name in linears(run) if name.endswith("_proj")}.__contains__
 
 
-def method_for(config: TrainingConfig, architecture: Architecture, run: LayerRun | None) -> Method:
-    if config.training_method == "lora":
-        return LoRA(config, target(config, run) if run else lambda name: False)
-    return Full(config)
+def nothing(name: str) -> bool:
+    """Match no module: the lm_head and the embeddings are no targets."""
+    return False
+
+
+def method_for(config: TrainingConfig, run: LayerRun | None = None) -> Method:
+    """Return the method of a configuration for the layers of a run, or for what lies outside."""
+    method = config.training_method
+    if method == "sft":
+        return Full(config)
+    if method == "osft":
+        return OSFT(config, osft_target(run) if run else nothing)
+    is_target = target(config, run) if run else nothing
+    if method == "lora":
+        return LoRA(config, is_target)
+    return QLoRA(config, is_target, linears(run).__contains__ if run else nothing)
 
 
 def num_trainable(architecture: Architecture, config: TrainingConfig) -> int:
     """Return how many parameters the method trains."""
+    parts: list[tuple[int, LayerRun | None, Mapping[str, Shape]]]
     parts = [(1, None, architecture.outside)]
     parts += [(run.count, run, run.weights) for run in architecture.layers]
     total = 0
     for count, run, weights in parts:
-        method = method_for(config, architecture, run)
+        method = method_for(config, run)
         for name, shape in weights.items():
-            for parameter in method.parameters(name, shape):
-                if parameter.trainable:
-                    total += count * parameter.rows * parameter.width
+            trained = (p.size for p in method.parameters(name, shape) if p.trainable)
+            total += count * sum(trained)
     return total

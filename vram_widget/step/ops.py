@@ -323,6 +323,46 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, what: str = "o
     return out
 
 
+def quantized_linear(x: Tensor, outputs: int, inputs: int) -> Tensor:
+    """Run a frozen linear on a whole copy of its weight; backward makes the copy again."""
+    tape, rows, dtype = x.tape, x.rows, x.dtype
+    whole = tape.new(outputs, inputs, dtype, "dequantised weight", "buffers")
+    out = tape.new(rows, outputs, dtype, "output")
+    del whole
+    flops = 2.0 * rows * inputs * outputs
+    tape.work(flops)
+    if tape.recording and x.node is not None:
+
+        def backward(grad: Tensor) -> Gradients:
+            whole = tape.new(outputs, inputs, dtype, "dequantised weight", "buffers")
+            tape.work(flops)
+            to_x = tape.new(rows, inputs, dtype, "gradient")
+            del whole
+            return (to_x,)
+
+        tape.record(out, (x.node,), backward)
+    return out
+
+
+def add_bias(x: Tensor, bias: Tensor) -> Tensor:
+    """Add a bias to every row; keeps nothing."""
+    tape, width, dtype = x.tape, x.width, bias.dtype
+    out = tape.new(x.rows, width, x.dtype, "output")
+    if tape.recording and not (x.node is bias.node is None):
+        trains = bias.node is not None
+
+        def backward(grad: Tensor) -> Gradients:
+            return grad, tape.new(1, width, dtype, "gradient", "gradients") if trains else None
+
+        tape.record(out, (x.node, bias.node), backward)
+    return out
+
+
+def divide(a: Tensor, b: Tensor) -> Tensor:
+    """Divide by a tensor that needs no gradient; keeps it."""
+    return mul(a, b, "quotient")
+
+
 def embedding(tokens: Tensor, weight: Tensor) -> Tensor:
     """Look up rows of `weight`; keeps the tokens, its gradient is as large as the table."""
     tape, rows, width, dtype = tokens.tape, tokens.rows, weight.width, weight.dtype

@@ -74,6 +74,14 @@ def thirty_two_bit(moments: int) -> States:
     return states
 
 
+def paged(parameter: Parameter) -> list[State]:
+    """Paged states are CUDA managed memory: the driver moves them to the host when it must.
+
+    PyTorch's allocator does not count them, and they never make a run fail.
+    """
+    return []
+
+
 def factored(parameter: Parameter) -> list[State]:
     """Adafactor: a row and a column of second moments for a matrix (transformers' Adafactor)."""
     if parameter.rows == 1:
@@ -90,10 +98,16 @@ STATES: dict[str, States] = {
     "adamw_torch_fused": two_moments_fused,
     "adamw_8bit": blockwise(2),
     "adamw_bnb_8bit": blockwise(2),
-    "paged_adamw_8bit": blockwise(2),
-    "paged_adamw_32bit": thirty_two_bit(2),
+    "paged_adamw_8bit": paged,
+    "paged_adamw_32bit": paged,
     "lion_8bit": blockwise(1),
     "lion_32bit": thirty_two_bit(1),
     "adafactor": factored,
     "sgd": none,
 }
+
+#: What a step makes and drops, in bytes an element: of all parameters at once (foreach AdamW's
+#: square root of the second moments) or of one at a time (Adafactor's update, its square, and
+#: float32 copies of a 16-bit weight and gradient; transformers/optimization.py).
+ALL_AT_ONCE = {"adamw_torch"}
+ONE_AT_A_TIME = {"adafactor"}

@@ -17,10 +17,11 @@ BLOCK = 512
 
 
 class DType(NamedTuple):
-    """A type of number, by PyTorch's name."""
+    """A type of number, by PyTorch's name: its bytes, and how many share them if it is packed."""
 
     name: str
     itemsize: int
+    packed: int = 1
 
 
 FLOAT32 = DType("float32", 4)
@@ -29,6 +30,11 @@ FLOAT16 = DType("float16", 2)
 INT64 = DType("int64", 8)
 BOOL = DType("bool", 1)
 UINT8 = DType("uint8", 1)
+INT8 = DType("int8", 1)
+FP8 = DType("float8", 1)
+NF4 = DType("nf4", 1, packed=2)
+INT4 = DType("int4", 1, packed=2)
+MXFP4 = DType("mxfp4", 1, packed=2)
 DTYPES = {dtype.name: dtype for dtype in (FLOAT32, BFLOAT16, FLOAT16)}
 
 
@@ -147,17 +153,27 @@ class Boundary:
 
 
 class Leaf:
-    """Where a trainable weight's gradient arrives (autograd's AccumulateGrad)."""
+    """Where a trainable weight's gradient arrives (autograd's AccumulateGrad).
 
-    __slots__ = ("arrived", "grad", "uses")
+    Attributes
+    ----------
+    grad : Tensor or None
+        The gradient as it is kept until the optimizer steps.
+    whole : Tensor or None
+        This pass's gradient, where it waits to be divided among the GPUs.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("arrived", "divided", "grad", "uses", "whole")
+
+    def __init__(self, divided: bool = False) -> None:
         self.uses = 0
+        self.divided = divided
         self.arrived: Tensor | None = None
+        self.whole: Tensor | None = None
         self.grad: Tensor | None = None
 
     def accumulate(self, grad: Tensor) -> None:
-        """Sum the gradients of all uses, then keep the sum, or add it to what is kept."""
+        """Sum the gradients of all uses; keep the sum, or add it in place to what is kept."""
         self.uses -= 1
         if self.arrived is None:
             self.arrived = grad
@@ -165,10 +181,13 @@ class Leaf:
             # A tied weight: autograd adds in place only where it owns the first gradient's bytes.
             # A linear's is the transpose of a product, so the sum is a third tensor (seen in the
             # CPU allocator's own counts, PyTorch 2.13); autocast's cast makes one of its own.
-            tape = grad.tape
-            self.arrived = tape.new(grad.rows, grad.width, grad.dtype, "gradient", "gradients")
+            self.arrived = grad.tape.new(
+                grad.rows, grad.width, grad.dtype, "gradient", "gradients"
+            )
         if self.uses == 0:
-            if self.grad is None:
+            if self.divided:
+                self.whole = self.arrived
+            elif self.grad is None:
                 self.grad = self.arrived
             self.arrived = None
 

@@ -1,0 +1,103 @@
+"""The weights of one layer as a method stores them, and the operators that use them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..model.architecture import Shape
+from . import ops
+from .methods import Method
+from .sharding import Sharding
+from .tape import Boundary, DTYPES, FLOAT32, UINT8, Leaf, Tape, Tensor
+
+
+class Layer:
+    """One layer (or what lies outside the layers), ready to run.
+
+    Attributes
+    ----------
+    parameters : list of Parameter
+        Every stored tensor, whole.
+    weights : dict of str to Tensor
+        The same by name, as the operators see them: whole, in the dtype they are used in.
+    """
+
+    def __init__(
+        self, tape: Tape, method: Method, weights: Mapping[str, Shape], sharding: Sharding
+    ) -> None:
+        self.tape = tape
+        self.method = method
+        self.sharding = sharding
+        self.parameters = [
+            parameter
+            for name, shape in weights.items()
+            for parameter in method.parameters(name, shape)
+        ]
+        self.weights: dict[str, Tensor] = {}
+        self.whole: Tensor | None = None
+        divided = sharding.gradients > 1 or sharding.parameters_on_host
+        for p in self.parameters:
+            computed = p.dtype.name in DTYPES and sharding.compute
+            leaf = Leaf(divided) if p.trainable else None
+            self.weights[p.name] = Tensor(tape, p.rows, p.width, computed or p.dtype, None, leaf)
+
+    def enter(self) -> None:
+        """Make the weights whole before the layer runs; after its backward, give them up."""
+        if self.sharding.gathers:
+            self.whole = self._gather()
+        Boundary(self.tape, self._end)
+
+    def leave(self) -> None:
+        """Give up the whole weights after the layer has run, until its backward comes."""
+        if self.sharding.gathers:
+            self.whole = None
+            Boundary(self.tape, self._begin)
+
+    def _begin(self) -> None:
+        self.whole = self._gather()
+
+    def _end(self) -> None:
+        self.divide_gradients()
+        self.whole = None
+
+    def _gather(self) -> Tensor:
+        outer, self.tape.operator = self.tape.operator, "gathered weights"
+        nbytes = sum(
+            -(-weight.rows * weight.width * weight.dtype.itemsize // weight.dtype.packed)
+            for weight in self.weights.values()
+        )
+        whole = self.tape.new(1, nbytes, UINT8, "one block", "buffers")
+        self.tape.operator = outer
+        return whole
+
+    def divide_gradients(self) -> None:
+        """Leave this GPU its share of the gradients that have arrived, in the stored dtype."""
+        self.tape.operator = "gradients"
+        for p in self.parameters:
+            leaf = self.weights[p.name].node
+            if isinstance(leaf, Leaf) and leaf.whole is not None:
+                share = None
+                if not self.sharding.parameters_on_host:
+                    elements = -(-p.size // self.sharding.gradients)
+                    self.tape.operator = p.name
+                    share = self.tape.new(1, elements, p.dtype, "gradient", "gradients")
+                leaf.grad = leaf.grad or share
+                leaf.whole = None
+
+    def linear(self, name: str, x: Tensor) -> Tensor:
+        """Run the linear `name` on x as the method does."""
+        outer, self.tape.operator = self.tape.operator, name
+        out = self.method.linear(self.weights, name, x)
+        self.tape.operator = outer
+        return out
+
+    def rms_norm(self, name: str, x: Tensor) -> Tensor:
+        """Llama's RMSNorm: computed in float32, scaled by its weight in x's dtype."""
+        outer, self.tape.operator = self.tape.operator, name
+        dtype = x.dtype
+        x = ops.to(x, FLOAT32, "input in float32")
+        variance = ops.mean(ops.square(x))
+        x = ops.mul(x, ops.rsqrt(variance), "normed")
+        out = ops.mul(ops.to(x, dtype, "normed"), self.weights[f"{name}.weight"], "output")
+        self.tape.operator = outer
+        return out
