@@ -441,7 +441,7 @@ class TrainingConfig(HasTraits):
     @property
     def tokens(self) -> int:
         """Tokens on one GPU in one pass."""
-        return self.max_tokens_per_gpu or self.micro_batch_size * self.max_seq_len
+        return int(self.max_tokens_per_gpu or self.micro_batch_size * self.max_seq_len)
 
     def replace(self, **choices: Any) -> TrainingConfig:
         """Return a plain configuration with some fields changed."""

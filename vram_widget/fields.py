@@ -80,13 +80,13 @@ class Count(Field):
 
     def validate(self, obj: HasTraits, value: object) -> int:
         low, high = self.metadata["minimum"], self.metadata["maximum"]
-        whole = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not whole or not math.isfinite(value) or value != int(value):  # type: ignore[arg-type]
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise self.refuse(value, "a whole number")
-        number = int(value)  # type: ignore[call-overload]
-        if not low <= number <= high:
+        if not math.isfinite(value) or value != int(value):
+            raise self.refuse(value, "a whole number")
+        if not low <= value <= high:
             raise self.refuse(value, f"between {low:,} and {high:,}")
-        return int(number)
+        return int(value)
 
 
 class Number(Field):
@@ -98,9 +98,9 @@ class Number(Field):
     def validate(self, obj: HasTraits, value: object) -> float:
         low, high = self.metadata["minimum"], self.metadata["maximum"]
         real = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not real or not low <= value <= high:  # type: ignore[operator]
+        if not (real and isinstance(value, (int, float)) and low <= value <= high):
             raise self.refuse(value, f"a number between {low:g} and {high:g}")
-        return float(value)  # type: ignore[arg-type]
+        return float(value)
 
 
 class Modules(Field):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from . import ops
 from .layer import Layer
-from .tape import Tensor
+from .tape import FLOAT32, Tensor
 
 
 class Context(NamedTuple):
@@ -25,12 +25,15 @@ class Context(NamedTuple):
     mask: Tensor | None = None
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def rotary(layer: Layer, context: Context, x: Tensor) -> Tensor:
     """Rotary position embedding: x * cos + rotate_half(x) * sin."""
-    return ops.add(ops.mul(x, cos), ops.mul(rotate_half(x), sin))
+    if layer.liger:
+        return ops.liger_rotate(x)
+    return ops.add(ops.mul(x, context.cos), ops.mul(rotate_half(x), context.sin))
 
 
 def rotate_half(x: Tensor) -> Tensor:
+    """The second half of the features, negated, before the first."""
     first, second = ops.part(x, x.width // 2), ops.part(x, x.width // 2)
     return ops.cat(ops.neg(second), first)
 
@@ -42,7 +45,7 @@ def attend(context: Context, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return eager_attention(context, heads, q, k, v)
     if context.mask is not None:  # grouped heads and a mask together have no kernel of their own
         k, v = ops.repeat_heads(k, q.width), ops.repeat_heads(v, q.width)
-    in_float32 = q.dtype is ops.FLOAT32 and q.tape.autocast is None
+    in_float32 = q.dtype is FLOAT32 and q.tape.autocast is None
     if context.attn_implementation == "sdpa" and in_float32 and k.width != q.width:
         return math_attention(context, heads, q, k, v)
     return ops.fused_attention(q, k, v, heads, context.length, context.mask)
@@ -54,7 +57,7 @@ def eager_attention(context: Context, heads: int, q: Tensor, k: Tensor, v: Tenso
     rows = q.rows * heads
     scores = ops.scale(ops.matmul(q, k, rows, context.length))
     scores = ops.add_mask(scores)
-    weights = ops.to(ops.softmax(scores, ops.FLOAT32), q.dtype, "attention weights")
+    weights = ops.to(ops.softmax(scores, FLOAT32), q.dtype, "attention weights")
     return ops.contiguous(ops.matmul(weights, v, q.rows, q.width))
 
 
@@ -73,7 +76,7 @@ def attention(context: Context, layer: Layer, x: Tensor) -> Tensor:
     k = layer.linear("self_attn.k_proj", x)
     v = layer.linear("self_attn.v_proj", x)
     layer.tape.operator = "self_attn"
-    q, k = rotate(q, context.cos, context.sin), rotate(k, context.cos, context.sin)
+    q, k = rotary(layer, context, q), rotary(layer, context, k)
     out = attend(context, q, k, v)
     return layer.linear("self_attn.o_proj", out)
 
@@ -81,6 +84,9 @@ def attention(context: Context, layer: Layer, x: Tensor) -> Tensor:
 def gated_mlp(layer: Layer, x: Tensor) -> Tensor:
     """down(silu(gate(x)) * up(x))."""
     layer.tape.operator = "mlp"
+    if layer.liger:
+        gate, up = layer.linear("mlp.gate_proj", x), layer.linear("mlp.up_proj", x)
+        return layer.linear("mlp.down_proj", ops.liger_gated(gate, up))
     gate = ops.activation(layer.linear("mlp.gate_proj", x), "silu(gate)")
     return layer.linear("mlp.down_proj", ops.mul(gate, layer.linear("mlp.up_proj", x)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ..config import TrainingConfig
 from ..model.architecture import Shape
 from . import ops
 from .methods import Method
@@ -23,7 +24,12 @@ class Layer:
     """
 
     def __init__(
-        self, tape: Tape, method: Method, weights: Mapping[str, Shape], sharding: Sharding
+        self,
+        tape: Tape,
+        method: Method,
+        weights: Mapping[str, Shape],
+        sharding: Sharding,
+        config: TrainingConfig,
     ) -> None:
         self.tape = tape
         self.method = method
@@ -35,10 +41,11 @@ class Layer:
         ]
         self.weights: dict[str, Tensor] = {}
         self.whole: Tensor | None = None
+        self.liger = config.use_liger
         divided = sharding.gradients > 1 or sharding.parameters_on_host
         for p in self.parameters:
             computed = p.dtype.name in DTYPES and sharding.compute
-            leaf = Leaf(divided) if p.trainable else None
+            leaf = Leaf(divided, config.optimizer_in_backward) if p.trainable else None
             self.weights[p.name] = Tensor(tape, p.rows, p.width, computed or p.dtype, None, leaf)
 
     def enter(self) -> None:
@@ -62,11 +69,12 @@ class Layer:
 
     def _gather(self) -> Tensor:
         outer, self.tape.operator = self.tape.operator, "gathered weights"
-        nbytes = sum(
+        # FSDP makes the next block whole while this one runs (its rate limiter lets two be)
+        nbytes = 2 * sum(
             -(-weight.rows * weight.width * weight.dtype.itemsize // weight.dtype.packed)
             for weight in self.weights.values()
         )
-        whole = self.tape.new(1, nbytes, UINT8, "one block", "buffers")
+        whole = self.tape.new(1, nbytes, UINT8, "this block and the next", "buffers")
         self.tape.operator = outer
         return whole
 
@@ -94,6 +102,8 @@ class Layer:
     def rms_norm(self, name: str, x: Tensor) -> Tensor:
         """Llama's RMSNorm: computed in float32, scaled by its weight in x's dtype."""
         outer, self.tape.operator = self.tape.operator, name
+        if self.liger:
+            return ops.liger_rms_norm(x, self.weights[f"{name}.weight"])
         dtype = x.dtype
         x = ops.to(x, FLOAT32, "input in float32")
         variance = ops.mean(ops.square(x))

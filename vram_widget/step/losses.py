@@ -47,7 +47,7 @@ def chunked(x: Tensor, labels: Tensor, head: Head) -> Tensor:
     """A part of the tokens at a time: its logits and loss are made, and made again in backward."""
     tape = x.tape
     losses = []
-    for chunk in ops.rows_of(x, CHUNKS):
+    for chunk in ops.split_rows(x, CHUNKS):
 
         def run(part: Tensor) -> Tensor:
             return _cross_entropy(head(part), labels)

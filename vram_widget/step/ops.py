@@ -230,6 +230,29 @@ def part(x: Tensor, width: int) -> Tensor:
     return view
 
 
+def split_rows(x: Tensor, parts: int) -> list[Tensor]:
+    """Views of equal shares of x's rows; their gradients are put together again at the end."""
+    tape, width, dtype = x.tape, x.width, x.dtype
+    share, held = -(-x.rows // parts), list[Tensor]()
+    views = []
+    for start in range(0, x.rows, share):
+        view = Tensor(tape, min(share, x.rows - start), width, dtype, x.storage)
+        views.append(view)
+        if tape.recording and x.node is not None:
+            rows = x.rows if start == 0 else 0
+
+            def backward(grad: Tensor, rows: int = rows) -> Gradients:
+                held.append(grad)
+                if not rows:
+                    return (None,)
+                whole = tape.new(rows, width, dtype, "gradient")
+                held.clear()
+                return (whole,)
+
+            tape.record(view, (x.node,), backward)
+    return views
+
+
 def cat(*parts: Tensor) -> Tensor:
     """Concatenate features; the parts' gradients are views of its own."""
     first = parts[0]
@@ -444,18 +467,23 @@ def nll_loss(x: Tensor, labels: Tensor) -> Tensor:
     return out
 
 
-def checkpoint(run: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Run a block keeping only its input; backward runs it again (non-reentrant checkpointing)."""
+def checkpoint(run: Callable[[Tensor], Tensor], x: Tensor, offload: bool = False) -> Tensor:
+    """Run a block keeping only its input; backward runs it again (non-reentrant checkpointing).
+
+    With `offload` the input waits in the host's memory and comes back when it is needed.
+    """
     tape = x.tape
     tape.recording = False
     out = run(x)
     tape.recording = True
+    kept = None if offload else detach(x)
+    rows, width, dtype, wants_gradient = x.rows, x.width, x.dtype, x.node is not None
 
     def backward(grad: Tensor) -> Gradients:
         outer, tape.casts = tape.casts, {}
         mark = len(tape.nodes)
-        again = detach(x)
-        again.node = entry = Node(tape, (), lambda grad: ()) if x.node is not None else None
+        again = detach(kept) if kept else tape.new(rows, width, dtype, "input, from the host")
+        again.node = entry = Node(tape, (), lambda grad: ()) if wants_gradient else None
         result = run(again)
         tape.casts = outer
         assert isinstance(result.node, Node)
@@ -468,4 +496,38 @@ def checkpoint(run: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         return (entry.grad,)
 
     tape.record(out, (x.node,), backward)
+    return out
+
+
+def liger_rms_norm(x: Tensor, weight: Tensor) -> Tensor:
+    """Liger's RMSNorm: one kernel; keeps x itself and rstd, and writes x's gradient in place."""
+    tape, width = x.tape, x.width
+    out = tape.new(x.rows, width, x.dtype, "output")
+    rstd = tape.new(x.rows, 1, FLOAT32, "rstd")
+    if tape.recording and not (x.node is weight.node is None):
+        kept, trains, dtype = (detach(x), rstd), weight.node is not None, weight.dtype
+
+        def backward(grad: Tensor) -> Gradients:
+            _ = kept
+            return grad, tape.new(1, width, dtype, "gradient", "gradients") if trains else None
+
+        tape.record(out, (x.node, weight.node), backward)
+    return out
+
+
+def liger_gated(gate: Tensor, up: Tensor) -> Tensor:
+    """Liger's SwiGLU or GeGLU: keeps both inputs, and writes their gradients over them."""
+    tape = gate.tape
+    out = tape.new(gate.rows, gate.width, gate.dtype, "gated")
+    if tape.recording and not (gate.node is up.node is None):
+        kept = detach(gate), detach(up)
+        tape.record(out, (gate.node, up.node), lambda grad: kept)
+    return out
+
+
+def liger_rotate(x: Tensor) -> Tensor:
+    """Liger's rotary embedding: rotates in place, forwards and backwards."""
+    out = detach(x)
+    if x.tape.recording and x.node is not None:
+        x.tape.record(out, (x.node,), lambda grad: (grad,))
     return out

@@ -87,7 +87,7 @@ class Record:
             last = segment.count - 1
             repeat = last if net > 0 else 0
             height = total + repeat * net + segment.highest
-            if height > self.peak:
+            if height >= self.peak:  # of equal peaks the last: the steady state
                 self.peak = height
                 self.peak_moment = Moment(number, repeat, segment.highest_at)
             base = plus(base, segment.change, segment.count)

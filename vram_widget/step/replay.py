@@ -60,7 +60,7 @@ class Pass:
         self, weights: Mapping[str, Shape], run: LayerRun | None = None, count: int = 1
     ) -> Layer:
         """Return a layer that stands for `count`; its gradients are there if accumulated."""
-        layer = Layer(self.tape, method_for(self.config, run), weights, self.sharding)
+        layer = Layer(self.tape, method_for(self.config, run), weights, self.sharding, self.config)
         self.layers.append((count, layer))
         if self.accumulated:
             for weight in layer.weights.values():
@@ -123,7 +123,10 @@ class Pass:
         layer = self.layer(run.weights, run, count)
         block = partial(BLOCKS[run.block], context, layer)
         layer.enter()
-        x = ops.checkpoint(block, x) if self.config.gradient_checkpointing else block(x)
+        if self.config.gradient_checkpointing:
+            x = ops.checkpoint(block, x, offload=self.config.offload_activations)
+        else:
+            x = block(x)
         layer.leave()
         return x
 

@@ -128,7 +128,7 @@ class Node:
         self.grad: Tensor | None = None
         tape.nodes.append(self)
         for edge in edges:
-            if edge.__class__ is Leaf:
+            if isinstance(edge, Leaf):
                 edge.uses += 1
 
     def accumulate(self, grad: Tensor) -> None:
@@ -161,13 +161,16 @@ class Leaf:
         The gradient as it is kept until the optimizer steps.
     whole : Tensor or None
         This pass's gradient, where it waits to be divided among the GPUs.
+    updated : bool
+        Whether the optimizer steps as soon as the gradient is there.
     """
 
-    __slots__ = ("arrived", "divided", "grad", "uses", "whole")
+    __slots__ = ("arrived", "divided", "grad", "updated", "uses", "whole")
 
-    def __init__(self, divided: bool = False) -> None:
+    def __init__(self, divided: bool = False, updated: bool = False) -> None:
         self.uses = 0
         self.divided = divided
+        self.updated = updated
         self.arrived: Tensor | None = None
         self.whole: Tensor | None = None
         self.grad: Tensor | None = None
@@ -185,7 +188,9 @@ class Leaf:
                 grad.rows, grad.width, grad.dtype, "gradient", "gradients"
             )
         if self.uses == 0:
-            if self.divided:
+            if self.updated:  # the optimizer steps at once, with its temporary, and drops it
+                grad.tape.new(grad.rows, grad.width, grad.dtype, "temporary", "optimizer")
+            elif self.divided:
                 self.whole = self.arrived
             elif self.grad is None:
                 self.grad = self.arrived
@@ -250,7 +255,7 @@ class Tape:
             self._step_back(nodes.pop())
 
     def _step_back(self, node: Node | Boundary) -> None:
-        if node.__class__ is Boundary:
+        if isinstance(node, Boundary):
             node.reached()
             return
         grad, node.grad = node.grad, None
