@@ -156,6 +156,7 @@ def _tensors(repository: Repository, told: _Told) -> tuple[dict[str, Tensor], st
     try:
         content = repository.fetch(INDEX, LONGEST).content
     except FileMissing:
+        told.expect(1)
         try:
             return _header(repository, SINGLE, told), "", ()
         except FileMissing:
@@ -212,7 +213,7 @@ class _Told:
 
     def __init__(self, progress: Progress | None) -> None:
         self._progress = progress
-        self._done, self._all = 0, 2
+        self._done, self._all = 0, 3
 
     def expect(self, more: int) -> None:
         """So many files are still to come."""
@@ -244,7 +245,9 @@ def _downloaded(repo_id: str, revision: str) -> Path | None:
     if not _COMMIT.fullmatch(revision):
         if not reference.is_file():
             return None
-        commit = reference.read_text("utf-8").strip()
+        commit = reference.read_text("utf-8", "replace").strip()
+    if not _COMMIT.fullmatch(commit):
+        return None
     snapshot = base / "snapshots" / commit
     return snapshot if (snapshot / "config.json").is_file() else None
 
@@ -253,7 +256,10 @@ def _whole(snapshot: Path) -> bool:
     """Whether a snapshot holds its safetensors files, and not config.json alone."""
     if not (snapshot / INDEX).is_file():
         return (snapshot / SINGLE).is_file()
-    index = parse_index((snapshot / INDEX).read_bytes(), INDEX)
+    try:
+        index = parse_index((snapshot / INDEX).read_bytes(), INDEX)
+    except ModelError:
+        return False  # a broken download; the Hub has a sound one
     return all((snapshot / file).is_file() for file in index.files)
 
 

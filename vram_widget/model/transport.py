@@ -18,6 +18,9 @@ from .hub_errors import HubError, HubInTrouble, LookupCancelled, NoNetwork, refu
 #: Seconds in which a whole answer must arrive, in units of huggingface_hub's timeout for one read.
 PATIENCE = 2
 
+#: Seconds to reach the Hub at all: behind a firewall that swallows packets none will do.
+CONNECT = 4.0
+
 #: Seconds before a request that failed on the Hub's side is made once more.
 PAUSE = 0.3
 
@@ -78,6 +81,7 @@ class Repository:
         self.repo_id, self.revision = repo_id, revision
         self.endpoint = constants.ENDPOINT
         self.timeout = float(constants.HF_HUB_DOWNLOAD_TIMEOUT)
+        self._waits = (min(CONNECT, self.timeout), self.timeout)
         self._headers = build_hf_headers(token=token, library_name="vram_widget")
         self._cancelled = cancelled or (lambda: False)
 
@@ -151,10 +155,10 @@ class Repository:
         try:
             if callable(getattr(session, "stream", None)):
                 opened = session.stream(
-                    "GET", url, headers=headers, timeout=self.timeout, follow_redirects=True
+                    "GET", url, headers=headers, timeout=self._waits, follow_redirects=True
                 )
             else:
-                opened = session.get(url, headers=headers, timeout=self.timeout, stream=True)
+                opened = session.get(url, headers=headers, timeout=self._waits, stream=True)
             with opened as response:
                 yield response
         except (OSError, client_error) as error:
