@@ -255,7 +255,7 @@ def estimate(
     elif isinstance(config, Mapping):
         config = TrainingConfig(**{**config, **choices})
     else:
-        config = TrainingConfig(config, **choices)
+        config = TrainingConfig(**({} if config is None else {"model_path": config}), **choices)
     architecture = model.load(config.model_path)
     gpu, notice = resolve(config.gpu, config.gpu_memory, config.num_gpus)
     found: MemoryEstimate

@@ -105,7 +105,7 @@ class Pass:
 
     def run_layers(self, context: Context, handed_over: list[Tensor]) -> Tensor:
         """Run each pattern of layers once for all its repetitions."""
-        tape, x = self.tape, handed_over.pop()
+        tape, x = self.tape, _hidden_state(handed_over.pop())
         for stretch in self.architecture.stretches:
             # the first stands for itself alone where its input has no gradient
             alone = 1 if x.node is None else 0
@@ -114,7 +114,7 @@ class Pass:
                 Boundary(tape, partial(self.cut, "backward", count))
                 for run in stretch.layers:
                     x = self.run_layer(run, count, context, x)
-                self.cut("forward", count, handed_on=x)
+                self.cut("forward", count, handed_on=_hidden_state(x))
                 Boundary(tape, partial(self.cut, "backward"))
         return x
 
@@ -129,6 +129,13 @@ class Pass:
             x = block(x)
         layer.leave()
         return x
+
+
+def _hidden_state(x: Tensor) -> Tensor:
+    """Name x as what layers hand to each other, so that one's counts for the other's."""
+    if x.storage is not None:
+        x.storage.allocation.operator, x.storage.allocation.what = "layers", "hidden state"
+    return x
 
 
 def replay(architecture: Architecture, config: TrainingConfig, gpu: GPU) -> Record:

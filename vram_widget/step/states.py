@@ -86,7 +86,7 @@ def optimizer_step(layers: Layers, config: TrainingConfig) -> tuple[list[Event],
                 shape = p._replace(rows=1, width=elements)
                 nbytes = rounded(elements * dtype.itemsize)
                 states.append(_event("optimizer", p.name, what, shape, dtype, nbytes, count))
-            if config.optim in ALL_AT_ONCE:
+            if config.optim in ALL_AT_ONCE and not config.optimizer_in_backward:
                 scratch.append(
                     _event("optimizer", p.name, "temporary", share, p.dtype, share.nbytes(), count)
                 )
@@ -99,7 +99,7 @@ def optimizer_step(layers: Layers, config: TrainingConfig) -> tuple[list[Event],
             _event("optimizer", largest.name, "temporary", largest, FLOAT32, nbytes, 1)
             for _ in range(copies)
         ]
-    dropped = [(-nbytes * 1, allocation) for nbytes, allocation in scratch]
+    dropped = [(-nbytes, allocation) for nbytes, allocation in scratch]
     later = [*scratch, *dropped, *gradients]
     return [*states, *later], later
 
