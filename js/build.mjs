@@ -11,7 +11,8 @@ const options = {
   bundle: true,
   minify: true,
   format: "esm",
-  target: "es2022",
+  // Nested CSS is flattened for browsers of before 2023.
+  target: ["es2022", "chrome105", "firefox110", "safari16"],
   legalComments: "none",
 };
 

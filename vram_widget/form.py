@@ -10,7 +10,7 @@ from .config import TrainingConfig
 from .fields import Choice, Field
 from .model import catalog
 from .palette import PALETTE
-from .words import gib
+from .timeline import GiB
 
 #: Choices that rarely decide whether a run fits: out of sight while they hold their default.
 ADVANCED = {
@@ -76,6 +76,6 @@ def _describe(name: str, field: Field) -> dict[str, Any]:
 def _gpus() -> list[dict[str, str | None]]:
     cards = [gpu.lookup(name) for name in gpu.names()]
     named = [
-        {"value": card.name, "label": f"{card.name} · {gib(card.memory)} GiB"} for card in cards
+        {"value": card.name, "label": f"{card.name} · {card.memory / GiB:g} GiB"} for card in cards
     ]
     return [{"value": None, "label": "the one found here"}, *named]

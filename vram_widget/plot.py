@@ -106,16 +106,18 @@ def _areas(axes: Axes, timeline: Timeline, places: Levels, ceiling: float) -> No
 def _name_place(
     name: str, places: Levels, floor: Levels, top: Levels, ceiling: float
 ) -> tuple[float, float] | None:
-    """Return the middle of the tallest part of an area that its name fits in, if any."""
+    """Return where an area's name goes, if it fits: the middle of where the area is tallest."""
     half = (len(name) + 2) * LETTER_WIDTH / 2
-    best, height = None, NAME_HEIGHT * ceiling
+    found: list[tuple[float, float, float]] = []
     for middle in np.linspace(half, 1 - half, 150):
         across = np.linspace(middle - half, middle + half, 12)
-        lowest = np.interp(across, places, top).min()
-        highest = np.interp(across, places, floor).max()
-        if lowest - highest >= height:
-            best, height = (float(middle), float(lowest + highest) / 2), lowest - highest
-    return best
+        lowest = float(np.interp(across, places, top).min())
+        highest = float(np.interp(across, places, floor).max())
+        if lowest - highest >= NAME_HEIGHT * ceiling:
+            found.append((lowest - highest, float(middle), (lowest + highest) / 2))
+    tallest = max(found, default=(0.0,))[0]
+    good = [place[1:] for place in found if place[0] >= 0.92 * tallest]
+    return good[len(good) // 2] if good else None
 
 
 def _phases(axes: Axes, timeline: Timeline, places: list[float]) -> None:

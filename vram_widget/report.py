@@ -32,7 +32,11 @@ def report(estimate: MemoryEstimate) -> dict[str, Any]:
         "low": estimate.low,
         "expected": estimate.expected,
         "high": estimate.high,
-        "peak": {"index": timeline.peak, "label": words.peak(estimate)},
+        "peak": {
+            "index": timeline.peak,
+            "label": words.peak(estimate),
+            "moment": words.moment(estimate.peak_phase, estimate.peak_step),
+        },
         "components": [
             {"name": name, "bytes": nbytes, "note": notes.get(name, "")}
             for name, nbytes in estimate.components.items()

@@ -108,7 +108,7 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
         from .plot import png
 
         shown = super()._repr_mimebundle_(**kwargs)
-        data, metadata = shown if isinstance(shown, tuple) else (shown, {})
+        data, metadata = shown if isinstance(shown, tuple) else (shown or {}, {})
         still = {
             "text/plain": words.summary(self.estimate),
             "image/png": b64encode(png(self.plot())).decode(),
@@ -170,16 +170,9 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Take values from the front end; a bad one is refused there, never raised here."""
-        errors: dict[str, str] = {}
-        good = {}
-        for name, value in sync_data.items():
-            try:
-                if name in self.fields():
-                    self.traits()[name]._validate(self, value)
-                if name not in ("form", "report"):  # which only Python writes
-                    good[name] = value
-            except VRAMWidgetError as error:
-                errors[name] = str(error)
+        theirs = {name: v for name, v in sync_data.items() if name not in ("form", "report")}
+        errors = {name: why for name, v in theirs.items() if (why := self._why_not(name, v))}
+        good = {name: value for name, value in theirs.items() if name not in errors}
         try:
             super().set_state(good)
         except VRAMWidgetError as error:
@@ -187,3 +180,12 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
         if errors:
             self._publish({**self.report, "errors": errors})
             self.send_state(list(errors))
+
+    def _why_not(self, name: str, value: object) -> str:
+        """Return why a field cannot take a value, or nothing where it can."""
+        try:
+            if name in self.fields():
+                self.traits()[name]._validate(self, value)
+        except VRAMWidgetError as error:
+            return str(error)
+        return ""

@@ -79,13 +79,13 @@ def method(config: TrainingConfig) -> str:
 
 
 def model(estimate: MemoryEstimate) -> str:
-    """Return the model's size and kind, and what of it is trained where that is not all."""
+    """Return the model's size and kind, and on a second line what is trained if not all."""
     shape = estimate.architecture
     total, trained = estimate.num_parameters, estimate.num_trainable
     line = f"{quantity(total)} parameters · {shape.model_type} · {shape.num_hidden_layers} layers"
     if trained == total:
         return line
-    return f"{line} · {quantity(trained)} trained ({100 * trained / total:.2g} %)"
+    return f"{line}\n{quantity(trained)} trained ({100 * trained / total:.2g} %)"
 
 
 def batch(config: TrainingConfig) -> str:

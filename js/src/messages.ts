@@ -95,7 +95,7 @@ export interface Report {
   low: number;
   expected: number;
   high: number;
-  peak: { index: number; label: string };
+  peak: { index: number; label: string; moment: string };
   /** Bytes by component at the peak, and what each is made of. */
   components: { name: string; bytes: number; note: string }[];
   timeline: Timeline;

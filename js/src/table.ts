@@ -33,7 +33,7 @@ export function createTable(components: Component[]) {
   const element = html("div", { class: "vw-components" }, table, notices);
 
   function update(report: Report): void {
-    say(caption, `At the peak: ${report.peak.label}`);
+    say(caption, `At the peak: ${report.peak.moment}`);
     for (const { name, bytes, note } of report.components) {
       rows.get(name)?.update(bytes, report.expected, note);
     }

@@ -43,7 +43,6 @@ def running_lab(folder: Path) -> Iterator[str]:
         "JUPYTER_DATA_DIR": str(home / "data"),
         "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
         "IPYTHONDIR": str(home / "ipython"),
-        "PYTHONPATH": str(Path(__file__).parents[2]),
     }
     options = [
         f"--port={port}",
@@ -75,16 +74,22 @@ def free_port() -> int:
 
 
 def wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
-    for _ in range(START_SECONDS * 10):
-        try:
-            urllib.request.urlopen(url, timeout=5).close()
-        except OSError:
-            if server.poll() is not None:
-                raise RuntimeError("JupyterLab ended before it answered") from None
-            time.sleep(0.1)
-        else:
-            return
-    raise TimeoutError(f"JupyterLab did not answer within {START_SECONDS} s")
+    """Return as soon as `url` answers."""
+    end = time.monotonic() + START_SECONDS
+    while not answers(url):
+        if server.poll() is not None:
+            raise RuntimeError("JupyterLab ended before it answered")
+        if time.monotonic() > end:
+            raise TimeoutError(f"JupyterLab did not answer within {START_SECONDS} s")
+        time.sleep(0.1)
+
+
+def answers(url: str) -> bool:
+    try:
+        urllib.request.urlopen(url, timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 class Notebook:
@@ -142,19 +147,27 @@ class Notebook:
 
 @contextmanager
 def open_notebook(
-    browser: Browser, address: str, folder: Path, code: str, *, theme: str = "light", width: int = 1200
+    browser: Browser,
+    address: str,
+    folder: Path,
+    code: str,
+    *,
+    theme: str = "light",
+    width: int = 1200,
 ) -> Iterator[Notebook]:
-    """Run `code` as the one cell of a new notebook, in a window of the given width."""
+    """Run `code` as the one cell of a new notebook."""
     name = f"{time.monotonic_ns()}.ipynb"
     cell = {"cell_type": "code", "execution_count": None, "id": "a", "metadata": {}, "outputs": []}
     document = {
         "cells": [{**cell, "source": code}],
-        "metadata": {"kernelspec": {"name": "python3", "display_name": "Python", "language": "python"}},
+        "metadata": {
+            "kernelspec": {"name": "python3", "display_name": "Python", "language": "python"}
+        },
         "nbformat": 4,
         "nbformat_minor": 5,
     }
     (folder / name).write_text(json.dumps(document))
-    context = browser.new_context(viewport={"width": width, "height": 1150}, color_scheme=theme)
+    context = browser.new_context(viewport={"width": 1240, "height": 1150}, color_scheme=theme)
     page = context.new_page()
     notebook = Notebook(page)
     page.goto(f"{address}/doc/tree/{name}?token={TOKEN}&reset")
@@ -164,12 +177,10 @@ def open_notebook(
             const app = window.jupyterapp;
             await app.restored;
             await app.shell.currentWidget.sessionContext.ready;
-            if (theme === "dark") {
-                await app.commands.execute("apputils:change-theme", {theme: "JupyterLab Dark"});
-            }
+            await app.commands.execute("apputils:change-theme", {theme});
             await app.commands.execute("notebook:run-all-cells");
         }""",
-        theme,
+        f"JupyterLab {theme.capitalize()}",
     )
     notebook.widget.locator(".vw-area").first.wait_for(state="attached", timeout=60_000)
     notebook.frame()

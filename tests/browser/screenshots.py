@@ -57,20 +57,27 @@ def focus(notebook: Notebook) -> None:
         notebook.page.keyboard.press("PageDown")
 
 
+SHORT, LLAMA = f'"{MODEL}"', '"meta-llama/Llama-3.1-8B"'
+
+#: What the widget is made with, and what is then done to it.
 STATES = {
-    "sft": (f'"{MODEL}", gpu="L40S"', None),
-    "lora": ('"meta-llama/Llama-3.1-8B", training_method="lora", gpu="A100-80GB", micro_batch_size=4', None),
-    "qlora": ('"meta-llama/Llama-3.1-8B", training_method="qlora", gpu="RTX 4090"', all_settings),
-    "osft": (f'"{MODEL}", training_method="osft", gpu="H100", num_gpus=8', None),
-    "too-large": ('"meta-llama/Llama-3.1-8B", gpu="RTX 4090"', None),
-    "small": ('"HuggingFaceTB/SmolLM2-135M", gpu="H100"', None),
-    "long": ('"Qwen/Qwen2.5-7B", training_method="lora", gpu="H100", max_seq_len=16384, gradient_checkpointing=False', None),
-    "hover": (f'"{MODEL}", gpu="A100-80GB", micro_batch_size=4', hover),
-    "focus": (f'"{MODEL}", gpu="A100-80GB", micro_batch_size=4', focus),
-    "search": (f'"{MODEL}", gpu="L40S"', search),
-    "unknown-model": (f'"{MODEL}", gpu="L40S"', unknown_model),
-    "bad-number": (f'"{MODEL}", gpu="L40S"', bad_number),
-    "formula": (f'"{MODEL}", gpu="L40S", memory_model="training_hub"', None),
+    "sft": (f"{SHORT}, gpu='L40S'", None),
+    "lora": (f"{LLAMA}, training_method='lora', gpu='A100-80GB'", None),
+    "qlora": (f"{LLAMA}, training_method='qlora', gpu='RTX 4090'", all_settings),
+    "osft": (f"{SHORT}, training_method='osft', gpu='H100', num_gpus=8", None),
+    "too-large": (f"{LLAMA}, gpu='RTX 4090'", None),
+    "small": ("'HuggingFaceTB/SmolLM2-135M', gpu='H100'", None),
+    "long": (
+        f"{LLAMA}, training_method='lora', gpu='H100', max_seq_len=16384, "
+        "gradient_checkpointing=False",
+        None,
+    ),
+    "hover": (f"{SHORT}, gpu='A100-80GB', micro_batch_size=4", hover),
+    "focus": (f"{SHORT}, gpu='A100-80GB', micro_batch_size=4", focus),
+    "search": (f"{SHORT}, gpu='L40S'", search),
+    "unknown-model": (f"{SHORT}, gpu='L40S'", unknown_model),
+    "bad-number": (f"{SHORT}, gpu='L40S'", bad_number),
+    "formula": (f"{SHORT}, gpu='L40S', memory_model='training_hub'", None),
 }
 
 
@@ -95,7 +102,6 @@ def main(folder: Path, names: list[str]) -> None:
                             act(notebook)
                         notebook.page.wait_for_timeout(200)
                         notebook.widget.screenshot(path=folder / f"{name}-{theme}-{width}.png")
-                        act = act if name in ("hover", "search") else None
                     for error in notebook.errors:
                         print(f"{name} {theme}: {error}", file=sys.stderr)
 

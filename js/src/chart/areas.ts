@@ -7,18 +7,18 @@ const TEXT_HEIGHT = 15;
 /** Width of a letter of the labels, generously, and the air on both sides of a label (pixels). */
 const LETTER = 6.8;
 const AIR = 12;
+/** Pixels between the places tried, and how tall a place must be beside the tallest. */
+const STRIDE = 4;
+const NEARLY = 0.92;
 
 export function createAreas(components: Component[]) {
   const shapes = components.map(({ name, label, color, ink }) => ({
     path: svg("path", { class: "vw-area", fill: color, "data-component": name }),
-    text: svg("text", { class: "vw-area-name", fill: ink }, label),
+    // Its edge, in the colour of the area, clears the lines it stands on.
+    text: svg("text", { class: "vw-area-name", fill: ink, stroke: color }, label),
   }));
-  const element = svg(
-    "g",
-    {},
-    ...shapes.map((shape) => shape.path),
-    ...shapes.map((shape) => shape.text),
-  );
+  const element = svg("g", {}, ...shapes.map((shape) => shape.path));
+  const names = svg("g", {}, ...shapes.map((shape) => shape.text));
 
   function update(geometry: Geometry): void {
     for (const [index, band] of geometry.bands.entries()) {
@@ -32,7 +32,7 @@ export function createAreas(components: Component[]) {
       set(shape.text, { display: place ? null : "none", x: place?.x, y: place?.y });
     }
   }
-  return { element, update };
+  return { element, names, update };
 }
 
 /** Along the top from left to right, and back along the bottom. */
@@ -48,22 +48,22 @@ export interface Place {
   y: number;
 }
 
-/** The middle of the tallest part of a band that a label fits in, if any; later wins a tie. */
+/** Where a band's label goes, if it fits anywhere: the middle of where the band is tallest. */
 export function findPlace(band: Band, geometry: Geometry): Place | undefined {
   const { x, y, plot } = geometry;
   const half = (band.component.label.length * LETTER + AIR) / 2;
-  let best: Place | undefined;
-  let height = TEXT_HEIGHT;
-  const last = plot.right - half;
-  for (let middle = plot.left + half; middle <= last; middle += 4) {
-    const [top, bottom] = clearance(band, x, middle - half, middle + half);
+  const places: (Place & { room: number })[] = [];
+  for (let middle = plot.left + half; middle <= plot.right - half; middle += STRIDE) {
+    const free = clearance(band, x, middle - half, middle + half);
+    const [top, bottom] = besideCapacity(free, geometry);
     const room = y(bottom) - y(top);
-    if (room >= height - 0.5) {
-      height = Math.max(height, room);
-      best = { x: middle, y: (y(bottom) + y(top)) / 2 };
+    if (room >= TEXT_HEIGHT) {
+      places.push({ x: middle, y: (y(bottom) + y(top)) / 2, room });
     }
   }
-  return best;
+  const tallest = Math.max(...places.map((place) => place.room));
+  const good = places.filter((place) => place.room >= NEARLY * tallest);
+  return good[Math.floor(good.length / 2)];
 }
 
 /** Between which levels a band is unbroken from one x to another: its lowest top, highest floor. */
@@ -77,6 +77,14 @@ function clearance(band: Band, x: number[], from: number, to: number): [number, 
     }
   }
   return [top, bottom];
+}
+
+/** The larger part of a stretch of levels that the line of the capacity may cut in two. */
+function besideCapacity([top, bottom]: [number, number], { capacity }: Geometry): [number, number] {
+  if (capacity >= top || capacity <= bottom) {
+    return [top, bottom];
+  }
+  return top - capacity > capacity - bottom ? [top, capacity] : [capacity, bottom];
 }
 
 /** A level between two moments: on the straight line that joins them. */

@@ -3,8 +3,9 @@ import { html, perFrame, set, svg, unique } from "../dom";
 import type { Component, Report } from "../messages";
 import { createAreas } from "./areas";
 import { createGrid, createPhases } from "./axes";
+import { createExcess } from "./excess";
 import { geometry } from "./geometry";
-import { createExcess, createMarks } from "./marks";
+import { createMarks } from "./marks";
 import { createReadout } from "./readout";
 
 export function createChart(components: Component[], signal: AbortSignal) {
@@ -33,6 +34,7 @@ export function createChart(components: Component[], signal: AbortSignal) {
     areas.element,
     excess.element,
     phases.element,
+    areas.names,
     readout.cursor,
     marks.element,
   );
@@ -69,7 +71,7 @@ export function createChart(components: Component[], signal: AbortSignal) {
     const drawn = geometry(report, components, width, height);
     grid.update(drawn);
     areas.update(drawn);
-    excess.update(drawn, report);
+    excess.update(drawn);
     phases.update(drawn, report);
     marks.update(drawn, report);
     readout.update(drawn, report);

@@ -16,6 +16,8 @@ export interface Geometry {
   y: (bytes: number) => number;
   /** Bytes at the top of the plot. */
   ceiling: number;
+  /** Bytes of the card; it may lie above the ceiling. */
+  capacity: number;
   /** Whether the capacity lies inside the plot. */
   showsCapacity: boolean;
   /** The edges of every component's area, bottom up. */
@@ -50,7 +52,8 @@ export function geometry(
   const ceiling = HEADROOM * Math.max(report.high, showsCapacity ? report.capacity : 0);
   const y = (bytes: number) => plot.bottom - (bytes / ceiling) * (plot.bottom - plot.top);
   const x = report.timeline.at.map((place) => plot.left + place * (plot.right - plot.left));
-  return { plot, x, y, ceiling, showsCapacity, bands: stack(report.timeline, components) };
+  const bands = stack(report.timeline, components);
+  return { plot, x, y, ceiling, capacity: report.capacity, showsCapacity, bands };
 }
 
 function stack(timeline: Timeline, components: Component[]): Band[] {

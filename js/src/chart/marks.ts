@@ -1,5 +1,5 @@
 /** What the areas are read against: the card's capacity, and the peak with its low-high band. */
-import { set, svg, unique } from "../dom";
+import { set, svg } from "../dom";
 import { gib } from "../format";
 import type { Report } from "../messages";
 import type { Geometry } from "./geometry";
@@ -9,55 +9,17 @@ const LETTER = 6.6;
 const LINE = 16;
 const CAP = 5;
 
-/** Everything above the capacity, hatched: memory the card does not have. */
-export function createExcess() {
-  const pattern = unique("hatch");
-  const hatch = svg("rect", { class: "vw-excess", fill: `url(#${pattern})` });
-  const element = svg(
-    "g",
-    {},
-    svg(
-      "defs",
-      {},
-      svg(
-        "pattern",
-        {
-          id: pattern,
-          width: 6,
-          height: 6,
-          patternUnits: "userSpaceOnUse",
-          patternTransform: "rotate(45)",
-        },
-        svg("line", { x1: 0, x2: 0, y1: 0, y2: 6 }),
-      ),
-    ),
-    hatch,
-  );
-
-  function update({ plot, y, showsCapacity }: Geometry, report: Report): void {
-    const over = showsCapacity && report.high > report.capacity;
-    set(hatch, {
-      display: over ? null : "none",
-      x: plot.left,
-      y: plot.top,
-      width: plot.right - plot.left,
-      height: Math.max(y(report.capacity) - plot.top, 0),
-    });
-  }
-  return { element, update };
-}
-
 export function createMarks() {
   const line = svg("line", { class: "vw-capacity" });
   const card = svg("text", { class: "vw-mark-name" });
   const bracket = svg("path", { class: "vw-bracket" });
-  const dot = svg("circle", { class: "vw-peak", r: 3.5 });
+  const dot = svg("circle", { class: "vw-peak", r: 3 });
   const peak = svg("text", { class: "vw-mark-name" });
   const element = svg("g", { class: "vw-marks" }, line, bracket, dot, card, peak);
 
   function update(geometry: Geometry, report: Report): void {
-    const { plot, x, y, showsCapacity } = geometry;
-    const level = showsCapacity ? y(report.capacity) : plot.top;
+    const { plot, x, y, capacity, showsCapacity } = geometry;
+    const level = showsCapacity ? y(capacity) : plot.top;
     set(line, {
       display: showsCapacity ? null : "none",
       x1: plot.left,
@@ -65,7 +27,7 @@ export function createMarks() {
       y1: level,
       y2: level,
     });
-    const name = `${report.gpu} · ${gib(report.capacity)} GiB`;
+    const name = `${report.gpu} · ${gib(capacity)} GiB`;
     card.textContent = showsCapacity ? name : `↑ ${name}, far above`;
     set(card, { x: plot.left + 6, y: level - 6 });
 

@@ -11,8 +11,8 @@ export interface Control {
   element: HTMLElement;
   /** The focusable element, which the label names. */
   input: HTMLElement;
-  /** How much of the row it takes: beside the label, or the whole width below it. */
-  shape: "beside" | "below";
+  /** How much of the row it takes: what it needs, the side by the label, or the whole width. */
+  shape: "short" | "beside" | "below";
   /** Show a value; where it was refused, what the person typed stays to be corrected. */
   show(value: Value, refused: boolean): void;
 }

@@ -12,5 +12,5 @@ export function createSwitch(id: string, send: Send): Control {
       input.checked = value === true;
     }
   }
-  return { element: input, input, shape: "beside", show };
+  return { element: input, input, shape: "short", show };
 }
