@@ -5,24 +5,65 @@ It reads like transformers' ForCausalLM.forward, and holds on to the same tensor
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import losses, ops
-from .blocks import Context
+from .blocks.context import Context
+from .blocks.norms import Norm, float32_rms_norm, gemma_rms_norm, layer_norm, rms_norm
 from .tape import BOOL, INT64, Tensor
 
 if TYPE_CHECKING:
     from .replay import Pass
 
-#: Families that scale the embeddings (Granite's embedding_multiplier, Gemma's sqrt(hidden)).
-SCALED_EMBEDDING = {"granite", "granitemoe", "granitemoehybrid"}
-#: Families that scale the logits (Granite's logits_scaling).
-SCALED_LOGITS = {"granite", "granitemoe", "granitemoehybrid"}
+#: Families whose positions are learned, and added to the embeddings.
+LEARNED_POSITIONS = {"gpt_bigcode"}
+
+
+class Outside(NamedTuple):
+    """What a family does before and behind its layers.
+
+    Attributes
+    ----------
+    norm : callable
+        Its last norm.
+    scales_embedding : bool
+        Granite's embedding_multiplier, Gemma's square root of the hidden size.
+    scales_logits : bool
+        Granite's logits_scaling.
+    """
+
+    norm: Norm = rms_norm
+    scales_embedding: bool = False
+    scales_logits: bool = False
+
+
+GRANITE = Outside(scales_embedding=True, scales_logits=True)
+GEMMA = Outside(gemma_rms_norm, scales_embedding=True)
+LAYER_NORM = Outside(layer_norm)
+#: model_type -> what lies outside its layers; the others are like Llama.
+OUTSIDE = {
+    "granite": GRANITE,
+    "granitemoe": GRANITE,
+    "granitemoeshared": GRANITE,
+    "granitemoehybrid": GRANITE,
+    "gemma": GEMMA,
+    "gemma2": GEMMA,
+    "gemma3": GEMMA,
+    "gemma3_text": GEMMA,
+    "olmo2": Outside(float32_rms_norm),
+    "phi": LAYER_NORM,
+    "stablelm": LAYER_NORM,
+    "gpt_neox": LAYER_NORM,
+    "gpt_bigcode": LAYER_NORM,
+    "falcon": LAYER_NORM,
+}
 
 
 def forward(step: Pass) -> Tensor:
     """Run the model on a micro-batch and return the loss."""
     tape, config, architecture = step.tape, step.config, step.architecture
+    outside = OUTSIDE.get(architecture.model_type, Outside())
     tape.operator = "batch"
     tokens = tape.new(config.tokens, 1, INT64, "input_ids")
     labels = tape.new(config.tokens, 1, INT64, "labels")
@@ -38,7 +79,11 @@ def forward(step: Pass) -> Tensor:
     def head(x: Tensor) -> Tensor:
         tape.operator = architecture.lm_head_name
         logits = ops.linear(x, lm_head, what="logits")
-        if architecture.model_type in SCALED_LOGITS:
+        if outside.scales_logits:
+            logits = ops.scale(logits)
+        if architecture.config.get("final_logit_softcapping"):
+            logits = ops.scale(logits)
+            logits = ops.tanh(logits)
             logits = ops.scale(logits)
         tape.operator = "loss"
         return logits
@@ -54,25 +99,43 @@ def forward(step: Pass) -> Tensor:
 def base_model(step: Pass, tokens: Tensor) -> Tensor:
     """Run the embedding, the layers and the last norm."""
     tape, config, architecture = step.tape, step.config, step.architecture
+    outside = OUTSIDE.get(architecture.model_type, Outside())
     tape.operator = architecture.embedding_name
     x = ops.embedding(tokens, step.outside.weights[f"{architecture.embedding_name}.weight"])
     leaf = None
     if x.node is None and config.gradient_checkpointing:
         ops.require_grad(x)  # PEFT's enable_input_require_grads
         leaf = x
-    if architecture.model_type in SCALED_EMBEDDING:
+    if outside.scales_embedding:
         x = ops.scale(x, "hidden state")
     else:
         leaf = None  # it is the first layer's input, which that layer holds
     length = min(config.max_seq_len, config.tokens)
-    tape.operator = "rotary positions"
-    head_dim = architecture.config["head_dim"]
-    cos = tape.new(length, head_dim, x.dtype, "cos")
-    sin = tape.new(length, head_dim, x.dtype, "sin")
+    cos, sin = rotary_positions(step, length, x)
     mask = tape.new(config.tokens, length, BOOL, "mask") if config.padded else None
     context = Context(architecture.config, length, config.attn_implementation, cos, sin, mask)
     step.keep(context, leaf)  # the layers share them; the graph holds a leaf that wants a gradient
     handed_over = [x]  # who holds on to the hidden state keeps its memory: only the layers do
     del x, leaf
     x = step.run_layers(context, handed_over)
-    return step.outside.rms_norm(architecture.norm_name, x)
+    return outside.norm(step.outside, architecture.norm_name, x)
+
+
+def rotary_positions(step: Pass, length: int, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """Return the cosines and sines of the positions, which all layers share."""
+    width = rotated_features(step.architecture.config)
+    if not width:
+        return None, None
+    step.tape.operator = "rotary positions"
+    new = step.tape.new
+    return new(length, width, x.dtype, "cos"), new(length, width, x.dtype, "sin")
+
+
+def rotated_features(config: Mapping[str, Any]) -> int:
+    """Return how many features of a head are rotated; none where positions are learned."""
+    if config["model_type"] in LEARNED_POSITIONS:
+        return 0
+    rope = config.get("rope_parameters") or {}
+    share = rope.get("partial_rotary_factor") or config.get("partial_rotary_factor")
+    share = share or config.get("rotary_pct") or 1.0
+    return int(config.get("qk_rope_head_dim") or config["head_dim"] * share)

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 
 from ..config import TrainingConfig
 from ..model.architecture import Shape
-from . import ops
 from .methods import Method
 from .sharding import Sharding
-from .tape import Boundary, DTYPES, FLOAT32, UINT8, Leaf, Tape, Tensor
+from .tape import DTYPES, UINT8, Boundary, Leaf, Tape, Tensor
 
 
 class Layer:
@@ -92,22 +91,18 @@ class Layer:
                 leaf.grad = leaf.grad or share
                 leaf.whole = None
 
+    def begin(self, operator: str) -> str:
+        """Name what runs from here on; return what ran before."""
+        outer, self.tape.operator = self.tape.operator, operator
+        return outer
+
+    def end(self, outer: str) -> None:
+        """Go back to what `begin` returned."""
+        self.tape.operator = outer
+
     def linear(self, name: str, x: Tensor) -> Tensor:
         """Run the linear `name` on x as the method does."""
-        outer, self.tape.operator = self.tape.operator, name
+        outer = self.begin(name)
         out = self.method.linear(self.weights, name, x)
-        self.tape.operator = outer
-        return out
-
-    def rms_norm(self, name: str, x: Tensor) -> Tensor:
-        """Llama's RMSNorm: computed in float32, scaled by its weight in x's dtype."""
-        outer, self.tape.operator = self.tape.operator, name
-        if self.liger:
-            return ops.liger_rms_norm(x, self.weights[f"{name}.weight"])
-        dtype = x.dtype
-        x = ops.to(x, FLOAT32, "input in float32")
-        variance = ops.mean(ops.square(x))
-        x = ops.mul(x, ops.rsqrt(variance), "normed")
-        out = ops.mul(ops.to(x, dtype, "normed"), self.weights[f"{name}.weight"], "output")
-        self.tape.operator = outer
+        self.end(outer)
         return out

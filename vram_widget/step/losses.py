@@ -17,7 +17,7 @@ CHUNKS = 8
 
 
 def eager(x: Tensor, labels: Tensor, head: Head) -> Tensor:
-    """transformers' own: logits in float32, their log-softmax, the mean over the labels."""
+    """Transformers' own: logits in float32, their log-softmax, the mean over the labels."""
     logits = head(x)
     return _cross_entropy(logits, labels)
 

@@ -147,9 +147,7 @@ class LoRA(Full):
         low = ops.linear(ops.linear(x, down), up)
         if self.drops:
             result = ops.linear(x, ops.to(weights[f"{name}.weight"], x.dtype))
-        return ops.add(
-            ops.mul(result, ops.scale(magnitude)), ops.scale(ops.mul(low, magnitude))
-        )
+        return ops.add(ops.mul(result, ops.scale(magnitude)), ops.scale(ops.mul(low, magnitude)))
 
     @staticmethod
     def weight_norm(

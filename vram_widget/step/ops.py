@@ -230,20 +230,40 @@ def part(x: Tensor, width: int) -> Tensor:
     return view
 
 
+def reshape(x: Tensor, rows: int, width: int) -> Tensor:
+    """The same tensor seen in another shape."""
+    return Tensor(x.tape, rows, width, x.dtype, x.storage, x.node)
+
+
 def split_rows(x: Tensor, parts: int) -> list[Tensor]:
     """Views of equal shares of x's rows; their gradients are put together again at the end."""
-    tape, width, dtype = x.tape, x.width, x.dtype
-    share, held = -(-x.rows // parts), list[Tensor]()
+    share = -(-x.rows // parts)
+    starts = range(0, x.rows, share)
+    return _views(x, [(min(share, x.rows - start), x.width) for start in starts])
+
+
+def split(x: Tensor, parts: int) -> list[Tensor]:
+    """Views of equal shares of x's features; their gradients are put together again."""
+    return _views(x, [(x.rows, x.width // parts)] * parts)
+
+
+def split_widths(x: Tensor, *widths: int) -> list[Tensor]:
+    """Views of shares of x's features; their gradients are put together again."""
+    return _views(x, [(x.rows, width) for width in widths])
+
+
+def _views(x: Tensor, shapes: list[tuple[int, int]]) -> list[Tensor]:
+    tape, rows, width, dtype = x.tape, x.rows, x.width, x.dtype
+    held: list[Tensor] = []
     views = []
-    for start in range(0, x.rows, share):
-        view = Tensor(tape, min(share, x.rows - start), width, dtype, x.storage)
+    for number, (view_rows, view_width) in enumerate(shapes):
+        view = Tensor(tape, view_rows, view_width, dtype, x.storage)
         views.append(view)
         if tape.recording and x.node is not None:
-            rows = x.rows if start == 0 else 0
 
-            def backward(grad: Tensor, rows: int = rows) -> Gradients:
+            def backward(grad: Tensor, last: bool = number == 0) -> Gradients:
                 held.append(grad)
-                if not rows:
+                if not last:
                     return (None,)
                 whole = tape.new(rows, width, dtype, "gradient")
                 held.clear()
@@ -443,6 +463,30 @@ def fused_attention(
             )
 
         tape.record(out, (q.node, k.node, v.node), backward)
+    return out
+
+
+def layer_norm(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """LayerNorm in one kernel; keeps x, and the mean and rstd of each row in float32."""
+    tape = x.tape
+    if tape.autocast is not None:
+        x = to(x, FLOAT32, "input in float32")
+    rows, width, dtype = x.rows, x.width, x.dtype
+    out = tape.new(rows, width, dtype, "output")
+    statistics = tape.new(rows, 1, FLOAT32, "mean"), tape.new(rows, 1, FLOAT32, "rstd")
+    nodes = (x.node, weight.node, bias.node if bias is not None else None)
+    if tape.recording and any(node is not None for node in nodes):
+        kept = detach(x), statistics
+
+        def backward(grad: Tensor) -> Gradients:
+            _ = kept
+            to_x = tape.new(rows, width, dtype, "gradient") if nodes[0] is not None else None
+            return to_x, *(
+                tape.new(1, width, dtype, "gradient", "gradients") if node is not None else None
+                for node in nodes[1:]
+            )
+
+        tape.record(out, nodes, backward)
     return out
 
 

@@ -13,13 +13,14 @@ from ..config import TrainingConfig
 from ..gpu import GPU
 from ..model.architecture import Architecture, LayerRun, Shape
 from . import ops
-from .blocks import BLOCKS, Context
+from .blocks import BLOCKS
+from .blocks.context import Context
 from .forward import forward
 from .layer import Layer
 from .methods import method_for
-from .states import load, optimizer_step
 from .record import Record, Segment
 from .sharding import COMPUTE, sharding
+from .states import load, optimizer_step
 from .tape import FLOAT32, Boundary, Leaf, Node, Tape, Tensor
 
 Layers = list[tuple[int, Layer]]

@@ -184,9 +184,7 @@ class Leaf:
             # A tied weight: autograd adds in place only where it owns the first gradient's bytes.
             # A linear's is the transpose of a product, so the sum is a third tensor (seen in the
             # CPU allocator's own counts, PyTorch 2.13); autocast's cast makes one of its own.
-            self.arrived = grad.tape.new(
-                grad.rows, grad.width, grad.dtype, "gradient", "gradients"
-            )
+            self.arrived = grad.tape.new(grad.rows, grad.width, grad.dtype, "gradient", "gradients")
         if self.uses == 0:
             if self.updated:  # the optimizer steps at once, with its temporary, and drops it
                 grad.tape.new(grad.rows, grad.width, grad.dtype, "temporary", "optimizer")
@@ -244,7 +242,9 @@ class Tape:
         """Let the clock run for `flops` floating-point operations."""
         self.clock += flops * self._seconds_per_flop
 
-    def record(self, out: Tensor, edges: tuple[Node | Leaf | None, ...], backward: Backward) -> None:
+    def record(
+        self, out: Tensor, edges: tuple[Node | Leaf | None, ...], backward: Backward
+    ) -> None:
         """Make `out` the result of an operator whose inputs came from `edges`."""
         out.node = Node(self, edges, backward)
 

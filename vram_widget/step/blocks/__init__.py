@@ -1,0 +1,35 @@
+"""Decoder blocks: what one layer of each family does, as a list of operators.
+
+A new family is one function here that reads like its layer's `forward`, an entry in `BLOCKS`, and
+the function in `model.families` that lists its weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..layer import Layer
+from ..tape import Tensor
+from . import dense, gemma
+from .context import Context
+
+Block = Callable[[Context, Layer, Tensor], Tensor]
+
+#: A layer run's `block` -> what such a layer does.
+BLOCKS: dict[str, Block] = {
+    "llama": dense.llama,
+    "granite": dense.granite,
+    "qwen3": dense.qwen3,
+    "hunyuan": dense.hunyuan,
+    "olmo2": dense.olmo2,
+    "phi3": dense.phi3,
+    "phi": dense.phi,
+    "stablelm": dense.stablelm,
+    "stablelm_parallel": dense.stablelm_parallel,
+    "gpt_neox": dense.gpt_neox,
+    "gpt_neox_serial": dense.gpt_neox_serial,
+    "gpt_bigcode": dense.gpt_bigcode,
+    "gemma": gemma.gemma,
+    "gemma2": gemma.gemma2,
+    "gemma3": gemma.gemma3,
+}

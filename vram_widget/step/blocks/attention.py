@@ -1,0 +1,85 @@
+"""Attention: rotary positions, the kernels, and the grouped attention most families share."""
+
+from __future__ import annotations
+
+from .. import ops
+from ..layer import Layer
+from ..tape import FLOAT32, Tensor
+from .context import Context
+
+
+def rotary(layer: Layer, context: Context, x: Tensor) -> Tensor:
+    """Rotary position embedding: x * cos + rotate_half(x) * sin."""
+    if context.cos is None or context.sin is None:
+        return x
+    if layer.liger:
+        return ops.liger_rotate(x)
+    return ops.add(ops.mul(x, context.cos), ops.mul(rotate_half(x), context.sin))
+
+
+def rotate_half(x: Tensor) -> Tensor:
+    """The second half of the features, negated, before the first."""
+    first, second = ops.part(x, x.width // 2), ops.part(x, x.width // 2)
+    return ops.cat(ops.neg(second), first)
+
+
+def partial_rotary(layer: Layer, context: Context, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+    """Rotate the first features of each head and put the others behind them."""
+    if context.cos is None or context.cos.width == context.head_dim:
+        return rotary(layer, context, q), rotary(layer, context, k)
+    q_turned, q_passed = _parts(context, q, context.cos.width)
+    k_turned, k_passed = _parts(context, k, context.cos.width)
+    q_turned, k_turned = rotary(layer, context, q_turned), rotary(layer, context, k_turned)
+    return ops.cat(q_turned, q_passed), ops.cat(k_turned, k_passed)
+
+
+def _parts(context: Context, x: Tensor, rotated: int) -> tuple[Tensor, Tensor]:
+    turned = x.width * rotated // context.head_dim
+    return ops.part(x, turned), ops.part(x, x.width - turned)
+
+
+def attend(context: Context, q: Tensor, k: Tensor, v: Tensor, softcap: bool = False) -> Tensor:
+    """Run the attention kernel that the chosen implementation takes for these tensors."""
+    if context.attn_implementation == "eager":
+        return eager_attention(context, q, k, v, softcap)
+    if context.mask is not None:  # grouped heads and a mask together have no kernel of their own
+        k, v = ops.repeat_heads(k, q.width), ops.repeat_heads(v, q.width)
+    in_float32 = q.dtype is FLOAT32 and q.tape.autocast is None
+    if context.attn_implementation == "sdpa" and in_float32 and k.width != q.width:
+        return math_attention(context, q, k, v)
+    return ops.fused_attention(q, k, v, context.heads, context.length, context.mask)
+
+
+def eager_attention(
+    context: Context, q: Tensor, k: Tensor, v: Tensor, softcap: bool = False
+) -> Tensor:
+    """Transformers' eager_attention_forward: makes and keeps the length x length scores."""
+    k, v = ops.repeat_heads(k, q.width), ops.repeat_heads(v, v.width * q.width // k.width)
+    scores = ops.scale(ops.matmul(q, k, q.rows * context.heads, context.length))
+    if softcap:
+        scores = ops.scale(scores)
+        scores = ops.tanh(scores)
+        scores = ops.scale(scores)
+    scores = ops.add_mask(scores)
+    weights = ops.to(ops.softmax(scores, FLOAT32), q.dtype, "attention weights")
+    return ops.contiguous(ops.matmul(weights, v, q.rows, v.width))
+
+
+def math_attention(context: Context, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """PyTorch's fallback where no fused kernel takes the tensors: float32 with grouped heads."""
+    q_scaled = ops.scale(q)
+    k_repeated, v_repeated = ops.repeat_heads(k, q.width), ops.repeat_heads(v, q.width)
+    scores = ops.matmul(q_scaled, ops.scale(k_repeated), q.rows * context.heads, context.length)
+    scores = ops.softmax(scores, q.dtype)
+    return ops.matmul(scores, v_repeated, q.rows, q.width)
+
+
+def grouped_attention(context: Context, layer: Layer, x: Tensor) -> Tensor:
+    """Llama's attention: projections, rotary positions, attention, projection."""
+    q = layer.linear("self_attn.q_proj", x)
+    k = layer.linear("self_attn.k_proj", x)
+    v = layer.linear("self_attn.v_proj", x)
+    layer.begin("self_attn")
+    q, k = rotary(layer, context, q), rotary(layer, context, k)
+    out = attend(context, q, k, v)
+    return layer.linear("self_attn.o_proj", out)

@@ -1,0 +1,43 @@
+"""What every layer of a pass shares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ..tape import Tensor
+
+
+class Context(NamedTuple):
+    """The choices and the tensors that the layers of a pass have in common.
+
+    Attributes
+    ----------
+    config : mapping
+        The text model's config.json.
+    length : int
+        Tokens of one sequence.
+    attn_implementation : str
+        The chosen attention.
+    cos, sin : Tensor or None
+        The rotary positions, ``length`` x rotated features of one head.
+    mask : Tensor or None
+        The attention mask of a padded batch.
+    """
+
+    config: Mapping[str, Any]
+    length: int
+    attn_implementation: str
+    cos: Tensor | None = None
+    sin: Tensor | None = None
+    mask: Tensor | None = None
+
+    @property
+    def heads(self) -> int:
+        """Query heads."""
+        return int(self.config["num_attention_heads"])
+
+    @property
+    def head_dim(self) -> int:
+        """Features of one head."""
+        return int(self.config["head_dim"])

@@ -1,0 +1,38 @@
+"""Feed-forward networks."""
+
+from __future__ import annotations
+
+from .. import ops
+from ..layer import Layer
+from ..tape import Tensor
+
+
+def gated_mlp(layer: Layer, x: Tensor, name: str = "mlp") -> Tensor:
+    """down(act(gate(x)) * up(x)): SwiGLU, GeGLU."""
+    layer.begin(name)
+    if layer.liger:
+        gate, up = layer.linear(f"{name}.gate_proj", x), layer.linear(f"{name}.up_proj", x)
+        return layer.linear(f"{name}.down_proj", ops.liger_gated(gate, up))
+    gate = ops.activation(layer.linear(f"{name}.gate_proj", x), "act(gate)")
+    product = ops.mul(gate, layer.linear(f"{name}.up_proj", x), "act(gate) * up")
+    del gate
+    return layer.linear(f"{name}.down_proj", product)
+
+
+def fused_gated_mlp(layer: Layer, x: Tensor) -> Tensor:
+    """Phi-3's: gate and up are two halves of one projection."""
+    layer.begin("mlp")
+    both = layer.linear("mlp.gate_up_proj", x)
+    gate, up = ops.split(both, 2)
+    if layer.liger:
+        return layer.linear("mlp.down_proj", ops.liger_gated(gate, up))
+    up = ops.mul(up, ops.activation(gate, "act(gate)"), "act(gate) * up")
+    return layer.linear("mlp.down_proj", up)
+
+
+def plain_mlp(layer: Layer, x: Tensor, first: str, second: str) -> Tensor:
+    """second(act(first(x)))."""
+    layer.begin(first.rsplit(".", 1)[0])
+    x = layer.linear(first, x)
+    x = ops.activation(x, "act")
+    return layer.linear(second, x)

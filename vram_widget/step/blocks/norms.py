@@ -1,0 +1,69 @@
+"""Normalisations, as each family's code in transformers computes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .. import ops
+from ..layer import Layer
+from ..tape import FLOAT32, Tensor
+
+Norm = Callable[[Layer, str, Tensor], Tensor]
+
+
+def rms_norm(layer: Layer, name: str, x: Tensor) -> Tensor:
+    """Llama's RMSNorm: computed in float32, scaled by its weight in x's dtype."""
+    weight = layer.weights[f"{name}.weight"]
+    outer = layer.begin(name)
+    if layer.liger:
+        out = ops.liger_rms_norm(x, weight)
+    else:
+        out = ops.mul(ops.to(_normed(x), x.dtype, "normed"), weight, "output")
+    layer.end(outer)
+    return out
+
+
+def float32_rms_norm(layer: Layer, name: str, x: Tensor) -> Tensor:
+    """OLMo 2's RMSNorm: scaled by its weight in float32, and only then turned to x's dtype."""
+    weight = layer.weights[f"{name}.weight"]
+    outer = layer.begin(name)
+    if layer.liger:
+        out = ops.liger_rms_norm(x, weight)
+    else:
+        out = ops.to(ops.mul(_normed(x), weight, "scaled"), x.dtype, "output")
+    layer.end(outer)
+    return out
+
+
+def gemma_rms_norm(layer: Layer, name: str, x: Tensor) -> Tensor:
+    """Gemma's RMSNorm: scaled by one plus its weight, all in float32."""
+    weight = layer.weights[f"{name}.weight"]
+    outer = layer.begin(name)
+    if layer.liger:
+        out = ops.liger_rms_norm(x, weight)
+    else:
+        normed = _normed(x)
+        scaled = ops.mul(normed, ops.scale(ops.to(weight, FLOAT32)), "scaled")
+        out = ops.to(scaled, x.dtype, "output")
+    layer.end(outer)
+    return out
+
+
+def layer_norm(layer: Layer, name: str, x: Tensor) -> Tensor:
+    """LayerNorm: one kernel that keeps its input."""
+    outer = layer.begin(name)
+    out = ops.layer_norm(x, layer.weights[f"{name}.weight"], layer.weights.get(f"{name}.bias"))
+    layer.end(outer)
+    return out
+
+
+def per_head(norm: Norm, layer: Layer, name: str, x: Tensor, head_dim: int) -> Tensor:
+    """Normalise each head by itself."""
+    heads = ops.reshape(x, x.rows * x.width // head_dim, head_dim)
+    return ops.reshape(norm(layer, name, heads), x.rows, x.width)
+
+
+def _normed(x: Tensor) -> Tensor:
+    x = ops.to(x, FLOAT32, "input in float32")
+    variance = ops.mean(ops.square(x))
+    return ops.mul(x, ops.rsqrt(variance), "normed")
