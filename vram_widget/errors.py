@@ -21,3 +21,7 @@ class ModelError(VRAMWidgetError, ValueError):
 
 class GPUError(VRAMWidgetError, ValueError):
     """The GPU is not in the catalogue, or its memory cannot be read."""
+
+
+class MissingPackageError(VRAMWidgetError, ImportError):
+    """A package that an optional part needs is not installed."""

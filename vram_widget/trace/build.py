@@ -1,0 +1,118 @@
+"""The real model, from its config alone, on fake tensors, with the training method applied."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import unset_fake_temporarily
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers.initialization import no_init_weights
+
+from ..config import TrainingConfig
+from ..errors import ConfigError, ModelError
+from .attention import use_flash_attention
+
+#: Keys of a config.json that say how its weights were stored, not what the model is.
+STORAGE_KEYS = ("quantization_config", "dtype", "torch_dtype", "auto_map", "transformers_version")
+
+
+def build(
+    config: TrainingConfig,
+    model_config: Mapping[str, Any],
+    kernels: Callable[[], AbstractContextManager[Any]],
+) -> nn.Module:
+    """Return the model with fake CPU weights, ready to train.
+
+    Call it under a ``FakeTensorMode``.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+        The method, the dtypes and the memory savers.
+    model_config : mapping
+        The model's config.json.
+    kernels : callable
+        Makes the mode under which the model will run; what checkpointing runs again in backward
+        enters it anew, for a mode steps aside inside the ``backward`` call that it sees.
+
+    Raises
+    ------
+    ModelError
+        If transformers does not know the model or cannot build it from this config.
+    ConfigError
+        If the method cannot be traced.
+    """
+    if config.training_method not in ("sft", "lora"):
+        raise ConfigError(
+            f"training_method={config.training_method!r} cannot be traced; trace sft or lora."
+        )
+    # PEFT moves its adapters about, which fake tensors do not allow: so the model is put together
+    # on the meta device, and its weights are made when it is complete.
+    with unset_fake_temporarily(), torch.device("meta"):
+        model = _transformers_model(config, model_config)
+        if config.gradient_checkpointing:
+            model.gradient_checkpointing_enable(
+                {"use_reentrant": False, "context_fn": lambda: (nullcontext(), kernels())}
+            )
+        if config.training_method == "lora":
+            model = _with_lora(model, config)
+    _make_weights(model)
+    return model.train()
+
+
+def _make_weights(model: nn.Module) -> None:
+    """Replace every meta tensor by a fake one on the CPU, once for each that is tied."""
+    made: dict[torch.Tensor, torch.Tensor] = {}
+    for module in model.modules():
+        for tensors in (module._parameters, module._buffers):
+            for name, old in tensors.items():
+                if old is None:
+                    continue
+                if old not in made:
+                    new = torch.empty_strided(old.shape, old.stride(), dtype=old.dtype)
+                    is_parameter = isinstance(old, nn.Parameter)
+                    made[old] = nn.Parameter(new, old.requires_grad) if is_parameter else new
+                tensors[name] = made[old]
+
+
+def _transformers_model(config: TrainingConfig, model_config: Mapping[str, Any]) -> PreTrainedModel:
+    fields = {key: value for key, value in model_config.items() if key not in STORAGE_KEYS}
+    attention = config.attn_implementation
+    try:
+        known = AutoConfig.for_model(**fields)
+        with no_init_weights():
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(
+                known,
+                dtype=getattr(torch, config.param_dtype),
+                attn_implementation="eager" if attention == "eager" else "sdpa",
+            )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"transformers cannot build this model from its config ({error}); check config.json."
+        ) from error
+    model.tie_weights()
+    if attention == "flash_attention_2":
+        use_flash_attention(model)
+    return model
+
+
+def _with_lora(model: PreTrainedModel, config: TrainingConfig) -> nn.Module:
+    from peft import LoraConfig, get_peft_model
+
+    targets = config.target_modules
+    lora = LoraConfig(
+        r=config.lora_r,
+        lora_alpha=config.lora_alpha,
+        lora_dropout=config.lora_dropout,
+        target_modules=targets,
+        use_dora=config.use_dora,
+        task_type="CAUSAL_LM",
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return get_peft_model(model, lora, autocast_adapter_dtype=config.lora_dtype == "float32")

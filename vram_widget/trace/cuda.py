@@ -1,0 +1,132 @@
+"""What PyTorch runs on an NVIDIA GPU where it would run something else on the CPU.
+
+A trace runs on fake CPU tensors, which every build of PyTorch has. Most operators make and keep
+the same tensors on both; those that do not are replaced here, while the mode is active and in its
+thread only, by the operators that the CUDA build calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+Tensor = torch.Tensor
+aten = torch.ops.aten
+
+HALF = (torch.bfloat16, torch.float16)
+
+#: What CUDA's autocast computes in float32 and the CPU's leaves alone, as far as language models
+#: call it (AT_FORALL_FP32 and AT_FORALL_FP32_SET_OPT_DTYPE in aten/src/ATen/autocast_mode.h).
+AUTOCAST_TO_FLOAT32 = {
+    *("acos", "asin", "cosh", "erfinv", "exp", "expm1", "log", "log10", "log2", "log1p"),
+    *("reciprocal", "rsqrt", "sinh", "tan", "pow", "__pow__", "__rpow__", "softplus"),
+    *("layer_norm", "group_norm", "norm", "cosine_similarity", "renorm", "logsumexp"),
+    *("softmax", "log_softmax", "softmin", "cumsum", "cumprod", "sum", "prod"),
+}
+
+
+class CudaKernels(TorchFunctionMode):
+    """Calls the operators that PyTorch's CUDA build would call."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Call `func`, or what CUDA calls in its place."""
+        kwargs = kwargs or {}
+        if (replacement := REPLACED.get(func)) is not None:
+            return replacement(*args, **kwargs)
+        if (
+            torch.is_autocast_enabled("cpu")
+            and getattr(func, "__name__", "") in AUTOCAST_TO_FLOAT32
+            and "dtype" not in kwargs
+        ):
+            args = tuple(_to_float32(arg) for arg in args)
+        return func(*args, **kwargs)
+
+
+def _to_float32(value: Any) -> Any:
+    return value.float() if isinstance(value, Tensor) and value.dtype in HALF else value
+
+
+def _attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """Choose flash, memory-efficient or plain attention by CUDA's conditions, in its order.
+
+    They are ``can_use_flash_attention`` and ``can_use_mem_efficient_attention`` in
+    aten/src/ATen/native/transformers/cuda/sdp_utils.cpp.
+    """
+    if torch.is_autocast_enabled("cpu"):
+        low = torch.get_autocast_dtype("cpu")
+        query, key, value = (tensor.to(low) for tensor in (query, key, value))
+    half = query.dtype in HALF
+    width = query.shape[-1]
+    alike = key.shape[-1] == value.shape[-1] == width
+    if attn_mask is None and half and alike and width <= 256:
+        if width % 8 == 0:
+            return aten._scaled_dot_product_flash_attention(
+                query, key, value, dropout_p, is_causal, scale=scale
+            )[0]
+        padded = (F.pad(tensor, (0, -width % 8)) for tensor in (query, key, value))
+        return aten._scaled_dot_product_flash_attention(
+            *padded, dropout_p, is_causal, scale=scale or width**-0.5
+        )[0][..., :width]
+    if not enable_gqa:
+        if attn_mask is not None:
+            attn_mask = _additive(attn_mask, query)
+        needs_grad = torch.is_grad_enabled() and query.requires_grad
+        return aten._scaled_dot_product_efficient_attention(
+            query, key, value, attn_mask, needs_grad, dropout_p, is_causal, scale=scale
+        )[0]
+    return aten._scaled_dot_product_attention_math(
+        query, key, value, attn_mask, dropout_p, is_causal, None, scale=scale, enable_gqa=enable_gqa
+    )[0]
+
+
+def _additive(mask: Tensor, query: Tensor) -> Tensor:
+    """Turn a boolean mask into one that is added, as wide as the kernel's alignment wants it."""
+    if mask.dtype is torch.bool:
+        mask = torch.zeros_like(mask, dtype=query.dtype).masked_fill_(
+            mask.logical_not(), -torch.inf
+        )
+    width = mask.shape[-1]
+    if width % 16:
+        mask = F.pad(mask, (0, -width % 16))[..., :width]
+    return mask.expand(query.shape[0], query.shape[1], query.shape[2], width)
+
+
+def _dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Keep a one-byte mask, where the CPU keeps one in the input's dtype."""
+    return torch.native_dropout(input, p, training)[0] if p > 0 and training else input
+
+
+def _softmax(
+    input: Tensor,
+    dim: int | None = None,
+    _stacklevel: int = 3,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    """Go from half precision to float32 inside the kernel, where the CPU makes a copy first."""
+    if input.dtype in HALF and dtype is torch.float32:
+        return aten._softmax(input, dim, True)
+    if dtype is None and torch.is_autocast_enabled("cpu"):
+        input = _to_float32(input)
+    return torch.softmax(input, dim, dtype=dtype)
+
+
+REPLACED: dict[Callable[..., Any], Callable[..., Any]] = {
+    F.scaled_dot_product_attention: _attention,
+    F.dropout: _dropout,
+    F.softmax: _softmax,
+}

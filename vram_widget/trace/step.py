@@ -1,0 +1,141 @@
+"""Two training steps of a model on fake tensors, with every storage logged."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from ..config import TrainingConfig
+from .optimizers import make_optimizer
+from .storages import StorageLog
+
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+#: The second step is the steady state: the optimizer's states exist from the first on.
+STEPS = 2
+
+#: Of the passes whose gradients are summed, the first makes the gradients and the second finds
+#: them there; all further ones are like the second.
+PASSES = 2
+
+
+class TrainingSteps:
+    """Takes training steps as transformers' Trainer does, and tells the log where it is.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+        The batch, the precision and the optimizer.
+    model : torch.nn.Module
+        The model, ready to train.
+    log : StorageLog
+        Where every storage is written down.
+    keep_outputs : bool
+        Whether something holds the model's outputs, logits included, during backward.
+    """
+
+    def __init__(
+        self, config: TrainingConfig, model: nn.Module, log: StorageLog, keep_outputs: bool
+    ) -> None:
+        self.config, self.model, self.log = config, model, log
+        self.keep_outputs = keep_outputs
+        self.trainable = [p for p in model.parameters() if p.requires_grad]
+        self.fused = config.optim == "adamw_torch_fused"
+
+    def run(self) -> None:
+        """Load the model, then take two steps."""
+        self.log.add([*self.model.parameters(), *self.model.buffers()], "parameters")
+        self._follow_modules()
+        if self.config.optimizer_in_backward:
+            optimizer = self._optimizers_in_backward()
+        else:
+            optimizer = make_optimizer(self.config.optim, self.model, self.trainable)
+        with self.log:
+            batch = self._batch()
+            for self.log.step in range(1, STEPS + 1):
+                for _ in range(min(self.config.gradient_accumulation_steps, PASSES)):
+                    self._forward_and_backward(batch)
+                self.log.phase = "optimizer_step"
+                if optimizer is not None:
+                    self._update(optimizer)
+
+    def _batch(self) -> dict[str, torch.Tensor]:
+        config = self.config
+        rows, length = config.micro_batch_size, config.max_seq_len
+        if config.max_tokens_per_gpu:
+            # A packed batch is one row; only attention sees where its sequences end.
+            flash = config.attn_implementation == "flash_attention_2"
+            rows = 1 if flash else max(1, config.max_tokens_per_gpu // length)
+            length = config.max_tokens_per_gpu // rows
+        self.log.phase = "forward"
+        names = ["input_ids", "labels"]
+        # Flash attention takes the padding out of its inputs, and has no use for a mask.
+        if config.padded and config.attn_implementation != "flash_attention_2":
+            names.append("attention_mask")
+        return {name: torch.zeros(rows, length, dtype=torch.int64) for name in names}
+
+    def _forward_and_backward(self, batch: dict[str, torch.Tensor]) -> None:
+        log = self.log
+        log.phase = "forward"
+        log.enter("")
+        with self._autocast():
+            outputs = self.model(**batch, use_cache=False)
+        loss = outputs.loss
+        if not self.keep_outputs:
+            del outputs
+        log.phase = "backward"
+        loss.backward()
+        for parameter in self.trainable:
+            if parameter.grad is not None:
+                log.mark(parameter.grad, "gradients")
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.config.mixed_precision == "no":
+            return nullcontext()
+        return torch.autocast("cpu", AUTOCAST[self.config.mixed_precision])
+
+    def _update(self, optimizer: Optimizer) -> None:
+        self.log.enter("optimizer", "optimizer")
+        # A fused optimizer counts its steps on the GPU, the others on the host.
+        self.log.scalars_on_host = not self.fused
+        optimizer.step()
+        self.log.scalars_on_host = False
+        optimizer.zero_grad()
+
+    def _optimizers_in_backward(self) -> None:
+        """Give each parameter its own optimizer, run as soon as its gradient is there."""
+        for parameter in self.trainable:
+            own = make_optimizer(self.config.optim, self.model, [parameter])
+
+            def update(parameter: nn.Parameter, own: Optimizer = own) -> None:
+                self.log.mark(parameter.grad, "gradients")
+                self._update(own)
+
+            parameter.register_post_accumulate_grad_hook(update)
+
+    def _follow_modules(self) -> None:
+        """Tell the log which module runs, and where the loss begins."""
+        log = self.log
+        head = self.model.get_output_embeddings()
+        for name, module in self.model.named_modules():
+            name = name.removeprefix("base_model.model.")
+            parent = name.rpartition(".")[0]
+            if module is head:
+                continue
+            module.register_forward_pre_hook(lambda *_, name=name: log.enter(name))
+            module.register_forward_hook(lambda *_, parent=parent: log.enter(parent))
+
+        def begin_loss(*_: object) -> None:
+            log.phase = "loss"
+            log.enter("lm_head")
+
+        def end_head(module: nn.Module, args: object, logits: torch.Tensor) -> None:
+            log.mark(logits, "outputs")
+            log.enter("loss", "outputs")
+
+        head.register_forward_pre_hook(begin_loss)
+        head.register_forward_hook(end_head)
