@@ -118,7 +118,8 @@ def identify(model_path: str, revision: str | None = None) -> tuple[str, str]:
     name, _, page = name.partition("/tree/")
     name, _, after = name.partition("@")
     wanted = revision or after or page or "main"
-    if not _ID.fullmatch(name) or ".." in name or "--" in name:
+    path = model_path.startswith(("/", "~", "."))
+    if path or not _ID.fullmatch(name) or ".." in name or "--" in name:
         raise ModelError(
             f"{model_path!r} is neither a folder nor a model's id; "
             "give one such as 'Qwen/Qwen3-8B'."

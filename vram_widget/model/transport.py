@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 from urllib.parse import quote
 
-from .hub_errors import HubError, HubInTrouble, LookupCancelled, NoNetwork, refusal
+from .hub_errors import HubError, HubInTrouble, LookupCancelled, NoNetwork, TokenRefused, refusal
 
 #: Seconds in which a whole answer must arrive, in units of huggingface_hub's timeout for one read.
 PATIENCE = 2
@@ -24,7 +24,8 @@ CONNECT = 4.0
 #: Seconds before a request that failed on the Hub's side is made once more.
 PAUSE = 0.3
 
-_CHUNK = 1 << 16
+#: Bytes.
+_PIECE = 512
 
 
 class _Again(Exception):
@@ -82,7 +83,12 @@ class Repository:
         self.endpoint = constants.ENDPOINT
         self.timeout = float(constants.HF_HUB_DOWNLOAD_TIMEOUT)
         self._waits = (min(CONNECT, self.timeout), self.timeout)
-        self._headers = build_hf_headers(token=token, library_name="vram_widget")
+        try:
+            self._headers = build_hf_headers(token=token, library_name="vram_widget")
+        except OSError as error:
+            raise TokenRefused(
+                f"Your saved token cannot be read ({error.strerror}); set HF_TOKEN in its place."
+            ) from None
         self._cancelled = cancelled or (lambda: False)
 
     def at(self, revision: str) -> Repository:
@@ -175,8 +181,7 @@ class Repository:
         """Read up to `wanted` bytes; a file with more of them is refused unless `more` may come."""
         until = time.monotonic() + PATIENCE * self.timeout
         pieces, length = [], 0
-        httpx = hasattr(response, "iter_bytes")
-        for piece in response.iter_bytes(_CHUNK) if httpx else response.iter_content(_CHUNK):
+        for piece in _pieces(response):
             pieces.append(piece)
             length += len(piece)
             if self._cancelled():
@@ -190,6 +195,14 @@ class Repository:
             if length >= wanted and more:
                 break
         return b"".join(pieces)[:wanted]
+
+
+def _pieces(response: Any) -> Iterator[bytes]:
+    """Yield bytes as they arrive: httpx of any length, requests only in pieces of one length."""
+    if hasattr(response, "iter_bytes"):
+        yield from response.iter_bytes()
+    else:
+        yield from response.iter_content(_PIECE)
 
 
 def _size(headers: Mapping[str, str], partial: bool) -> int | None:
