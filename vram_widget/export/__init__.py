@@ -1,0 +1,112 @@
+"""The chosen configuration, as what a trainer accepts, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..config import TrainingConfig
+from ..errors import ConfigError
+from ..fields import nearest
+from . import axolotl, kubeflow, training_hub, trl
+from .axolotl import read as from_axolotl
+from .draft import Draft
+from .training_hub import read as from_training_hub
+from .trl import read as from_trl
+
+__all__ = [
+    "TARGETS",
+    "draft",
+    "export",
+    "from_axolotl",
+    "from_training_hub",
+    "from_trl",
+    "to_yaml",
+]
+
+#: Every target, and what writes for it.
+TARGETS: dict[str, Callable[[TrainingConfig], Draft]] = {
+    "training_hub": training_hub.export,
+    "trl": trl.export,
+    "axolotl": axolotl.export,
+    "kubeflow": kubeflow.export,
+}
+
+
+class ExportWarning(UserWarning):
+    """Something that the target of an export cannot be told, or that a person must add."""
+
+
+def draft(config: TrainingConfig, target: str) -> Draft:
+    """Return an export with its notices.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+        What to export.
+    target : str
+        ``"training_hub"``, ``"trl"``, ``"axolotl"`` or ``"kubeflow"``.
+
+    Returns
+    -------
+    Draft
+        With `settings`, a plain dict, and `notices`, one sentence each.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such target, or it cannot run the configuration at all.
+    """
+    if target not in TARGETS:
+        hint = nearest(target, TARGETS) if isinstance(target, str) else ""
+        raise ConfigError(f"target must be one of {', '.join(TARGETS)}, not {target!r}.{hint}")
+    return TARGETS[target](config)
+
+
+def export(config: TrainingConfig, target: str) -> dict[str, Any]:
+    """Return the configuration as a plain dict that `target` accepts.
+
+    What the target cannot be told comes as a warning, one sentence each; `draft` returns them
+    instead.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+        What to export.
+    target : str
+        ``"training_hub"``: the keywords of ``sft``, ``osft`` or ``lora_sft``, and of a ``thub``
+        file. ``"trl"``: the fields of SFTConfig, LoraConfig and BitsAndBytesConfig. ``"axolotl"``:
+        the keys of its file. ``"kubeflow"``: a TrainJob that runs Training Hub.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such target, or it cannot run the configuration at all.
+
+    Examples
+    --------
+    >>> config = TrainingConfig("ibm-granite/granite-3.3-2b-instruct", num_gpus=2)
+    >>> export(config, "training_hub")["nproc_per_node"]
+    2
+    """
+    import warnings
+
+    written = draft(config, target)
+    for notice in written.notices:
+        warnings.warn(notice, ExportWarning, stacklevel=2)
+    return written.settings
+
+
+def to_yaml(settings: Mapping[str, Any]) -> str:
+    """Return an export as YAML, for ``thub --config``, Axolotl or ``kubectl apply``.
+
+    Examples
+    --------
+    >>> print(to_yaml({"lora_r": 16, "target_modules": ["q_proj"]}), end="")
+    lora_r: 16
+    target_modules:
+    - q_proj
+    """
+    import yaml
+
+    return str(yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))

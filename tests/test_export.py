@@ -1,0 +1,517 @@
+"""Exports are what the real trainers accept, lose nothing silently, and read back."""
+
+import ast
+import importlib
+import importlib.util
+import subprocess
+import sys
+import warnings
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from vram_widget import TrainingConfig, trainers
+from vram_widget.errors import ConfigError
+from vram_widget.export import (
+    TARGETS,
+    draft,
+    export,
+    from_axolotl,
+    from_training_hub,
+    from_trl,
+    kubeflow,
+    to_yaml,
+)
+from vram_widget.export.draft import BESIDE, applies
+from vram_widget.export.training_hub import FUNCTIONS
+
+#: The releases that the exports are written for.
+RELEASES = {
+    "training_hub": "0.11.2",
+    "instructlab-training": "0.16.2",
+    "rhai-innovation-mini-trainer": "0.9.0",
+    "trl": "1.16.0",
+    "axolotl": "0.19.0",
+    "kubeflow-trainer-api": "2.3.0",
+}
+#: Which trainer a target runs, and how its export is read back.
+TRAINER = {"training_hub": "training_hub", "trl": "trl", "axolotl": "axolotl"}
+READ = {"training_hub": from_training_hub, "trl": from_trl, "axolotl": from_axolotl}
+PAIRS = [(target, m) for target in READ for m in trainers.TRAINERS[TRAINER[target]]]
+
+
+@pytest.fixture(scope="session")
+def released(request):
+    """Return a function that gives a release's files, downloaded once and never installed."""
+
+    def get(name):
+        folder = Path(request.config.cache.mkdir("releases")) / f"{name}-{RELEASES[name]}"
+        if not folder.exists():
+            download = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
+            wheels = folder.with_suffix(".wheel")
+            command = [*download, "--dest", str(wheels), f"{name}=={RELEASES[name]}"]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                pytest.skip(f"{name} cannot be downloaded: {done.stderr.strip().splitlines()[-1]}")
+            with zipfile.ZipFile(next(wheels.glob("*.whl"))) as wheel:
+                wheel.extractall(folder)
+        return folder
+
+    return get
+
+
+@pytest.fixture
+def imported(released, monkeypatch):
+    """Return a function that imports a module out of a release."""
+
+    def get(name, module):
+        monkeypatch.syspath_prepend(str(released(name)))
+        try:
+            return importlib.import_module(module)
+        except ImportError as missing:
+            pytest.skip(f"{module} needs {missing.name}")
+
+    return get
+
+
+def variants(trainer, method):
+    """Yield configurations that between them use every key of an export."""
+    yield {}
+    yield {"num_gpus": 8, "num_nodes": 2, "gradient_accumulation_steps": 4, "use_liger": True}
+    yield {"num_gpus": 4, "sharding": "fsdp", "cpu_offload": "all", "optim": "adafactor"}
+    yield {"num_gpus": 4, "num_nodes": 2, "sharding": "zero3", "attn_implementation": "sdpa"}
+    yield {"max_tokens_per_gpu": 8192, "max_seq_len": 4096, "padded": True, "optim": "sgd"}
+    yield {"param_dtype": "float16", "mixed_precision": "fp16", "loss_kernel": "chunked"}
+    yield {"param_dtype": "float16", "mixed_precision": "no", "loss_kernel": "fused"}
+    yield {"gradient_checkpointing": True, "offload_activations": True, "loss_kernel": "liger"}
+    if method in ("lora", "qlora"):
+        yield {"lora_r": 4, "lora_alpha": 7.5, "target_modules": ["q_proj"], "use_dora": True}
+        yield {"target_modules": r".*\.(q|v)_proj", "lora_dtype": "bfloat16", "num_gpus": 2}
+    if method == "qlora":
+        yield {"bnb_4bit_use_double_quant": False}
+        yield {"quantization": "int8"}
+
+
+def cases(target):
+    trainer = TRAINER.get(target, "training_hub")
+    return [
+        TrainingConfig("org/model", trainer=trainer, training_method=method, **choices)
+        for method in trainers.TRAINERS[trainer]
+        for choices in variants(trainer, method)
+    ]
+
+
+# -- Training Hub -----------------------------------------------------------------------------
+
+
+def parameters_of(file, function):
+    """Return the names a function takes, read from its source."""
+    tree = ast.parse(file.read_text("utf-8"))
+    found = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and node.name == function
+    ]
+    return {a.arg for node in found for a in (*node.args.args, *node.args.kwonlyargs)} - {"self"}
+
+
+def class_body(file, name):
+    tree = ast.parse(file.read_text("utf-8"))
+    return next(
+        node.body for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == name
+    )
+
+
+def fields_of(file, name):
+    """Return the annotated fields of a class, read from its source."""
+    return {n.target.id for n in class_body(file, name) if isinstance(n, ast.AnnAssign)}
+
+
+@pytest.fixture
+def accepted(released):
+    """Return what each function of Training Hub accepts: its own keywords, and its backend's."""
+    hub = released("training_hub") / "training_hub" / "algorithms"
+    backends = {
+        "sft": released("instructlab-training") / "instructlab" / "training" / "config.py",
+        "osft": released("rhai-innovation-mini-trainer") / "mini_trainer" / "training_types.py",
+    }
+    files = {"sft": "sft.py", "osft": "osft.py", "lora_sft": "lora.py"}
+    names = {  # each function hands **kwargs on to its algorithm's train
+        function: parameters_of(hub / file, function) | parameters_of(hub / file, "train")
+        for function, file in files.items()
+    }
+    assert all(names.values())
+    return {
+        function: own
+        | (fields_of(backends[function], "TrainingArgs") if function in backends else set())
+        for function, own in names.items()
+    }
+
+
+def test_training_hub_accepts_every_keyword(accepted):
+    for config in cases("training_hub"):
+        function = FUNCTIONS[config.training_method]
+        told = draft(config, "training_hub").settings
+        assert set(told) <= accepted[function], config
+
+
+def test_training_hubs_own_command_takes_the_file(released):
+    file = released("training_hub") / "training_hub" / "cli.py"
+    spec = importlib.util.spec_from_file_location("thub_cli", file)
+    cli = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(cli)
+    cli._define_params()
+    yaml = pytest.importorskip("yaml")
+    for config in cases("training_hub"):
+        command = FUNCTIONS[config.training_method].replace("_", "-")
+        told = yaml.safe_load(to_yaml(draft(config, "training_hub").settings))
+        known = cli._ALGO_PARAM_DEFS[command]
+        for key, value in told.items():
+            flag = "--" + key.replace("_", "-")
+            if flag in known:
+                assert cli._coerce_value(value, known[flag]) is not None
+        required = {flag for flag, about in known.items() if about.get("required")}
+        missing = required - {"--" + key.replace("_", "-") for key in told}
+        assert missing <= {"--data-path", "--ckpt-output-dir", "--learning-rate"}
+
+
+def test_training_hubs_sharding_strategies_exist(released):
+    file = released("instructlab-training") / "instructlab" / "training" / "config.py"
+    strategies = {
+        node.targets[0].id
+        for node in class_body(file, "ShardingStrategies")
+        if isinstance(node, ast.Assign)
+    }
+    options = fields_of(file, "FSDPOptions")
+    for sharding in ("hsdp", "fsdp", "zero2", "ddp"):
+        config = TrainingConfig("m", num_gpus=2, sharding=sharding, cpu_offload="all")
+        told = draft(config, "training_hub").settings["fsdp_options"]
+        assert told["sharding_strategy"] in strategies
+        assert set(told) <= options
+
+
+def test_lora_sft_is_told_both_halves_of_the_batch():
+    config = TrainingConfig(
+        "m", training_method="lora", micro_batch_size=1, gradient_accumulation_steps=16
+    )
+    told = draft(config, "training_hub").settings
+    assert (told["micro_batch_size"], told["gradient_accumulation_steps"]) == (1, 16)
+    assert "effective_batch_size" not in told
+
+
+def test_sft_is_told_tokens_and_the_samples_they_hold():
+    config = TrainingConfig(
+        "m",
+        max_tokens_per_gpu=8192,
+        tokens_per_sample=1000,
+        num_gpus=4,
+        gradient_accumulation_steps=2,
+    )
+    told = draft(config, "training_hub").settings
+    assert told["max_tokens_per_gpu"] == 8192
+    assert told["effective_batch_size"] == 8 * 4 * 2
+
+
+def test_an_unfreeze_rank_ratio_of_one_is_warned_about():
+    config = TrainingConfig("m", training_method="osft", unfreeze_rank_ratio=1.0)
+    with pytest.warns(UserWarning, match=r"1\.0 as 0\.5"):
+        export(config, "training_hub")
+
+
+# -- TRL --------------------------------------------------------------------------------------
+
+
+def test_trl_constructs_its_own_classes(imported, tmp_path):
+    pytest.importorskip("torch")
+    sft_config = imported("trl", "trl.trainer.sft_config").SFTConfig
+    peft = pytest.importorskip("peft")
+    transformers = pytest.importorskip("transformers")
+    for config in cases("trl"):
+        told = draft(config, "trl").settings
+        arguments = {k: v for k, v in told["SFTConfig"].items() if k != "deepspeed"}
+        if arguments["fp16"]:  # refused on a machine with no GPU
+            arguments |= {"fp16": False, "bf16": False}
+        built = sft_config(**arguments, use_cpu=True, output_dir=str(tmp_path))
+        assert built.max_length == config.max_seq_len
+        assert built.optim.value == config.optim
+        if "LoraConfig" in told:
+            assert peft.LoraConfig(**told["LoraConfig"]).r == config.lora_r
+        if "BitsAndBytesConfig" in told:
+            quantised = transformers.BitsAndBytesConfig(**told["BitsAndBytesConfig"])
+            assert quantised.load_in_4bit == (config.quantization == "nf4")
+
+
+def test_trl_sharded_by_deepspeed_names_a_field_of_training_arguments():
+    transformers = pytest.importorskip("transformers")
+    config = TrainingConfig("m", trainer="trl", num_gpus=4, sharding="zero2")
+    told = draft(config, "trl").settings["SFTConfig"]
+    assert told["deepspeed"]["zero_optimization"]["stage"] == 2
+    assert "deepspeed" in transformers.TrainingArguments.__dataclass_fields__
+
+
+def test_accelerate_launches_with_what_trl_is_told():
+    launch = pytest.importorskip("accelerate.commands.launch")
+    config = TrainingConfig("m", trainer="trl", num_gpus=16, num_nodes=2)
+    told = draft(config, "trl").settings["accelerate"]
+    words = [word for key, value in told.items() for word in (f"--{key}", str(value))]
+    parsed = launch.launch_command_parser().parse_args([*words, "train.py"])
+    assert (parsed.num_processes, parsed.num_machines) == (16, 2)
+
+
+def test_every_optimizer_of_the_form_is_one_of_transformers():
+    names = pytest.importorskip("transformers.training_args").OptimizerNames
+    assert set(TrainingConfig.fields()["optim"].metadata["options"]) <= {n.value for n in names}
+
+
+def test_what_trl_built_is_read_back(imported, tmp_path):
+    pytest.importorskip("torch")
+    sft_config = imported("trl", "trl.trainer.sft_config").SFTConfig
+    peft = pytest.importorskip("peft")
+    transformers = pytest.importorskip("transformers")
+    read = from_trl(
+        {
+            "model": "org/model",
+            "SFTConfig": sft_config(output_dir=str(tmp_path), use_cpu=True, max_length=777),
+            "LoraConfig": peft.LoraConfig(r=3, lora_alpha=5),
+            "BitsAndBytesConfig": transformers.BitsAndBytesConfig(load_in_4bit=True),
+        },
+        gpu="L40S",
+    )
+    assert (read.training_method, read.lora_r, read.lora_alpha) == ("qlora", 3, 5)
+    assert (read.max_seq_len, read.micro_batch_size, read.gpu) == (777, 8, "L40S")
+    assert read.bnb_4bit_use_double_quant is False
+    assert read.optim == "adamw_torch_fused"
+
+
+# -- Axolotl ----------------------------------------------------------------------------------
+
+
+def test_axolotls_schema_takes_every_file(imported, released):
+    schema = imported("axolotl", "axolotl.utils.schemas.config").AxolotlInputConfig
+    plugin = released("axolotl") / "axolotl" / "integrations" / "liger" / "args.py"
+    known = set(schema.model_fields) | fields_of(plugin, "LigerArgs")
+    data = {"datasets": [{"path": "data.jsonl", "type": "alpaca"}], "learning_rate": 2e-4}
+    for config in cases("axolotl"):
+        told = draft(config, "axolotl").settings
+        assert set(told) <= known, config
+        built = schema(**told, **data)
+        assert built.micro_batch_size == told["micro_batch_size"]
+
+
+def test_an_axolotl_file_is_read_with_axolotls_own_defaults():
+    read = from_axolotl(
+        "base_model: org/model\nadapter: qlora\nload_in_4bit: true\nlora_r: 32\nlora_alpha: 16\n"
+        "lora_target_linear: true\noptimizer: paged_adamw_32bit\nsample_packing: true\n"
+        "sequence_len: 4096\nbf16: auto\nlearning_rate: 0.0002\n"
+    )
+    assert (read.training_method, read.quantization) == ("qlora", "nf4")
+    assert (read.param_dtype, read.mixed_precision) == ("bfloat16", "bf16")
+    assert (read.micro_batch_size, read.gradient_checkpointing) == (1, False)
+    assert (read.optim, read.max_seq_len, read.padded) == ("paged_adamw_32bit", 4096, False)
+
+
+def test_an_axolotl_file_is_read_from_its_path(tmp_path):
+    file = tmp_path / "run.yml"
+    file.write_text("base_model: org/model\nsequence_len: 123\n")
+    assert from_axolotl(str(file)).max_seq_len == 123
+
+
+@pytest.mark.parametrize("text", ["no-such-file.yml", "- a\n- list\n", "a: [unclosed\n"])
+def test_what_is_no_axolotl_file_is_said_in_one_sentence(text):
+    with pytest.raises(ConfigError) as refused:
+        from_axolotl(text)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_deepspeed_file_is_read_or_said_to_be_missing(tmp_path):
+    file = tmp_path / "zero3.json"
+    file.write_text('{"zero_optimization": {"stage": 3, "offload_param": {"device": "cpu"}}}')
+    told = {"base_model": "m", "deepspeed": str(file)}
+    read = from_axolotl(told, num_gpus=2)
+    assert (read.sharding, read.cpu_offload) == ("zero3", "all")
+    with pytest.raises(ConfigError, match="DeepSpeed"):
+        from_axolotl({**told, "deepspeed": "deepspeed_configs/missing.json"})
+
+
+# -- Kubeflow ---------------------------------------------------------------------------------
+
+
+def test_kubeflows_own_types_hold_the_whole_job(imported):
+    models = imported("kubeflow-trainer-api", "kubeflow_trainer_api.models")
+    for config in cases("kubeflow"):
+        job = draft(config, "kubeflow").settings
+        assert models.TrainerV1alpha1TrainJob.from_dict(job).to_dict() == job
+
+
+def test_a_train_job_asks_for_every_gpu_and_holds_training_hubs_keywords():
+    config = TrainingConfig("org/model", num_gpus=16, num_nodes=2, gpu="MI300X")
+    job = export_quietly(config, "kubeflow")
+    trainer = job["spec"]["trainer"]
+    assert (trainer["numNodes"], trainer["numProcPerNode"]) == (2, 8)
+    assert trainer["resourcesPerNode"]["limits"] == {"amd.com/gpu": 8}
+    assert kubeflow.arguments(job) == export_quietly(config, "training_hub")
+    read = from_training_hub(kubeflow.arguments(job), gpu="MI300X")
+    assert read.config == config.replace(max_tokens_per_gpu=config.tokens).config
+
+
+def test_a_train_job_of_lora_starts_one_process_for_each_gpu():
+    config = TrainingConfig("org/model", training_method="lora", num_gpus=2)
+    command = export_quietly(config, "kubeflow")["spec"]["trainer"]["command"]
+    assert command[0] == "torchrun"
+    assert "lora_sft" in command[-1]
+
+
+@pytest.mark.parametrize("model", ["org/Model_1.5", "/folder/with spaces/", "x" * 200])
+def test_a_train_job_has_a_name_that_kubernetes_takes(model):
+    name = export_quietly(TrainingConfig(model), "kubeflow")["metadata"]["name"]
+    assert len(name) <= 63
+    assert all(part.isalnum() and part == part.lower() for part in name.split("-"))
+
+
+# -- nothing is dropped silently, and it reads back -------------------------------------------
+
+
+def export_quietly(config, target):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return export(config, target)
+
+
+def other_values(field):
+    """Return values of a field beside its default."""
+    options = field.metadata.get("options")
+    if options:
+        return list(options)
+    kind, most = field.metadata["kind"], field.metadata.get("maximum", 0)
+    return {
+        "switch": [True, False],
+        "count": [2, 3072],
+        "number": [0.5, min(2.5, most)],
+        "text": ["another/model"],
+        "modules": ["all-linear", ["k_proj"]],
+        "bytes": ["48GiB"],
+    }[kind]
+
+
+@pytest.mark.parametrize(("target", "method"), PAIRS)
+def test_every_choice_is_told_or_noticed(target, method):
+    base = {
+        "model_path": "m",
+        "trainer": TRAINER[target],
+        "training_method": method,
+        "gradient_checkpointing": True,
+        "num_gpus": 8192,
+    }
+    plain = draft(TrainingConfig(**base), target)
+    for name, field in TrainingConfig.fields().items():
+        if name in BESIDE:
+            continue
+        for value in other_values(field):
+            try:
+                config = TrainingConfig(**{**base, name: value})
+                changed = draft(config, target)
+            except ConfigError:
+                continue  # refused aloud
+            same = getattr(config, name) == getattr(plain.config, name)
+            if not same and applies(config, name):
+                silent = (changed.settings, changed.notices) == (plain.settings, plain.notices)
+                assert not silent, f"{name}={value!r}"
+
+
+@st.composite
+def configurations(draw, target):
+    trainer = TRAINER[target]
+    method = draw(st.sampled_from(sorted(trainers.TRAINERS[trainer])))
+    choices = {}
+    for name, field in TrainingConfig.fields().items():
+        if name in ("trainer", "training_method", "model_path", "gpu_memory", "memory_model"):
+            continue
+        if draw(st.integers(0, 2)) == 0:
+            choices[name] = draw(st.sampled_from(other_values(field)))
+    choices.pop("gpu", None)
+    nodes = draw(st.sampled_from([1, 1, 2, 4]))
+    choices |= {"num_nodes": nodes, "num_gpus": nodes * draw(st.sampled_from([1, 2, 8]))}
+    return TrainingConfig("org/model", trainer=trainer, training_method=method, **choices)
+
+
+def read_back(target, told, config):
+    """Read an export, adding what it does not hold."""
+    beside = {name: getattr(config, name) for name in BESIDE - {"trainer", "training_method"}}
+    if target == "axolotl":
+        beside |= {"num_gpus": config.num_gpus, "num_nodes": config.num_nodes}
+    if target == "training_hub":
+        beside["training_method"] = config.training_method
+    return READ[target](told, **beside)
+
+
+@pytest.mark.parametrize("target", list(READ))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_round_trips(target, data):
+    config = data.draw(configurations(target))
+    try:
+        first = draft(config, target)
+    except ConfigError:
+        return  # refused aloud
+    again = read_back(target, first.settings, config)
+    assert draft(again, target).settings == first.settings
+    if not first.notices:
+        for name in TrainingConfig.field_names():
+            matters = name not in ("micro_batch_size", "max_tokens_per_gpu", "loss_kernel")
+            if matters and applies(config, name):
+                assert getattr(again, name) == getattr(config, name), name
+        assert again.tokens == config.tokens
+
+
+@pytest.mark.parametrize(("target", "method"), PAIRS)
+def test_the_trainers_own_settings_round_trip_without_a_word(target, method):
+    config = TrainingConfig("org/model", trainer=TRAINER[target], training_method=method)
+    written = draft(config, target)
+    assert written.notices == []
+    again = read_back(target, written.settings, config)
+    if method == "osft":  # osft must be told its tokens
+        config = config.replace(max_tokens_per_gpu=config.tokens)
+    assert {**again.config, "max_tokens_per_gpu": config.max_tokens_per_gpu} == config.config
+
+
+@pytest.mark.parametrize("target", ["trl", "axolotl"])
+def test_osft_is_training_hubs_alone(target):
+    with pytest.raises(ConfigError, match="training_hub"):
+        export(TrainingConfig("m", training_method="osft"), target)
+
+
+@pytest.mark.parametrize(("target", "hint"), [("tlr", "'trl'"), (None, "")])
+def test_an_unknown_target_is_refused(target, hint):
+    with pytest.raises(ConfigError, match=f"target must be one of.*{hint}"):
+        export(TrainingConfig("m"), target)
+
+
+@pytest.mark.parametrize("target", list(TARGETS))
+def test_gpus_that_do_not_divide_over_the_nodes_are_refused(target):
+    with pytest.raises(ConfigError, match="divide evenly"):
+        export(TrainingConfig("m", num_gpus=3, num_nodes=2), target)
+
+
+def test_gpus_known_only_on_the_machine_must_be_given():
+    told = {"model_path": "m", "nproc_per_node": "auto"}
+    with pytest.raises(ConfigError, match="num_gpus"):
+        from_training_hub(told)
+    assert from_training_hub(told, num_gpus=4).num_gpus == 4
+
+
+def test_an_effective_batch_of_lora_goes_into_one_pass_unless_accumulated():
+    told = {"model_path": "m", "lora_r": 8, "effective_batch_size": 64, "nproc_per_node": 2}
+    assert from_training_hub(told).micro_batch_size == 32
+    assert from_training_hub({**told, "gradient_accumulation_steps": 8}).micro_batch_size == 4
+
+
+@pytest.mark.parametrize("target", list(TARGETS))
+def test_exports_are_plain_json(target):
+    import json
+
+    told = export_quietly(TrainingConfig("org/model", training_method="sft"), target)
+    assert json.loads(json.dumps(told)) == told
+    assert type(told) is dict

@@ -1,0 +1,152 @@
+"""An export being written: what the target is told, and what it cannot be told.
+
+Nothing is dropped silently. An exporter puts down what its target takes, naming the fields that
+this expresses; whatever else matters for the method and differs from what the target's trainer
+runs with by itself becomes a notice.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..config import TrainingConfig
+from ..errors import ConfigError
+from ..trainers import able, supports
+
+#: Fields that describe the hardware, the data or the reading: no trainer is told them.
+BESIDE = {
+    "trainer",
+    "training_method",
+    "gpu",
+    "gpu_memory",
+    "num_samples",
+    "tokens_per_sample",
+    "gpu_hour_price",
+    "memory_model",
+}
+
+
+class Draft:
+    """What a target is told.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+        What is exported.
+    trainer : str
+        The trainer that the target runs.
+
+    Attributes
+    ----------
+    settings : dict
+        What the target is told, in JSON types.
+    notices : list of str
+        What a person must know about it, one sentence each.
+
+    Raises
+    ------
+    ConfigError
+        If that trainer cannot run the method, or the GPUs do not divide evenly over the nodes.
+    """
+
+    def __init__(self, config: TrainingConfig, trainer: str) -> None:
+        method = config.training_method
+        self.trainer = TrainingConfig.fields()["trainer"].metadata["options"][trainer]
+        if not supports(trainer, method):
+            raise ConfigError(
+                f"{self.trainer} cannot run {method}; take trainer={able(method)[0]!r}."
+            )
+        if config.num_gpus % config.num_nodes:
+            raise ConfigError(
+                f"num_gpus counts the GPUs of all nodes: {config.num_gpus} do not divide evenly "
+                f"over {config.num_nodes} nodes."
+            )
+        self.config = config
+        self.settings: dict[str, Any] = {}
+        self.notices: list[str] = []
+        self._expressed: set[str] = set()
+        self._own = TrainingConfig(config.model_path, trainer=trainer, training_method=method)
+
+    def put(self, key: str, value: object, *fields: str) -> None:
+        """Tell the target `key` is `value`; that expresses `fields`."""
+        self.settings[key] = value
+        self.cover(*fields)
+
+    def same(self, names: dict[str, str]) -> None:
+        """Tell the target the fields whose values it takes as they are: its key to our field."""
+        for key, field in names.items():
+            self.put(key, _plain(getattr(self.config, field)), field)
+
+    def whole(self, key: str, field: str) -> None:
+        """Tell the target a field that it takes as a whole number."""
+        value = getattr(self.config, field)
+        if value != int(value):
+            self.note(f"{self.trainer}'s {key} is whole: {value:g} became {max(1, round(value))}.")
+        self.put(key, int(value) if value == int(value) else max(1, round(value)), field)
+
+    def cover(self, *fields: str) -> None:
+        """Take down that `fields` are expressed, or make no difference."""
+        self._expressed.update(fields)
+
+    def note(self, sentence: str) -> None:
+        """Add a notice."""
+        self.notices.append(sentence)
+
+    def rows(self) -> int:
+        """Return the sequences on one GPU in one pass, for a trainer that counts sequences."""
+        config = self.config
+        self.cover("micro_batch_size", "max_tokens_per_gpu")
+        if config.max_tokens_per_gpu is None:
+            return int(config.micro_batch_size)
+        rows = max(1, int(config.max_tokens_per_gpu // config.max_seq_len))
+        if rows * config.max_seq_len != config.max_tokens_per_gpu:
+            self.note(
+                f"{self.trainer} counts sequences, not tokens: {config.max_tokens_per_gpu:,} "
+                f"tokens became {rows} x {config.max_seq_len:,}."
+            )
+        return rows
+
+    def finish(self) -> Draft:
+        """Add a notice for every field that matters and was not expressed."""
+        for name, field in TrainingConfig.fields().items():
+            value, own = getattr(self.config, name), getattr(self._own, name)
+            if name in BESIDE or name in self._expressed or value == own:
+                continue
+            if applies(self.config, name):
+                self.note(
+                    f"{self.trainer} cannot be told {field.metadata['label']} ({name}) "
+                    f"{_shown(value)}: it runs with {_shown(own)}."
+                )
+        return self
+
+
+def applies(config: TrainingConfig, name: str) -> bool:
+    """Return whether the field `name` matters for the other choices of `config`.
+
+    Examples
+    --------
+    >>> config = TrainingConfig("m", training_method="sft")
+    >>> applies(config, "lora_r"), applies(config, "max_seq_len")
+    (False, True)
+    """
+    conditions = TrainingConfig.fields()[name].metadata.get("shown_when", {})
+    for other, wanted in conditions.items():
+        value = getattr(config, other)
+        if isinstance(wanted, dict):
+            if value < wanted["minimum"]:
+                return False
+        elif value not in wanted:
+            return False
+    return True
+
+
+def _plain(value: object) -> object:
+    """Return whole floats as whole numbers, as people write them."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _shown(value: object) -> str:
+    """Return a value as a sentence names it."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "none" if value is None else str(value)

@@ -1,0 +1,202 @@
+"""TRL: the fields of SFTConfig, LoraConfig and BitsAndBytesConfig (trl 1.16, transformers 5.23).
+
+``SFTTrainer(model=told["model"], args=SFTConfig(**told["SFTConfig"]), train_dataset=...,
+peft_config=LoraConfig(**told["LoraConfig"]), quantization_config=BitsAndBytesConfig(...))``,
+started with ``accelerate launch`` and the arguments under ``accelerate``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..config import TrainingConfig
+from ..errors import ConfigError
+from . import deepspeed
+from .draft import Draft
+
+#: Fields of SFTConfig that take ours as they are.
+ARGUMENTS = {
+    "gradient_accumulation_steps": "gradient_accumulation_steps",
+    "max_length": "max_seq_len",
+    "num_train_epochs": "num_epochs",
+    "optim": "optim",
+    "gradient_checkpointing": "gradient_checkpointing",
+    "activation_offloading": "offload_activations",
+    "use_liger_kernel": "use_liger",
+}
+
+#: Fields of LoraConfig likewise.
+LORA = {
+    "r": "lora_r",
+    "lora_alpha": "lora_alpha",
+    "lora_dropout": "lora_dropout",
+    "target_modules": "target_modules",
+    "use_dora": "use_dora",
+}
+
+#: What LoraConfig holds where it is told nothing (peft 0.21).
+UNTOLD = {"r": 8, "lora_alpha": 8, "lora_dropout": 0.0}
+
+#: Keyword arguments of from_pretrained likewise.
+LOADING = {"dtype": "param_dtype", "attn_implementation": "attn_implementation"}
+
+
+def export(config: TrainingConfig) -> Draft:
+    """Return the model, and the fields of each class that SFTTrainer is given."""
+    draft = Draft(config, "trl")
+    draft.same({"model": "model_path"})
+    draft.put("SFTConfig", _arguments(draft))
+    if config.training_method in ("lora", "qlora"):
+        adapter = _taken(draft, LORA)
+        draft.put("LoraConfig", {"task_type": "CAUSAL_LM", "bias": "none", **adapter})
+    if config.training_method == "qlora":
+        _quantised(draft)
+    if config.num_gpus > 1:
+        launch = {"num_processes": config.num_gpus, "num_machines": config.num_nodes}
+        draft.put("accelerate", launch, "num_gpus", "num_nodes")
+    return draft.finish()
+
+
+def _taken(draft: Draft, names: Mapping[str, str]) -> dict[str, Any]:
+    draft.cover(*names.values())
+    return {key: getattr(draft.config, field) for key, field in names.items()}
+
+
+def _arguments(draft: Draft) -> dict[str, Any]:
+    config = draft.config
+    arguments = {"per_device_train_batch_size": draft.rows(), **_taken(draft, ARGUMENTS)}
+    arguments["packing"] = not config.padded
+    arguments["bf16"] = config.mixed_precision == "bf16"
+    arguments["fp16"] = config.mixed_precision == "fp16"
+    draft.cover("padded", "mixed_precision")
+    arguments["model_init_kwargs"] = _taken(draft, LOADING)
+    if not config.padded and config.attn_implementation != "flash_attention_2":
+        draft.note(
+            "TRL keeps packed samples apart with flash_attention_2 alone; with "
+            f"{config.attn_implementation} they see each other."
+        )
+    if config.num_gpus > 1:
+        arguments |= _sharding(draft)
+    return arguments
+
+
+def _sharding(draft: Draft) -> dict[str, Any]:
+    config = draft.config
+    if deepspeed.holds(config.sharding, config.cpu_offload):
+        draft.cover("sharding", "cpu_offload")
+        return {"deepspeed": deepspeed.write(config.sharding, config.cpu_offload)}
+    if config.sharding not in ("fsdp", "hsdp"):
+        return {}
+    draft.cover("sharding")
+    if config.sharding == "hsdp":
+        draft.note("TRL divides over all GPUs: FSDP, hybrid (sharding) became FSDP.")
+    options: dict[str, Any] = {"reshard_after_forward": True}
+    if config.cpu_offload == "all":
+        options["cpu_offload"] = True
+        draft.cover("cpu_offload")
+    return {"fsdp": True, "fsdp_config": options}
+
+
+def _quantised(draft: Draft) -> None:
+    config = draft.config
+    if config.quantization == "nf4":
+        half = "float16" if config.mixed_precision == "fp16" else "bfloat16"
+        told = {
+            "load_in_4bit": True,
+            "bnb_4bit_quant_type": "nf4",
+            "bnb_4bit_compute_dtype": half,
+            "bnb_4bit_use_double_quant": config.bnb_4bit_use_double_quant,
+        }
+        draft.put("BitsAndBytesConfig", told, "quantization", "bnb_4bit_use_double_quant")
+    elif config.quantization == "int8":
+        draft.put("BitsAndBytesConfig", {"load_in_8bit": True}, "quantization")
+    else:
+        draft.cover("quantization")
+        draft.note(f"The checkpoint itself must be {config.quantization}; TRL is told nothing.")
+
+
+def read(settings: Mapping[str, Any], **choices: Any) -> TrainingConfig:
+    """Return the configuration that TRL runs with these settings.
+
+    Parameters
+    ----------
+    settings : mapping
+        As `export` gives them: ``model``, ``SFTConfig`` and, where used, ``LoraConfig``,
+        ``BitsAndBytesConfig`` and ``accelerate``, each a mapping or the object itself. Settings
+        without a bearing on memory or time are left aside.
+    **choices
+        Fields that the settings do not hold, such as `gpu`; they win.
+
+    Raises
+    ------
+    ConfigError
+        For a value that cannot be.
+
+    Examples
+    --------
+    >>> config = read({"model": "m", "SFTConfig": {"max_length": 512}, "LoraConfig": {"r": 4}})
+    >>> config.training_method, config.lora_r, config.max_seq_len
+    ('lora', 4, 512)
+    """
+    arguments = _mapping(settings.get("SFTConfig"))
+    adapter = _mapping(settings.get("LoraConfig"))
+    quantised = _mapping(settings.get("BitsAndBytesConfig"))
+    launch = _mapping(settings.get("accelerate"))
+    found: dict[str, Any] = {"trainer": "trl", "training_method": "sft"}
+    if "model" in settings:
+        found["model_path"] = settings["model"]
+    if settings.get("LoraConfig") is not None:
+        found["training_method"] = "qlora" if quantised else "lora"
+        found |= _renamed(LORA, {**UNTOLD, **adapter})
+    found |= _read_arguments(arguments)
+    if quantised.get("load_in_8bit"):
+        found["quantization"] = "int8"
+    if quantised.get("load_in_4bit"):
+        double = bool(quantised.get("bnb_4bit_use_double_quant", False))
+        found["bnb_4bit_use_double_quant"] = double
+    launched = {"num_gpus": "num_processes", "num_nodes": "num_machines"}
+    found |= {field: launch[key] for field, key in launched.items() if key in launch}
+    return TrainingConfig(**{**found, **choices})
+
+
+def _read_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    found = _renamed(ARGUMENTS, arguments)
+    found |= _renamed(LOADING, _mapping(arguments.get("model_init_kwargs")))
+    if "per_device_train_batch_size" in arguments:
+        found["micro_batch_size"] = arguments["per_device_train_batch_size"]
+    if "packing" in arguments or "padding_free" in arguments:
+        found["padded"] = not (arguments.get("packing") or arguments.get("padding_free"))
+    if arguments.get("fp16"):
+        found["mixed_precision"] = "fp16"
+    elif arguments.get("bf16") is False:
+        found["mixed_precision"] = "no"
+    if arguments.get("fsdp"):
+        found["sharding"] = "fsdp"
+        if _mapping(arguments.get("fsdp_config")).get("cpu_offload"):
+            found["cpu_offload"] = "all"
+    if arguments.get("deepspeed"):
+        found |= deepspeed.read(deepspeed.opened(arguments["deepspeed"]))
+    return found
+
+
+def _renamed(names: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return our fields for the target's keys, enums and dtypes as their names."""
+    return {
+        field: _name(settings[key]) for key, field in names.items() if settings.get(key) is not None
+    }
+
+
+def _name(value: Any) -> Any:
+    value = getattr(value, "value", value)  # OptimizerNames
+    return str(value).removeprefix("torch.") if type(value).__module__ == "torch" else value
+
+
+def _mapping(settings: object) -> Mapping[str, Any]:
+    if settings is None:
+        return {}
+    if isinstance(settings, Mapping):
+        return settings
+    if hasattr(settings, "to_dict"):
+        return dict(settings.to_dict())
+    raise ConfigError(f"Give TRL's settings as mappings or as its own objects, not {settings!r}.")
