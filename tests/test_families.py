@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import time
+from random import Random
 from typing import Any
 
 import pytest
-from on_meta import parameters
+from on_meta import class_defaults, linears, parameters, windows
 
 from vram_widget.errors import ModelError
+from vram_widget.model.architecture import Architecture
 from vram_widget.model.families import FAMILIES, from_config
+from vram_widget.model.families.fields import COUNTS, FACTORS, INDICES, SAME_AS, SIZES, SWITCHES
+from vram_widget.model.families.reading import TEXT_TYPES, defaults
 
 Config = dict[str, Any]
 
@@ -173,6 +180,90 @@ def test_every_family_is_compared() -> None:
     assert set(VARIANTS) | ONLY_WITHIN == set(FAMILIES)
 
 
+#: Towers of a few layers, each dimension unlike its neighbours.
+SIGLIP = {
+    "model_type": "siglip_vision_model",
+    "hidden_size": 48,
+    "intermediate_size": 80,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "image_size": 56,
+    "patch_size": 14,
+}
+QWEN_VISION = {
+    "depth": 2,
+    "hidden_size": 48,
+    "intermediate_size": 80,
+    "num_heads": 4,
+    "out_hidden_size": 96,
+    "patch_size": 4,
+    "spatial_merge_size": 3,
+    "temporal_patch_size": 2,
+}
+PIXTRAL = {
+    "model_type": "pixtral",
+    "hidden_size": 48,
+    "intermediate_size": 80,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "head_dim": 12,
+    "patch_size": 6,
+}
+GEMMA4_VISION = {
+    "hidden_size": 48,
+    "intermediate_size": 80,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 12,
+    "patch_size": 5,
+    "position_embedding_size": 77,
+}
+GEMMA4_AUDIO = {
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "conv_kernel_size": 3,
+    "output_proj_dims": 72,
+    "subsampling_conv_channels": [16, 12],
+}
+
+MULTIMODAL: dict[str, Config] = {
+    "gemma3": {"text_config": SMALL, "vision_config": SIGLIP},
+    "gemma3-no-head": {
+        "text_config": SMALL,
+        "vision_config": {**SIGLIP, "vision_use_head": False},
+        "tie_word_embeddings": False,
+    },
+    "gemma4": {
+        "text_config": {**SMALL, "hidden_size_per_layer_input": 8},
+        "vision_config": GEMMA4_VISION,
+        "audio_config": GEMMA4_AUDIO,
+    },
+    "mistral3": {
+        "text_config": {"model_type": "mistral", **SMALL},
+        "vision_config": PIXTRAL,
+        "tie_word_embeddings": False,
+    },
+    "qwen2_5_vl": {"text_config": SMALL, "vision_config": QWEN_VISION},
+    "qwen2_5_vl-flat": {**SMALL, "vision_config": QWEN_VISION, "tie_word_embeddings": True},
+    "qwen3_5": {"text_config": {**SMALL, **DELTA}, "vision_config": QWEN_VISION},
+    "qwen3_5_moe": {
+        "text_config": {**SMALL, **DELTA, "num_experts": 5},
+        "vision_config": QWEN_VISION,
+        "tie_word_embeddings": True,
+    },
+    "qwen3_vl": {
+        "text_config": SMALL,
+        "vision_config": {**QWEN_VISION, "deepstack_visual_indexes": [0, 1]},
+    },
+    "qwen3_vl_moe": {
+        "text_config": {**SMALL, "num_experts": 5, "moe_intermediate_size": 28},
+        "vision_config": {**QWEN_VISION, "deepstack_visual_indexes": [1]},
+    },
+}
+
+
 @pytest.mark.parametrize("tied", [True, False, None], ids=["tied", "untied", "default"])
 @pytest.mark.parametrize("config", CASES)
 def test_weights_are_those_transformers_builds(config: Config, tied: bool | None) -> None:
@@ -183,3 +274,258 @@ def test_weights_are_those_transformers_builds(config: Config, tied: bool | None
     assert dict(architecture.weights()) == expected
     assert architecture.known
     assert architecture.num_hidden_layers == config["num_hidden_layers"]
+    assert f"{architecture.embedding_name}.weight" in expected
+    assert f"{architecture.norm_name}.weight" in expected
+    has_head = f"{architecture.lm_head_name}.weight" in expected
+    assert has_head is not architecture.tie_word_embeddings
+
+
+@pytest.mark.parametrize("config", CASES)
+def test_matrices_that_are_no_linears_are_told_apart(config: Config) -> None:
+    architecture = from_config(config)
+    stem, index = architecture.layers_name, 0
+    found = set()
+    for run in architecture.layers:
+        for name, shape in run.weights.items():
+            if len(shape) == 2 and name not in run.not_linear:
+                found.add(f"{stem}.{index}.{name}")
+        assert run.not_linear <= set(run.weights)
+        index += run.count
+    layers = {f"{stem}.{i}" for i in starts(architecture)}
+    expected = {n for n in linears(config) if any(n.startswith(f"{layer}.") for layer in layers)}
+    assert found == expected
+
+
+def starts(architecture: Architecture) -> list[int]:
+    """Return the index of the first layer of each run."""
+    return [
+        sum(run.count for run in architecture.layers[:i]) for i in range(len(architecture.layers))
+    ]
+
+
+@pytest.mark.parametrize("name", MULTIMODAL)
+def test_a_multimodal_model_is_its_language_model_and_its_towers(name: str) -> None:
+    config = {"model_type": name.partition("-")[0], **MULTIMODAL[name]}
+    architecture = from_config(config)
+    expected = parameters(config)
+    assert dict(architecture.weights()) == expected
+    assert architecture.towers
+    assert all("language_model" not in weight for weight in architecture.towers)
+    assert not architecture.notices
+    assert architecture.hidden_size == SMALL["hidden_size"]
+
+
+def test_a_tower_that_is_not_known_is_said_to_be_left_out() -> None:
+    text = {"model_type": "llama", **SMALL}
+    config = {"model_type": "llava", "text_config": text, "vision_config": {"hidden_size": 8}}
+    architecture = from_config(config)
+    assert architecture.known
+    assert architecture.towers == {}
+    assert "vision_config" in architecture.notices[0]
+    expected = parameters({**config, "vision_config": {"model_type": "clip_vision_model"}})
+    language = {name: shape for name, shape in expected.items() if "language_model" in name}
+    assert language.items() <= dict(architecture.weights()).items()
+
+
+@pytest.mark.parametrize("config", CASES)
+def test_attention_reaches_as_far_back_as_in_transformers(config: Config) -> None:
+    found = [run.sliding_window for run in from_config(config).layers for _ in range(run.count)]
+    assert found == windows(config)
+
+
+def test_a_long_window_pattern_follows_transformers() -> None:
+    for family in ("gemma2", "gemma3_text", "gemma4_text", "gpt_oss", "llama4_text"):
+        config = {**config_of(family, VARIANTS[family][0]), "num_hidden_layers": 19}
+        runs = from_config(config).layers
+        assert [run.sliding_window for run in runs for _ in range(run.count)] == windows(config)
+
+
+def test_equal_neighbours_are_one_run() -> None:
+    config = config_of("granitemoehybrid", {**MAMBA, "shared_intermediate_size": 44})
+    config |= {"num_hidden_layers": 9, "layer_types": ["mamba"] * 5 + ["attention"] + ["mamba"] * 3}
+    runs = from_config(config).layers
+    assert [(run.block, run.count) for run in runs] == [
+        ("granite_mamba2_moe", 5),
+        ("granite_attention_moe", 1),
+        ("granite_mamba2_moe", 3),
+    ]
+
+
+#: Fields that transformers' classes read from keywords, not from a declared default.
+UNDECLARED = {
+    "gemma3_text": {"sliding_window_pattern"},
+    "gemma4_text": {"global_head_dim"},
+    "qwen3_5_moe_text": {"full_attention_interval"},
+    "qwen3_5_text": {"full_attention_interval"},
+}
+
+
+@pytest.mark.parametrize("model_type", sorted({*FAMILIES, *TEXT_TYPES}))
+def test_defaults_are_those_of_transformers(model_type: str) -> None:
+    ours = defaults()[model_type]
+    theirs = class_defaults(model_type)
+    declared = {name: value for name, value in ours.items() if name in theirs}
+    assert set(ours) - set(declared) == UNDECLARED.get(model_type, set())
+    assert declared == {name: theirs[name] for name in declared}
+    read = {*SIZES, *COUNTS, *SWITCHES} - {"max_position_embeddings"}
+    if model_type in FAMILIES:
+        left_out = {name for name in read & set(theirs) if theirs[name] is not None} - set(ours)
+        assert not left_out
+
+
+@pytest.mark.parametrize("family", [family for family in VARIANTS if family != "nemotron_h"])
+def test_a_language_model_within_another_may_leave_its_dimensions_out(family: str) -> None:
+    # transformers cannot build Hunyuan from its own default, a head_dim of null.
+    text: Config = {"model_type": family, **({"head_dim": 128} if "hunyuan" in family else {})}
+    inside = from_config({"model_type": "some_vlm", "text_config": text})
+    expected = parameters(text)
+    total = sum(1 for _ in inside.weights())
+    assert total == len(expected)
+    assert inside.num_parameters == sum(numel(shape) for shape in expected.values())
+
+
+def numel(shape: tuple[int, ...]) -> int:
+    count = 1
+    for size in shape:
+        count *= size
+    return count
+
+
+def test_an_unknown_family_is_named_and_stood_in_for() -> None:
+    llama = from_config(config_of("llama", {}))
+    unknown = from_config(config_of("brand_new", {"architectures": ["BrandNewForCausalLM"]}))
+    assert not unknown.known
+    assert unknown.num_parameters == llama.num_parameters
+    assert "brand_new" in unknown.notices[0]
+
+
+def test_an_unknown_mixture_counts_its_experts() -> None:
+    dims = {"num_experts": 5, "num_experts_per_tok": 2, "moe_intermediate_size": 28}
+    unknown = from_config(config_of("brand_new_moe", dims))
+    mixtral = from_config(config_of("mixtral", {"num_local_experts": 5, "intermediate_size": 28}))
+    assert not unknown.known
+    assert unknown.num_parameters == mixtral.num_parameters
+
+
+def test_an_unknown_family_with_latent_attention_is_like_deepseek() -> None:
+    dims = {**VARIANTS["deepseek_v3"][0], "moe_intermediate_size": 28, "qk_nope_head_dim": 10}
+    dims |= {"v_head_dim": 12, "tie_word_embeddings": False}
+    unknown = from_config(config_of("kimi_k2", dims))
+    assert unknown.num_parameters == from_config(config_of("deepseek_v3", dims)).num_parameters
+
+
+NOT_LANGUAGE_MODELS: dict[str, Config] = {
+    "bert": {"model_type": "bert", "architectures": ["BertForMaskedLM"], **SMALL},
+    "bert without class": {"model_type": "bert", **SMALL},
+    "new encoder": {"model_type": "brand_new", "architectures": ["NewForMaskedLM"], **SMALL},
+    "vit": {"model_type": "vit", "hidden_size": 768, "image_size": 224, "num_hidden_layers": 12},
+    "t5": {"model_type": "t5", "is_encoder_decoder": True, "d_model": 512, "vocab_size": 32128},
+    "diffusion": {"_class_name": "UNet2DConditionModel", "sample_size": 64},
+    "tokenizer": {"tokenizer_class": "LlamaTokenizer"},
+    "empty": {},
+}
+
+
+@pytest.mark.parametrize("name", NOT_LANGUAGE_MODELS)
+def test_what_is_no_language_model_is_refused(name: str) -> None:
+    with pytest.raises(
+        ModelError, match=r"give (a|the config\.json of a language model|a decoder)"
+    ):
+        from_config(NOT_LANGUAGE_MODELS[name])
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("hidden_size", 0),
+        ("hidden_size", -4096),
+        ("hidden_size", 4096.0),
+        ("hidden_size", "4096"),
+        ("hidden_size", True),
+        ("hidden_size", [4096]),
+        ("hidden_size", 2**24 + 1),
+        pytest.param("hidden_size", 10**5000, id="5000 digits"),
+        ("hidden_size", float("nan")),
+        ("hidden_size", 97),
+        ("num_hidden_layers", 10_001),
+        ("num_key_value_heads", 4),
+        ("num_key_value_heads", {}),
+        ("vocab_size", -1),
+        ("intermediate_size", "x" * 10_000),
+        ("tie_word_embeddings", "false"),
+        ("attention_bias", 3),
+        ("layer_types", ["full_attention"]),
+        ("layer_types", 3),
+    ],
+)
+def test_a_dimension_that_makes_no_sense_is_refused_by_name(field: str, value: object) -> None:
+    with pytest.raises(ModelError) as caught:
+        from_config(config_of("llama", {field: value}))
+    sentence = str(caught.value)
+    assert field in sentence
+    assert len(sentence) < 250
+
+
+@pytest.mark.parametrize(
+    "field",
+    ["hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size"],
+)
+@pytest.mark.parametrize("null", [False, True])
+def test_a_missing_dimension_is_named(field: str, null: bool) -> None:
+    config = config_of("llama", {})
+    del config[field]
+    if null:
+        config[field] = None
+    with pytest.raises(ModelError, match=field):
+        from_config(config)
+
+
+def test_a_kind_of_layer_that_the_family_lacks_is_refused() -> None:
+    config = config_of("granitemoehybrid", {**MAMBA, "layer_types": ["mamba", "magic", "mamba"]})
+    with pytest.raises(ModelError, match="magic"):
+        from_config(config)
+
+
+#: What a broken or hostile config.json may say of anything.
+NONSENSE: list[object] = [
+    *(None, True, False, 0, 1, 2, 3, 7, 64, 300, -1, 2**24, 2**24 + 1, 2**63, 10**400),
+    *(0.5, -0.0, 1e300, float("inf"), float("nan"), "", "64", "llama", "mamba", "x" * 5000),
+    *([], [0], [1, 2], ["mamba"] * 3, ["full_attention"] * 10_000, [[[]]], [None], [-1], [2**80]),
+    *({}, {"model_type": "llama"}, {"text_config": {}}, {"hidden_size": 64}),
+]
+READ = sorted({*SIZES, *COUNTS, *SWITCHES, *INDICES, *FACTORS, *SAME_AS})
+READ += ["layer_types", "text_config", "vision_config", "architectures", "model_type"]
+READ += ["hybrid_override_pattern", "deepstack_visual_indexes"]
+
+
+def test_ten_thousand_broken_configs_give_an_architecture_or_an_error() -> None:
+    random = Random(0)
+    bases = [case.values[0] for case in CASES]
+    bases += [{"model_type": name.partition("-")[0], **MULTIMODAL[name]} for name in MULTIMODAL]
+    refused = 0
+    sentences: set[str] = set()
+    for _ in range(10_000):
+        config = copy.deepcopy(random.choice(bases))
+        for name in random.sample(READ, random.choice([1, 1, 2, 5])):
+            place = random.choice([config, *(v for v in config.values() if isinstance(v, dict))])
+            place[name] = copy.deepcopy(random.choice(NONSENSE))
+        started = time.perf_counter()
+        try:
+            architecture = from_config(config)
+        except ModelError as error:
+            refused += 1
+            sentences.add(str(error))
+        else:
+            shapes = [shape for run in architecture.layers for shape in run.weights.values()]
+            shapes += [*architecture.outside.values(), *architecture.towers.values()]
+            assert all(type(size) is int and size >= 0 for shape in shapes for size in shape)
+        assert time.perf_counter() - started < 1
+    assert 1_000 < refused < 9_000
+    assert max(map(len, sentences)) < 300
+
+
+def test_the_whole_of_a_big_model_is_described_at_once() -> None:
+    config = config_of("llama", {"num_hidden_layers": 126})
+    started = time.perf_counter()
+    from_config(json.loads(json.dumps(config)))
+    assert time.perf_counter() - started < 0.05

@@ -77,7 +77,7 @@ def qwen_layer_types(config: Config) -> list[str]:
     if config.get("layer_types") is not None:
         return layer_types(config)
     count = config["num_hidden_layers"]
-    full = min(config["max_window_layers"], count)
+    full = min(config.get("max_window_layers", count), count)
     return [FULL] * full + [SLIDING] * (count - full)
 
 

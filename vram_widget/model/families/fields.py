@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeGuard
 
 from ...errors import ModelError
 from .weights import Config
 
-#: Beyond any model there is; above it a config.json is broken or hostile.
+#: Beyond any model there is; above these a config.json is broken or hostile.
 LARGEST_DIMENSION = 1 << 24
 MOST_LAYERS = 10_000
+LIMITS = {"num_hidden_layers": MOST_LAYERS, "num_attention_heads": MOST_LAYERS}
 
 #: Other families' names for the same field (most are transformers' own attribute maps).
 SAME_AS = {
@@ -108,7 +110,7 @@ def check(config: Config) -> None:
 
 def check_whole(config: Config, name: str, least: int) -> None:
     """Refuse a field that is not a whole number within reason."""
-    most = MOST_LAYERS if name == "num_hidden_layers" else LARGEST_DIMENSION
+    most = LIMITS.get(name, LARGEST_DIMENSION)
     value = config.get(name)
     if value is not None and not whole(value, least, most):
         raise wrong(name, value, f"a whole number between {least} and {most:,}")
@@ -126,8 +128,11 @@ def wrong(name: str, value: Any, wanted: str) -> ModelError:
 
 def shown(value: object) -> str:
     """Return a value as a person should see it, however long it is."""
+    if isinstance(value, (list, tuple)):
+        return "a list"
+    if isinstance(value, Mapping):
+        return "an object"
     # A huge int would cost seconds, or an error, to turn into text.
     if isinstance(value, int) and abs(value) > 1 << 128:
         return "a number of more than 38 digits"
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:40]}..."
+    return repr(value[:40] + "..." if isinstance(value, str) and len(value) > 40 else value)

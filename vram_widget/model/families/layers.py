@@ -15,6 +15,12 @@ FULL, SLIDING = "full_attention", "sliding_attention"
 #: Names of older config.json files, and the ones transformers gives them now.
 RENAMED = {"attention": FULL, "mamba": "linear_attention", "chunked_attention": SLIDING}
 
+#: Routers and experts' biases: matrices that in transformers are no ``torch.nn.Linear``.
+NOT_LINEAR = (
+    *("mlp.gate.weight", "mlp.router.weight", "mixer.gate.weight"),
+    *("block_sparse_moe.router.weight", "gate_up_proj_bias", "down_proj_bias"),
+)
+
 
 class Layer(NamedTuple):
     """One decoder layer: the block it runs, its weights, how far its attention reaches."""
@@ -27,7 +33,13 @@ class Layer(NamedTuple):
 def runs(layers: Iterable[Layer]) -> tuple[LayerRun, ...]:
     """Return the layers in order, equal neighbours merged."""
     return tuple(
-        LayerRun(layer.block, len(list(alike)), layer.weights, layer.sliding_window)
+        LayerRun(
+            layer.block,
+            len(list(alike)),
+            layer.weights,
+            layer.sliding_window,
+            frozenset(name for name in layer.weights if name.endswith(NOT_LINEAR)),
+        )
         for layer, alike in groupby(layers)
     )
 

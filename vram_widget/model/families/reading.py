@@ -9,7 +9,7 @@ from importlib import resources
 from typing import Any, NamedTuple
 
 from ...errors import ModelError
-from .fields import REQUIRED, SAME_AS, SWITCHES, check, shown, whole
+from .fields import REQUIRED, SAME_AS, SWITCHES, check, shown, whole, wrong
 from .weights import Config
 
 #: Where multimodal configs keep their language model.
@@ -30,6 +30,9 @@ TEXT_TYPES = {
     "qwen3_vl": "qwen3_vl_text",
     "qwen3_vl_moe": "qwen3_vl_moe_text",
 }
+
+#: Characters; no family's name is half as long.
+LONGEST_NAME = 64
 
 #: Endings of the classes in ``architectures`` that run a language model from left to right.
 DECODERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "ForSequenceClassification")
@@ -74,13 +77,13 @@ def read(config: object) -> Found:
             "give the config.json of a language model."
         )
     text, outer = find_text(config)
-    own = one_name(text)
+    own = {**one_name(text), "model_type": model_type(text)}
     if own.get("num_hidden_layers") is None and isinstance(own.get("layer_types"), list):
         own["num_hidden_layers"] = len(own["layer_types"])
     refuse_other_models(own)
     family = one_name(defaults().get(own["model_type"], {}))
-    if outer is None:
-        refuse_missing(own, family)
+    # A saved model's own config.json says every dimension; one within another may leave them out.
+    refuse_missing(own if outer is None else {**family, **own}, family)
     # A null is a word of its own ("no sliding window"), except where only true or false will do.
     own = {name: value for name, value in own.items() if value is not None or name not in SWITCHES}
     filled = {"tie_word_embeddings": False, **family, **own}
@@ -95,7 +98,7 @@ def read(config: object) -> Found:
 
 def find_text(config: Config) -> Found:
     """Return the language model's part of a config, with the outer config's word on tying."""
-    outer = str(config.get("model_type"))
+    outer = model_type(config)
     for name in TEXT_CONFIGS:
         inner = config.get(name)
         if isinstance(inner, Mapping):
@@ -113,13 +116,20 @@ def find_text(config: Config) -> Found:
     return Found({**text, "tie_word_embeddings": tied}, outer)
 
 
+def model_type(config: Config) -> str:
+    """Return the family that a config names."""
+    named = config.get("model_type") or "unknown"
+    if not isinstance(named, str) or len(named) > LONGEST_NAME:
+        raise wrong("model_type", named, "the name of a family, such as llama")
+    return named
+
+
 def one_name(config: Config) -> dict[str, Any]:
     """Return what a config says, and under one name what families name differently."""
     said = dict(config)
     for theirs, ours in SAME_AS.items():
         if theirs in said:
             said.setdefault(ours, said[theirs])
-    said["model_type"] = str(said.get("model_type"))
     return said
 
 
