@@ -273,6 +273,13 @@ class TrainingConfig(HasTraits):
         label="Loss kernel",
         help="How the cross-entropy over the vocabulary is computed.",
     )
+    keeps_outputs = Switch(
+        False,
+        group="memory savers",
+        label="Keep outputs",
+        help="The loop holds the model's outputs, logits included, during backward: "
+        "outputs = model(...); outputs.loss.backward(). The Trainer drops them before.",
+    )
     use_liger = Switch(
         False,
         group="memory savers",

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 Shape = tuple[int, ...]
 
@@ -43,7 +43,8 @@ class LayerRun:
         return sum(prod(shape) for shape in self.weights.values())
 
 
-class Stretch(NamedTuple):
+@dataclass(frozen=True)
+class Stretch:
     """Layers that come `count` times in a row, in the same order each time."""
 
     layers: tuple[LayerRun, ...]
@@ -116,8 +117,33 @@ class Architecture:
 
     @cached_property
     def stretches(self) -> tuple[Stretch, ...]:
-        """The layers as patterns that repeat: a hybrid's period, or one layer many times."""
-        return tuple(_stretches([run for run in self.layers for _ in range(run.count)]))
+        """The layers as patterns that repeat: a hybrid's period, or one layer many times.
+
+        Layers that differ in how far attention reaches, and in nothing else, are alike here.
+        """
+        return self._patterns([(run.block, run.weights) for run in self._one_by_one])
+
+    @cached_property
+    def windowed_stretches(self) -> tuple[Stretch, ...]:
+        """The same where it matters how far attention reaches: some kernels need a mask then."""
+        return self._patterns([(r.block, r.weights, r.sliding_window) for r in self._one_by_one])
+
+    @cached_property
+    def _one_by_one(self) -> list[LayerRun]:
+        return [run for run in self.layers for _ in range(run.count)]
+
+    def _patterns(self, traits: list[tuple[object, ...]]) -> tuple[Stretch, ...]:
+        distinct: list[tuple[object, ...]] = []
+        kinds = []
+        for trait in traits:
+            if trait not in distinct:
+                distinct.append(trait)
+            kinds.append(distinct.index(trait))
+        layers = self._one_by_one
+        return tuple(
+            Stretch(tuple(layers[start : start + period]), count)
+            for start, period, count in _patterns(kinds)
+        )
 
     def weights(self) -> Iterator[tuple[str, Shape]]:
         """Yield every weight's full name and shape, layer by layer."""
@@ -131,27 +157,16 @@ class Architecture:
         yield from self.towers.items()
 
 
-def _stretches(layers: list[LayerRun]) -> Iterator[Stretch]:
-    """Yield the repeating patterns of a list of layers, the shortest that covers most first.
-
-    A sliding window changes no tensor that is kept, so layers that differ in nothing else are
-    alike here.
-    """
-    distinct: list[tuple[str, Mapping[str, Shape]]] = []
-    kinds = []
-    for run in layers:
-        kind = (run.block, run.weights)
-        if kind not in distinct:
-            distinct.append(kind)
-        kinds.append(distinct.index(kind))
+def _patterns(kinds: list[int]) -> Iterator[tuple[int, int, int]]:
+    """Yield start, period and count of the repeating patterns, each the one that covers most."""
     start = 0
-    while start < len(layers):
+    while start < len(kinds):
         period, count = max(
-            ((p, _repeats(kinds, start, p)) for p in range(1, (len(layers) - start) // 2 + 1)),
+            ((p, _repeats(kinds, start, p)) for p in range(1, (len(kinds) - start) // 2 + 1)),
             key=lambda found: (found[0] * found[1] if found[1] > 1 else 0, -found[0]),
             default=(1, 1),
         )
-        yield Stretch(tuple(layers[start : start + period]), count)
+        yield start, period, count
         start += period * count
 
 

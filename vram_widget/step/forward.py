@@ -31,11 +31,14 @@ class Outside(NamedTuple):
         Granite's embedding_multiplier, Gemma's square root of the hidden size.
     scales_logits : bool
         Granite's logits_scaling.
+    position_tables : int
+        Kinds of rotary positions; Gemma 3 has one for layers that slide and one for the others.
     """
 
     norm: Norm = rms_norm
     scales_embedding: bool = False
     scales_logits: bool = False
+    position_tables: int = 1
 
 
 GRANITE = Outside(scales_embedding=True, scales_logits=True)
@@ -49,8 +52,8 @@ OUTSIDE = {
     "granitemoehybrid": GRANITE,
     "gemma": GEMMA,
     "gemma2": GEMMA,
-    "gemma3": GEMMA,
-    "gemma3_text": GEMMA,
+    "gemma3": GEMMA._replace(position_tables=2),
+    "gemma3_text": GEMMA._replace(position_tables=2),
     "olmo2": Outside(float32_rms_norm),
     "phi": LAYER_NORM,
     "stablelm": LAYER_NORM,
@@ -86,6 +89,8 @@ def forward(step: Pass) -> Tensor:
             logits = ops.tanh(logits)
             logits = ops.scale(logits)
         tape.operator = "loss"
+        if config.keeps_outputs:
+            step.held.append(logits)
         return logits
 
     if config.loss_kernel == "liger" or config.use_liger:
@@ -112,9 +117,19 @@ def base_model(step: Pass, tokens: Tensor) -> Tensor:
         leaf = None  # it is the first layer's input, which that layer holds
     length = min(config.max_seq_len, config.tokens)
     cos, sin = rotary_positions(step, length, x)
-    mask = tape.new(config.tokens, length, BOOL, "mask") if config.padded else None
-    context = Context(architecture.config, length, config.attn_implementation, cos, sin, mask)
-    step.keep(context, leaf)  # the layers share them; the graph holds a leaf that wants a gradient
+    new = tape.new
+    tape.operator = "attention mask"
+    mask = new(config.tokens, length, BOOL, "mask") if config.padded else None
+    windows = {run.sliding_window for run in architecture.layers} - {None}
+    slides = config.attn_implementation == "sdpa" and any(length > w for w in windows if w)
+    sliding_mask = new(length, length, BOOL, "mask") if slides else None
+    context = Context(
+        architecture.config, length, config.attn_implementation, cos, sin, mask, sliding_mask
+    )
+    # the layers share them; the graph holds a leaf that wants a gradient
+    held = sliding_mask if config.gradient_checkpointing else None  # a checkpoint's argument
+    others = [rotary_positions(step, length, x) for _ in range(1, outside.position_tables)]
+    step.keep(cos, sin, others, mask, leaf, held)
     handed_over = [x]  # who holds on to the hidden state keeps its memory: only the layers do
     del x, leaf
     x = step.run_layers(context, handed_over)

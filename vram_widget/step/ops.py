@@ -421,12 +421,18 @@ def embedding(tokens: Tensor, weight: Tensor) -> Tensor:
     return out
 
 
-def repeat_heads(x: Tensor, width: int) -> Tensor:
-    """Repeat key or value heads for their queries (``repeat_kv``); sums their gradients."""
+def repeat_heads(x: Tensor, width: int, head_dim: int) -> Tensor:
+    """Repeat key or value heads for their queries (``repeat_kv``); sums their gradients.
+
+    One head is only looked at several times; several have to be copied.
+    """
     if x.width == width:
         return x
     tape, rows, narrow, dtype = x.tape, x.rows, x.width, x.dtype
-    out = tape.new(rows, width, dtype, "repeated heads")
+    if narrow == head_dim:
+        out = Tensor(tape, rows, width, dtype, x.storage)
+    else:
+        out = tape.new(rows, width, dtype, "repeated heads")
     if tape.recording and x.node is not None:
 
         def backward(grad: Tensor) -> Gradients:
@@ -447,7 +453,7 @@ def fused_attention(
     if tape.autocast is not None:
         q, k, v = (to(x, tape.autocast, "in the compute dtype") for x in (q, k, v))
     dtype = q.dtype
-    bias = None if mask is None else tape.new(mask.rows, mask.width, dtype, "mask as numbers")
+    bias = None if mask is None else tape.new(q.rows, length, dtype, "mask as numbers")
     out_width = heads * (v.width // (k.width // (q.width // heads)))
     out = tape.new(q.rows, out_width, dtype, "attention")
     logsumexp = tape.new(q.rows, heads, FLOAT32, "logsumexp")

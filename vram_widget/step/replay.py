@@ -33,6 +33,8 @@ class Pass:
     ----------
     segments : list of Segment
         What the pass did to memory.
+    held : list of Tensor
+        What the training loop holds until the pass is over.
     layers : list of (int, Layer)
         Every layer that was executed, with how many it stands for.
     """
@@ -52,6 +54,7 @@ class Pass:
         self.accumulated = accumulated
         self.segments: list[Segment] = []
         self.layers: Layers = []
+        self.held: list[Tensor] = []
         self._opened = 0
         self._since = 0.0
         self.outside = self.layer(architecture.outside)
@@ -79,6 +82,7 @@ class Pass:
         loss.node.accumulate(self.tape.new(1, 1, FLOAT32, "gradient"))
         del loss
         self.tape.backward()
+        self.held.clear()
         self.cut("backward")
 
     def keep(self, *tensors: object) -> None:
@@ -107,7 +111,9 @@ class Pass:
     def run_layers(self, context: Context, handed_over: list[Tensor]) -> Tensor:
         """Run each pattern of layers once for all its repetitions."""
         tape, x = self.tape, _hidden_state(handed_over.pop())
-        for stretch in self.architecture.stretches:
+        slides = context.sliding_mask is not None
+        model = self.architecture
+        for stretch in model.windowed_stretches if slides else model.stretches:
             # the first stands for itself alone where its input has no gradient
             alone = 1 if x.node is None else 0
             for count in filter(None, (alone, stretch.count - alone)):
@@ -122,6 +128,8 @@ class Pass:
     def run_layer(self, run: LayerRun, count: int, context: Context, x: Tensor) -> Tensor:
         """Run one layer."""
         layer = self.layer(run.weights, run, count)
+        if context.sliding_mask and run.sliding_window and context.length > run.sliding_window:
+            context = context._replace(mask=context.sliding_mask)
         block = partial(BLOCKS[run.block], context, layer)
         layer.enter()
         if self.config.gradient_checkpointing:

@@ -33,6 +33,14 @@ def partial_rotary(layer: Layer, context: Context, q: Tensor, k: Tensor) -> tupl
     return ops.cat(q_turned, q_passed), ops.cat(k_turned, k_passed)
 
 
+def attend_on_concatenated(context: Context, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attend with queries that `cat` has laid out head by head.
+
+    The kernel gives its result in the queries' layout, so the projection behind it needs a copy.
+    """
+    return ops.contiguous(attend(context, q, k, v))
+
+
 def _parts(context: Context, x: Tensor, rotated: int) -> tuple[Tensor, Tensor]:
     turned = x.width * rotated // context.head_dim
     return ops.part(x, turned), ops.part(x, x.width - turned)
@@ -43,18 +51,27 @@ def attend(context: Context, q: Tensor, k: Tensor, v: Tensor, softcap: bool = Fa
     if context.attn_implementation == "eager":
         return eager_attention(context, q, k, v, softcap)
     if context.mask is not None:  # grouped heads and a mask together have no kernel of their own
-        k, v = ops.repeat_heads(k, q.width), ops.repeat_heads(v, q.width)
+        k, v = repeated(context, q, k, v)
     in_float32 = q.dtype is FLOAT32 and q.tape.autocast is None
     if context.attn_implementation == "sdpa" and in_float32 and k.width != q.width:
         return math_attention(context, q, k, v)
     return ops.fused_attention(q, k, v, context.heads, context.length, context.mask)
 
 
+def repeated(context: Context, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """Return keys and values with a head for each head of the queries."""
+    head_dim, times = q.width // context.heads, q.width // k.width
+    return (
+        ops.repeat_heads(k, q.width, head_dim),
+        ops.repeat_heads(v, v.width * times, v.width // (k.width // head_dim)),
+    )
+
+
 def eager_attention(
     context: Context, q: Tensor, k: Tensor, v: Tensor, softcap: bool = False
 ) -> Tensor:
     """Transformers' eager_attention_forward: makes and keeps the length x length scores."""
-    k, v = ops.repeat_heads(k, q.width), ops.repeat_heads(v, v.width * q.width // k.width)
+    k, v = repeated(context, q, k, v)
     scores = ops.scale(ops.matmul(q, k, q.rows * context.heads, context.length))
     if softcap:
         scores = ops.scale(scores)
@@ -68,7 +85,7 @@ def eager_attention(
 def math_attention(context: Context, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """PyTorch's fallback where no fused kernel takes the tensors: float32 with grouped heads."""
     q_scaled = ops.scale(q)
-    k_repeated, v_repeated = ops.repeat_heads(k, q.width), ops.repeat_heads(v, q.width)
+    k_repeated, v_repeated = repeated(context, q, k, v)
     scores = ops.matmul(q_scaled, ops.scale(k_repeated), q.rows * context.heads, context.length)
     scores = ops.softmax(scores, q.dtype)
     return ops.matmul(scores, v_repeated, q.rows, q.width)

@@ -23,6 +23,8 @@ class Context(NamedTuple):
         The rotary positions, ``length`` x rotated features of one head.
     mask : Tensor or None
         The attention mask of a padded batch.
+    sliding_mask : Tensor or None
+        That of layers whose attention reaches back less far than a sequence.
     """
 
     config: Mapping[str, Any]
@@ -31,6 +33,7 @@ class Context(NamedTuple):
     cos: Tensor | None = None
     sin: Tensor | None = None
     mask: Tensor | None = None
+    sliding_mask: Tensor | None = None
 
     @property
     def heads(self) -> int:

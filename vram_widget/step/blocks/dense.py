@@ -9,7 +9,7 @@ from __future__ import annotations
 from .. import ops
 from ..layer import Layer
 from ..tape import Tensor
-from .attention import attend, grouped_attention, partial_rotary, rotary
+from .attention import attend, attend_on_concatenated, grouped_attention, partial_rotary, rotary
 from .context import Context
 from .mlp import fused_gated_mlp, gated_mlp, plain_mlp
 from .norms import float32_rms_norm, layer_norm, per_head, rms_norm
@@ -126,7 +126,7 @@ def phi3_attention(context: Context, layer: Layer, x: Tensor) -> Tensor:
     keys = (qkv.width - queries) // 2
     q, k, v = ops.part(qkv, queries), ops.part(qkv, keys), ops.part(qkv, keys)
     q, k = partial_rotary(layer, context, q, k)
-    out = attend(context, q, k, v)
+    out = attend_on_concatenated(context, q, k, v)
     return layer.linear("self_attn.o_proj", out)
 
 
@@ -146,7 +146,7 @@ def split_attention(context: Context, layer: Layer, x: Tensor, output: str) -> T
     v = layer.linear("self_attn.v_proj", x)
     layer.begin("self_attn")
     q, k = partial_rotary(layer, context, q, k)
-    out = attend(context, q, k, v)
+    out = attend_on_concatenated(context, q, k, v)
     return layer.linear(output, out)
 
 
@@ -200,7 +200,7 @@ def neox_attention(context: Context, layer: Layer, x: Tensor) -> Tensor:
     layer.begin("attention")
     q, k, v = ops.split(qkv, 3)
     q, k = partial_rotary(layer, context, q, k)
-    out = attend(context, q, k, v)
+    out = attend_on_concatenated(context, q, k, v)
     return layer.linear("attention.dense", out)
 
 
