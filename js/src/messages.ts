@@ -108,13 +108,20 @@ export type Traits = { form: Form; report: Report } & Record<string, unknown>;
 
 export type Model = AnyModel<Traits>;
 
-/** Call `handler` on every `event` of the model until `signal` aborts. */
+/** Call `handler` whenever one of the named traits changes, until `signal` aborts. */
 export function listen(
   model: Model,
-  event: string,
+  names: string[],
   handler: () => void,
   signal: AbortSignal,
 ): void {
-  model.on(event, handler);
-  signal.addEventListener("abort", () => model.off(event, handler), { once: true });
+  for (const name of names) {
+    model.on(`change:${name}`, handler);
+  }
+  const stop = () => {
+    for (const name of names) {
+      model.off(`change:${name}`, handler);
+    }
+  };
+  signal.addEventListener("abort", stop, { once: true });
 }

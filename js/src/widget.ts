@@ -53,12 +53,9 @@ function render({ model, el }: RenderProps<Traits>): () => void {
     table.update(report);
   }, view.signal);
 
-  for (const { fields } of groups) {
-    for (const { name } of fields) {
-      listen(model, `change:${name}`, draw, view.signal);
-    }
-  }
-  listen(model, "change:report", arrived, view.signal);
+  const names = groups.flatMap(({ fields }) => fields.map(({ name }) => name));
+  listen(model, names, draw, view.signal);
+  listen(model, ["report"], arrived, view.signal);
   view.signal.addEventListener("abort", () => window.clearTimeout(waiting), { once: true });
 
   el.append(root);

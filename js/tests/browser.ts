@@ -1,0 +1,106 @@
+/** What jsdom lacks of a browser, and a model without Jupyter behind it. */
+import type { AnyModel } from "@anywidget/types";
+import { vi } from "vitest";
+import type { Field, Form, Report, Traits } from "../src/messages";
+import example from "./example.json";
+
+/** Literal types widened, as JSON has none: what Python sends must have the type messages.ts says. */
+type Widen<T> = T extends string
+  ? string
+  : T extends number
+    ? number
+    : T extends readonly (infer Item)[]
+      ? Widen<Item>[]
+      : T extends object
+        ? { [Key in keyof T]: Widen<T[Key]> }
+        : T;
+
+const report: Widen<Report> = example.report;
+const components: Widen<Form["components"]> = example.form.components;
+const groups: { name: string; label: string; fields: { name: string; kind: string }[] }[] =
+  example.form.groups;
+
+export function exampleReport(): Report {
+  return structuredClone(report) as Report;
+}
+
+export function exampleForm(): Form {
+  return structuredClone({ groups, components }) as Form;
+}
+
+export function field(name: string): Field {
+  const found = exampleForm()
+    .groups.flatMap((group) => group.fields)
+    .find((each) => each.name === name);
+  if (!found) {
+    throw new Error(`no field ${name}`);
+  }
+  return found;
+}
+
+export class FakeModel {
+  readonly saved: Record<string, unknown>[] = [];
+  readonly handlers = new Map<string, Set<() => void>>();
+  private unsaved: Record<string, unknown> = {};
+  private state: Record<string, unknown> = {
+    ...example.values,
+    form: exampleForm(),
+    report: exampleReport(),
+  };
+
+  get(name: string): unknown {
+    return this.state[name];
+  }
+  set(name: string, value: unknown): void {
+    this.state[name] = value;
+    this.unsaved[name] = value;
+    this.emit(name);
+  }
+  /** A value that comes from Python. */
+  receive(name: string, value: unknown): void {
+    this.state[name] = value;
+    this.emit(name);
+  }
+  save_changes(): void {
+    this.saved.push(this.unsaved);
+    this.unsaved = {};
+  }
+  on(event: string, handler: () => void): void {
+    const handlers = this.handlers.get(event) ?? new Set();
+    this.handlers.set(event, handlers.add(handler));
+  }
+  off(event: string, handler: () => void): void {
+    this.handlers.get(event)?.delete(handler);
+  }
+  get listeners(): number {
+    return Array.from(this.handlers.values(), (each) => each.size).reduce((a, b) => a + b, 0);
+  }
+  asModel(): AnyModel<Traits> {
+    return this as unknown as AnyModel<Traits>;
+  }
+  private emit(name: string): void {
+    for (const handler of this.handlers.get(`change:${name}`) ?? []) {
+      handler();
+    }
+  }
+}
+
+/** Give jsdom an observer of sizes, media queries, and a chart of 760 x 400 pixels. */
+export function completeJsdom(): void {
+  vi.stubGlobal(
+    "ResizeObserver",
+    class {
+      observe(): void {}
+      disconnect(): void {}
+    },
+  );
+  vi.stubGlobal("matchMedia", () => new EventTarget());
+  Element.prototype.scrollIntoView = () => {};
+  Object.defineProperty(HTMLElement.prototype, "clientWidth", { configurable: true, value: 760 });
+  Object.defineProperty(HTMLElement.prototype, "clientHeight", { configurable: true, value: 400 });
+}
+
+/** The next frame, in which changes are drawn. */
+export function frame(): Promise<void> {
+  return new Promise((done) => requestAnimationFrame(() => done()));
+}

@@ -1,0 +1,147 @@
+import { beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { isDark } from "../src/theme";
+import widget from "../src/widget";
+import { completeJsdom, exampleReport, FakeModel, frame } from "./browser";
+
+beforeAll(completeJsdom);
+
+let model: FakeModel;
+let el: HTMLElement;
+let cleanup: () => void;
+
+beforeEach(async () => {
+  model = new FakeModel();
+  el = document.createElement("div");
+  document.body.replaceChildren(el);
+  cleanup = open(el);
+  await frame();
+});
+
+function open(element: HTMLElement): () => void {
+  return widget.render({
+    model: model.asModel(),
+    el: element,
+    experimental: {} as never,
+    signal: new AbortController().signal,
+    host: {} as never,
+  });
+}
+
+function row(name: string): HTMLElement {
+  return el.querySelector(`[data-field="${name}"]`) as HTMLElement;
+}
+
+describe("a view", () => {
+  it("shows the verdict, every component and the peak", () => {
+    const report = exampleReport();
+    expect(el.querySelector(".vw-verdict")?.textContent).toContain(report.verdict.words);
+    const rows = Array.from(el.querySelectorAll("tbody tr"), (each) => each.textContent);
+    expect(rows).toHaveLength(7);
+    expect(el.querySelector(".vw-marks")?.textContent).toContain(report.peak.label);
+    expect(el.querySelectorAll(".vw-area[d]").length).toBe(
+      Object.keys(report.timeline.bytes).length,
+    );
+  });
+
+  it("keeps the notebook's hands off the keys of everything that takes focus", () => {
+    const focusable = el.querySelectorAll("input, select, button, textarea, summary, [tabindex]");
+    expect(focusable.length).toBeGreaterThan(20);
+    for (const element of focusable) {
+      expect(element.getAttribute("data-lm-suppress-shortcuts")).toBe("true");
+    }
+  });
+
+  it("sends one field when one control is used", () => {
+    const select = row("optim").querySelector("select") as HTMLSelectElement;
+    select.value = "sgd";
+    select.dispatchEvent(new Event("change"));
+    expect(model.saved).toEqual([{ optim: "sgd" }]);
+  });
+
+  it("moves the control when a value comes from Python, and shows what then matters", async () => {
+    expect(row("lora_r").hidden).toBe(true);
+    model.receive("training_method", "lora");
+    model.receive("lora_r", 32);
+    await frame();
+    expect(row("lora_r").hidden).toBe(false);
+    expect(row("lora_r").querySelector<HTMLInputElement>(".vw-number")?.value).toBe("32");
+  });
+
+  it("hides advanced fields at their default until all are asked for", async () => {
+    expect(row("padded").hidden).toBe(true);
+    (el.querySelector(".vw-all") as HTMLElement).click();
+    expect(row("padded").hidden).toBe(false);
+    (el.querySelector(".vw-all") as HTMLElement).click();
+    model.receive("padded", true);
+    await frame();
+    expect(row("padded").hidden).toBe(false);
+  });
+
+  it("shows a refusal in place, and the chart of before", async () => {
+    const before = el.querySelector(".vw-area")?.getAttribute("d");
+    const error = "<img src=x onerror=alert(1)> is not a model.";
+    model.receive("report", { ...exampleReport(), errors: { model_path: error } });
+    await frame();
+    const message = row("model_path").querySelector(".vw-error");
+    expect(message?.textContent).toBe(error);
+    expect(el.querySelector("img")).toBeNull();
+    expect(row("model_path").querySelector("input")?.getAttribute("aria-invalid")).toBe("true");
+    expect(el.querySelector(".vw-area")?.getAttribute("d")).toBe(before);
+  });
+
+  it("is one of several in step", async () => {
+    const second = document.createElement("div");
+    const close = open(second);
+    const slider = row("micro_batch_size").querySelector(".vw-slider") as HTMLInputElement;
+    slider.value = "3";
+    slider.dispatchEvent(new Event("input"));
+    await frame();
+    const box = second.querySelector<HTMLInputElement>(
+      '[data-field="micro_batch_size"] .vw-number',
+    );
+    expect(box?.value).toBe("8");
+    close();
+  });
+
+  it("leaves no listener behind", () => {
+    expect(model.listeners).toBeGreaterThan(20);
+    cleanup();
+    expect(model.listeners).toBe(0);
+    expect(el.childElementCount).toBe(0);
+  });
+});
+
+describe("reading the chart by keyboard", () => {
+  function press(key: string): string {
+    const chart = el.querySelector(".vw-chart") as HTMLElement;
+    chart.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+    return chart.getAttribute("aria-valuetext") ?? "";
+  }
+
+  it("begins at the peak and names every component there", () => {
+    const words = press("Enter");
+    expect(words).toMatch(/^\w+, step \d: [\d.]+ GiB\. Parameters [\d.]+/);
+    expect(el.querySelector<HTMLElement>(".vw-tip")?.hidden).toBe(false);
+  });
+
+  it("goes through moments and phases, to both ends", () => {
+    expect(press("Home")).toMatch(/^Load: /);
+    expect(press("PageDown")).toMatch(/^Forward, step 1: /);
+    expect(press("PageDown")).toMatch(/^Loss, step 1: /);
+    expect(press("PageUp")).toMatch(/^Forward, step 1: /);
+    const there = press("ArrowRight");
+    expect(press("ArrowRight")).not.toBe(there);
+    expect(press("End")).toMatch(/step 2/);
+    press("Escape");
+    expect(el.querySelector<HTMLElement>(".vw-tip")?.hidden).toBe(true);
+  });
+});
+
+describe("the theme", () => {
+  it("is told by the colour of the background", () => {
+    expect(isDark("rgb(17, 17, 17)")).toBe(true);
+    expect(isDark("rgb(255, 255, 255)")).toBe(false);
+    expect(isDark("color(srgb 0.12 0.12 0.13)")).toBe(true);
+    expect(isDark("rgba(0, 0, 0, 0)")).toBe(true);
+  });
+});

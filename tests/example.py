@@ -1,0 +1,24 @@
+"""What Python sends the front end, as an example that the tests of both sides read.
+
+Run ``python tests/example.py`` after a change of the form or the report.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from vram_widget.widget import VRAMWidget
+
+EXAMPLE = Path(__file__).parents[1] / "js" / "tests" / "example.json"
+
+
+def example() -> dict[str, Any]:
+    """Return the form, a report and the values of the fields, of one widget."""
+    widget = VRAMWidget("ibm-granite/granite-3.3-2b-instruct", gpu="L40S", num_gpus=2)
+    return {"form": widget.form, "report": widget.report, "values": widget.config}
+
+
+if __name__ == "__main__":
+    EXAMPLE.write_text(json.dumps(example(), indent=1, ensure_ascii=False) + "\n", "utf-8")
