@@ -48,7 +48,11 @@ class Hub:
             def log_message(self, *_):
                 """Stay quiet."""
 
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Server(ThreadingHTTPServer):
+            def handle_error(self, *_):
+                """Say nothing of clients that hung up: some tests are about that."""
+
+        self.http = Server(("127.0.0.1", 0), Handler)
         self.http.daemon_threads = True
         self.port = self.http.server_address[1]
         self.endpoint = f"http://127.0.0.1:{self.port}"

@@ -1,0 +1,104 @@
+"""Look-ups in the background: progress, cancelling, and the last wanted answer."""
+
+import threading
+import time
+
+import pytest
+from models import llama_tensors, shapes, sharded, single
+
+from vram_widget.model import hub as reader
+from vram_widget.model.hub_errors import ModelNotFound
+from vram_widget.model.lookup import Lookup
+
+pytestmark = pytest.mark.usefixtures("forget")
+
+
+def test_progress_by_file_and_the_answer(hub):
+    hub.add("org/many", sharded(llama_tensors(), 4))
+    seen = []
+    lookup = Lookup(reader.read, seen.append)
+    lookup.start("org/many")
+    lookup.wait(10)
+    assert [step.finished for step in seen] == [False] * (len(seen) - 1) + [True]
+    assert {step.file for step in seen} >= {"config.json", "model.safetensors.index.json"}
+    assert seen[-1].found.tensors == shapes(llama_tensors())
+
+
+def test_a_failure_is_an_answer(hub):
+    seen = []
+    lookup = Lookup(reader.read, seen.append)
+    lookup.start("org/none")
+    lookup.wait(10)
+    assert isinstance(seen[-1].error, ModelNotFound)
+    assert seen[-1].finished
+
+
+def test_starting_does_not_wait(hub):
+    hub.add("org/slow", single(llama_tensors()))
+    hub.faults["config.json"] = [("slow", 1.5)]
+    lookup = Lookup(reader.read, lambda looking: None)
+    start = time.monotonic()
+    lookup.start("org/slow")
+    lookup.cancel()
+    assert time.monotonic() - start < 0.2
+
+
+def test_nothing_is_told_once_cancelled(hub):
+    hub.add("org/slow", single(llama_tensors()))
+    hub.faults["config.json"] = [("slow", 0.3)]
+    seen = []
+    lookup = Lookup(reader.read, seen.append)
+    lookup.start("org/slow")
+    lookup.cancel()
+    lookup.wait(10)
+    assert seen == []
+
+
+def test_the_last_wanted_answer_wins(hub):
+    """The first model is slow; by the time it would be there, another is wanted."""
+    hub.add("org/slow", single(llama_tensors(layers=2)))
+    hub.add("org/fast", single(llama_tensors(layers=3)))
+    hub.faults["org/slow/resolve/main"] = [("slow", 0.5)]
+    seen = []
+    lookup = Lookup(reader.read, seen.append)
+    lookup.start("org/slow")
+    lookup.start("org/fast")
+    lookup.wait(10)
+    time.sleep(0.8)
+    assert {step.model_path for step in seen} == {"org/fast"}
+    assert seen[-1].found.tensors == shapes(llama_tensors(layers=3))
+
+
+def test_many_at_once_end_with_the_last():
+    """Each read takes a while of its own; whatever the order of ends, the last start is told."""
+    seen = []
+    gate = threading.Event()
+
+    def read(model_path, progress, cancelled):
+        gate.wait(5)
+        progress(1, 1, model_path)
+        return model_path
+
+    lookup = Lookup(read, seen.append)
+    for number in range(50):
+        lookup.start(str(number))
+    gate.set()
+    lookup.wait(10)
+    assert {step.model_path for step in seen} == {"49"}
+    assert seen[-1].found == "49"
+
+
+def test_a_callback_may_start_the_next():
+    seen = []
+
+    def on_change(looking):
+        seen.append(looking)
+        if looking.found == "first":
+            lookup.start("second")
+
+    lookup = Lookup(lambda model_path, progress, cancelled: model_path, on_change)
+    lookup.start("first")
+    until = time.monotonic() + 5
+    while len(seen) < 2 and time.monotonic() < until:
+        time.sleep(0.01)
+    assert [step.found for step in seen] == ["first", "second"]
