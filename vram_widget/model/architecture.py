@@ -38,6 +38,15 @@ class LayerRun:
     not_linear: frozenset[str] = frozenset()
 
     @cached_property
+    def linears(self) -> frozenset[str]:
+        """The names of a layer's ``torch.nn.Linear`` modules."""
+        return frozenset(
+            name.removesuffix(".weight")
+            for name, shape in self.weights.items()
+            if name.endswith(".weight") and len(shape) == 2 and name not in self.not_linear
+        )
+
+    @cached_property
     def num_parameters(self) -> int:
         """Parameters of one layer."""
         return sum(prod(shape) for shape in self.weights.values())

@@ -44,15 +44,17 @@ def fused(x: Tensor, labels: Tensor, head: Head) -> Tensor:
 
 
 def chunked(x: Tensor, labels: Tensor, head: Head) -> Tensor:
-    """A part of the tokens at a time: its logits and loss are made, and made again in backward."""
+    """A part of the tokens at a time: its logits and loss are made, and made again in backward.
+
+    Two parts stand for all: the first makes the weight's gradient, each other one adds to it, and
+    the gradients of the others' inputs wait until the last is there.
+    """
     tape = x.tape
-    losses = []
-    for chunk in ops.split_rows(x, CHUNKS):
 
-        def run(part: Tensor) -> Tensor:
-            return _cross_entropy(head(part), labels)
+    def run(part: Tensor) -> Tensor:
+        return _cross_entropy(head(part), labels)
 
-        losses.append(ops.checkpoint(run, chunk))
+    losses = [ops.checkpoint(run, part) for part in ops.first_rows(x, CHUNKS)]
     total = tape.new(1, 1, FLOAT32, "loss")
     if tape.recording:
         edges = tuple(loss.node for loss in losses)

@@ -315,18 +315,9 @@ class OSFT(Full):
 Method = Full
 
 
-def linears(run: LayerRun) -> set[str]:
-    """Return the names of a layer's ``torch.nn.Linear`` modules."""
-    return {
-        name.removesuffix(".weight")
-        for name, shape in run.weights.items()
-        if name.endswith(".weight") and len(shape) == 2 and name not in run.not_linear
-    }
-
-
 def target(config: TrainingConfig, run: LayerRun) -> Matches:
     """Return the test for the modules of `run` that get an adapter, as PEFT matches them."""
-    wanted, inside = config.target_modules, linears(run)
+    wanted, inside = config.target_modules, run.linears
     if wanted == "all-linear":
         return inside.__contains__
     if isinstance(wanted, str):
@@ -342,7 +333,7 @@ def osft_target(run: LayerRun) -> Matches:
     ``MODEL_CONFIGS`` in its ``osft_utils.py``: the projections of attention and MLP; experts,
     routers, embeddings and norms stay whole.
     """
-    return {name for name in linears(run) if name.endswith("_proj")}.__contains__
+    return {name for name in run.linears if name.endswith("_proj")}.__contains__
 
 
 def nothing(name: str) -> bool:
@@ -360,7 +351,7 @@ def method_for(config: TrainingConfig, run: LayerRun | None = None) -> Method:
     is_target = target(config, run) if run else nothing
     if method == "lora":
         return LoRA(config, is_target)
-    return QLoRA(config, is_target, linears(run).__contains__ if run else nothing)
+    return QLoRA(config, is_target, run.linears.__contains__ if run else nothing)
 
 
 def num_trainable(architecture: Architecture, config: TrainingConfig) -> int:

@@ -7,7 +7,7 @@ backward function refers to are the ones PyTorch saves, and the ones it makes ar
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from .tape import BOOL, FLOAT32, DType, Gradients, Node, Tensor
 
@@ -235,29 +235,49 @@ def reshape(x: Tensor, rows: int, width: int) -> Tensor:
     return Tensor(x.tape, rows, width, x.dtype, x.storage, x.node)
 
 
-def split_rows(x: Tensor, parts: int) -> list[Tensor]:
-    """Views of equal shares of x's rows; their gradients are put together again at the end."""
-    share = -(-x.rows // parts)
-    starts = range(0, x.rows, share)
-    return _views(x, [(min(share, x.rows - start), x.width) for start in starts])
+def first_rows(x: Tensor, parts: int) -> list[Tensor]:
+    """Views of the first two of equal shares of x's rows, which stand for all of them.
+
+    Backward comes to the first share last: until then the gradients of all the others wait.
+    """
+    tape, rows, width, dtype = x.tape, x.rows, x.width, x.dtype
+    share = -(-rows // parts)
+    if share >= rows:
+        return [x]
+    first, other = (Tensor(tape, share, width, dtype, x.storage) for _ in range(2))
+    if tape.recording and x.node is not None:
+        waiting: list[Tensor] = []
+
+        def of_the_first(grad: Tensor) -> Gradients:
+            whole = tape.new(rows, width, dtype, "gradient")
+            waiting.clear()
+            return (whole,)
+
+        def of_the_others(grad: Tensor) -> Gradients:
+            waiting.append(tape.new(rows - share, width, dtype, "gradient"))
+            return (None,)
+
+        tape.record(first, (x.node,), of_the_first)
+        tape.record(other, (x.node,), of_the_others)
+    return [first, other]
 
 
 def split(x: Tensor, parts: int) -> list[Tensor]:
     """Views of equal shares of x's features; their gradients are put together again."""
-    return _views(x, [(x.rows, x.width // parts)] * parts)
+    return _views(x, [x.width // parts] * parts)
 
 
 def split_widths(x: Tensor, *widths: int) -> list[Tensor]:
     """Views of shares of x's features; their gradients are put together again."""
-    return _views(x, [(x.rows, width) for width in widths])
+    return _views(x, widths)
 
 
-def _views(x: Tensor, shapes: list[tuple[int, int]]) -> list[Tensor]:
+def _views(x: Tensor, widths: Sequence[int]) -> list[Tensor]:
     tape, rows, width, dtype = x.tape, x.rows, x.width, x.dtype
     held: list[Tensor] = []
     views = []
-    for number, (view_rows, view_width) in enumerate(shapes):
-        view = Tensor(tape, view_rows, view_width, dtype, x.storage)
+    for number, view_width in enumerate(widths):
+        view = Tensor(tape, rows, view_width, dtype, x.storage)
         views.append(view)
         if tape.recording and x.node is not None:
 

@@ -10,7 +10,6 @@ from .tape import Allocation, Event
 
 #: Bytes by component, in the order of `COMPONENTS`.
 Levels = list[int]
-INDEX = {component: index for index, component in enumerate(COMPONENTS)}
 NOTHING: Levels = [0] * len(COMPONENTS)
 
 #: How many layers of a run the timeline draws: the others are between them, on a straight line.
@@ -32,9 +31,10 @@ class Segment:
     ----------
     change : list of int
         What one repetition adds, by component.
-    turns : list of (int, list of int)
-        After how many events memory turns, and what it has added by then: the highest moment
-        and the larger swings.
+    highest : int
+        Bytes above its start at its highest moment, `highest_at` events in.
+    highest_levels : list of int
+        The same by component.
     """
 
     def __init__(self, phase: str, events: Sequence[Event], seconds: float, count: int = 1) -> None:
@@ -42,31 +42,24 @@ class Segment:
         self.events = events
         self.seconds = seconds
         self.count = count
-        self._measure()
-
-    def weight(self, allocation: Allocation) -> int:
-        """Return how many allocations one event stands for in one repetition."""
-        return 1 if self.count > 1 else allocation.copies
-
-    def _measure(self) -> None:
-        level = highest = 0
-        at = 0
-        for index, (nbytes, allocation) in enumerate(self.events, 1):
-            level += nbytes * self.weight(allocation)
+        level = highest = at = 0
+        once = count > 1
+        for index, (nbytes, allocation) in enumerate(events, 1):
+            level += nbytes if once else nbytes * allocation.copies
             if level > highest:
                 highest, at = level, index
         self.highest = highest
         self.highest_at = at
-        self.change = self.levels(len(self.events))
-        self.highest_levels = self.levels(at)
+        self.highest_levels = self.levels(0, at)
+        self.change = plus(self.highest_levels, self.levels(at, len(events)))
 
-    def levels(self, events: int) -> Levels:
-        """Return what the first `events` events add, by component."""
-        levels = NOTHING.copy()
+    def levels(self, start: int, end: int) -> Levels:
+        """Return what the events from `start` to `end` add, by component."""
+        levels = dict.fromkeys(COMPONENTS, 0)
         once = self.count > 1
-        for nbytes, allocation in self.events[:events]:
-            levels[INDEX[allocation.component]] += nbytes if once else nbytes * allocation.copies
-        return levels
+        for nbytes, allocation in self.events[start:end]:
+            levels[allocation.component] += nbytes if once else nbytes * allocation.copies
+        return list(levels.values())
 
 
 class Record:
@@ -106,25 +99,35 @@ class Record:
         """Return the bytes of every component at a moment."""
         segment = self.segments[moment.segment]
         start = plus(self.bases[moment.segment], segment.change, moment.repeat)
-        return plus(start, segment.levels(moment.events))
+        return plus(start, segment.levels(0, moment.events))
 
     def timeline(self) -> tuple[Timeline, list[Moment]]:
         """Return memory over time, and the moment behind each of its points."""
-        timeline, moments = Timeline(), []
+        seconds: list[float] = []
+        moments: list[Moment] = []
+        points: list[Levels] = []
         now = 0.0
         for number, segment in enumerate(self.segments):
-            length = max(len(segment.events), 1)
+            base, change, highest = self.bases[number], segment.change, segment.highest_levels
+            peak_at = segment.seconds * segment.highest_at / max(len(segment.events), 1)
             for repeat in drawn(segment.count):
-                start = plus(self.bases[number], segment.change, repeat)
+                start = plus(base, change, repeat) if repeat else base
                 begin = now + repeat * segment.seconds
-                for events, levels in ((0, NOTHING), (segment.highest_at, segment.highest_levels)):
-                    seconds = begin + segment.seconds * events / length
-                    timeline.append(seconds, self.steps[number], segment.phase, plus(start, levels))
-                    moments.append(Moment(number, repeat, events))
+                seconds += begin, begin + peak_at
+                points += start, plus(start, highest)
+                moments += Moment(number, repeat, 0), Moment(number, repeat, segment.highest_at)
             now += segment.count * segment.seconds
-        end = plus(self.bases[-1], self.segments[-1].change, self.segments[-1].count)
-        timeline.append(now, self.steps[-1], self.segments[-1].phase, end)
-        moments.append(Moment(len(self.segments) - 1, 0, len(self.segments[-1].events)))
+        last = self.segments[-1]
+        seconds.append(now)
+        points.append(plus(self.bases[-1], last.change, last.count))
+        moments.append(Moment(len(self.segments) - 1, last.count - 1, len(last.events)))
+        columns = map(list, zip(*points, strict=True))
+        timeline = Timeline(
+            seconds,
+            [self.steps[moment.segment] for moment in moments],
+            [self.segments[moment.segment].phase for moment in moments],
+            dict(zip(COMPONENTS, columns, strict=True)),
+        )
         return timeline, moments
 
     def alive(self, moment: Moment) -> Iterator[tuple[Allocation, int]]:
@@ -136,7 +139,7 @@ class Record:
             for index, (nbytes, allocation) in enumerate(segment.events):
                 times = repeats + (1 if here and index < moment.events else 0)
                 sign = 1 if nbytes > 0 else -1
-                change = sign * times * segment.weight(allocation)
+                change = sign * times * (1 if segment.count > 1 else allocation.copies)
                 counts[allocation] = counts.get(allocation, 0) + change
         for allocation, count in counts.items():
             if count:
