@@ -41,6 +41,16 @@ def spans(timeline: Timeline) -> list[Span]:
     ]
 
 
+def highest(timeline: Timeline, phase: str, step: int) -> int:
+    """Return the index of the highest moment within a phase of a step.
+
+    A step may reach exactly the peak of the one before: the phase and step say which is meant.
+    """
+    total = timeline.total
+    kinds = enumerate(zip(timeline.phase, timeline.step, strict=True))
+    return max((i for i, kind in kinds if kind == (phase, step)), key=total.__getitem__)
+
+
 def positions(timeline: Timeline) -> list[float]:
     """Return where each moment lies on the axis, from 0 to 1.
 

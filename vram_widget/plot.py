@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from . import words
-from .axis import positions, spans
+from .axis import highest, positions, spans
 from .palette import PALETTE, VERDICT_INK
 from .timeline import GiB
 
@@ -72,7 +72,8 @@ def timeline_figure(estimate: MemoryEstimate) -> Figure:
     _areas(axes, estimate.timeline, np.array(places), ceiling)
     _phases(axes, estimate.timeline, places)
     _capacity(axes, estimate, ceiling, shows_capacity)
-    _peak(axes, estimate, places[estimate.timeline.peak], ceiling)
+    peak = highest(estimate.timeline, estimate.peak_phase, estimate.peak_step)
+    _peak(axes, estimate, places[peak], ceiling)
     subject = f"{words.title(estimate.config)} · {words.setup(estimate)}"
     figure.text(0.012, 0.935, subject, fontsize=11.5, fontweight="bold", color=INK)
     verdict = f"{words.verdict(estimate)} ({words.band(estimate)})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import words
-from .axis import positions, spans
+from .axis import highest, positions, spans
 
 if TYPE_CHECKING:
     from .estimate import MemoryEstimate
@@ -33,7 +33,7 @@ def report(estimate: MemoryEstimate) -> dict[str, Any]:
         "expected": estimate.expected,
         "high": estimate.high,
         "peak": {
-            "index": timeline.peak,
+            "index": highest(timeline, estimate.peak_phase, estimate.peak_step),
             "label": words.peak(estimate),
             "moment": words.moment(estimate.peak_phase, estimate.peak_step),
         },

@@ -2,7 +2,7 @@
 import { html, say, set } from "./dom";
 import type { Level, Report } from "./messages";
 
-/** Shapes that tell the verdicts apart without their colours (paths in a 16 x 16 box). */
+/** Signs that tell the verdicts apart without their colours. */
 const SIGNS: Record<Level, string> = {
   fits: "✓",
   likely: "≈",
@@ -18,7 +18,7 @@ export function createHeader() {
   const range = html("span", { class: "vw-range" });
   const verdict = html("p", { class: "vw-verdict", role: "status" }, sign, words, " ", range);
   const element = html(
-    "header",
+    "div",
     { class: "vw-header" },
     html("div", { class: "vw-subject" }, title, subtitle),
     verdict,

@@ -1,0 +1,214 @@
+"""The widget in a real JupyterLab: seen, moved by mouse and keyboard, measured, and audited."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Open
+    from lab import Notebook
+
+pytest.importorskip("playwright", reason="playwright is not installed")
+
+SHOW = """
+from vram_widget.widget import VRAMWidget
+w = VRAMWidget("ibm-granite/granite-3.3-2b-instruct", gpu="L40S")
+w
+"""
+
+#: Slider to redrawn chart, over a kernel, at the 95th percentile (milliseconds).
+LIMIT_MS = 120
+
+
+@pytest.fixture(scope="module")
+def notebook(open_notebook: Open) -> Iterator[Notebook]:
+    with open_notebook(SHOW) as notebook:
+        yield notebook
+
+
+@pytest.fixture(autouse=True)
+def as_first_shown(request: pytest.FixtureRequest) -> None:
+    """Begin every test with the widget as it first appears."""
+    if "notebook" in request.fixturenames:
+        notebook = request.getfixturevalue("notebook")
+        notebook.run("for k, v in VRAMWidget(gpu='L40S').config.items(): setattr(w, k, v)")
+        notebook.errors.clear()
+
+
+def area(notebook: Notebook) -> str:
+    """The outline of the activations, as drawn."""
+    shape = notebook.widget.locator('[data-component="activations"]').get_attribute("d")
+    assert shape
+    return shape
+
+
+def shows(notebook: Notebook) -> None:
+    """Check that the verdict drawn is the one that Python computed."""
+    said = notebook.python("w.report['verdict']['words']")
+    notebook.widget.locator(".vw-verdict strong", has_text=said).wait_for(timeout=5000)
+
+
+def test_the_widget_appears_with_what_python_computed(notebook: Notebook) -> None:
+    shows(notebook)
+    peak = notebook.python("w.report['peak']['label']")
+    assert peak in notebook.widget.locator(".vw-marks").text_content()
+    assert notebook.widget.locator(".vw-table tbody tr").count() == 7
+    box = notebook.widget.bounding_box()
+    assert box
+    assert box["height"] < 1000
+    assert notebook.errors == []
+
+
+def test_a_slider_moved_by_mouse_changes_the_figure(notebook: Notebook) -> None:
+    before, shape = notebook.python("w.estimate.expected"), area(notebook)
+    slider = notebook.row("micro_batch_size").locator(".vw-slider")
+    box = slider.bounding_box()
+    assert box
+    middle = box["y"] + box["height"] / 2
+    notebook.page.mouse.move(box["x"] + 7, middle)
+    notebook.page.mouse.down()
+    for share in (0.3, 0.5, 0.7):
+        notebook.page.mouse.move(box["x"] + box["width"] * share, middle, steps=4)
+    notebook.page.mouse.up()
+    assert notebook.python("w.micro_batch_size") == 16
+    assert notebook.python("w.estimate.expected") > before
+    shows(notebook)
+    assert area(notebook) != shape
+    assert notebook.row("micro_batch_size").locator(".vw-number").input_value() == "16"
+    assert notebook.errors == []
+
+
+def test_a_slider_moved_by_keyboard_changes_the_figure(notebook: Notebook) -> None:
+    shape = area(notebook)
+    notebook.row("max_seq_len").locator(".vw-slider").focus()
+    for key in ("ArrowRight", "ArrowRight", "ArrowLeft", "ArrowUp"):
+        notebook.page.keyboard.press(key)
+    assert notebook.python("w.max_seq_len") == 8192
+    shows(notebook)
+    assert area(notebook) != shape
+
+
+def test_no_key_is_lost_to_the_notebook(notebook: Notebook) -> None:
+    cells = "() => window.jupyterapp.shell.currentWidget.content.widgets.length"
+    count = notebook.page.evaluate(cells)
+    box = notebook.row("model_path").locator("input")
+    box.click()
+    notebook.page.keyboard.type("abdx")
+    assert box.input_value() == "abdx"
+    notebook.page.keyboard.press("Escape")
+    notebook.page.keyboard.press("Escape")
+    notebook.widget.locator(".vw-chart").focus()
+    for key in ("a", "b", "d", "d", "x", "ArrowDown"):
+        notebook.page.keyboard.press(key)
+    assert notebook.page.evaluate(cells) == count
+    assert notebook.widget.locator(".vw-tip").is_visible()
+
+
+def test_every_component_can_be_read_by_keyboard(notebook: Notebook) -> None:
+    chart = notebook.widget.locator(".vw-chart")
+    chart.focus()
+    notebook.page.keyboard.press("Enter")
+    words = chart.get_attribute("aria-valuetext") or ""
+    assert words.startswith(notebook.python("w.report['peak']['moment']").capitalize())
+    for part in notebook.python("[p for p in w.report['components'] if p['bytes'] > 2**28]"):
+        assert part["name"].capitalize() in words
+
+
+def test_the_control_follows_a_value_set_in_python(notebook: Notebook) -> None:
+    notebook.run("w.training_method = 'lora'; w.lora_r = 128")
+    box = notebook.row("lora_r").locator(".vw-number")
+    box.wait_for(timeout=5000)
+    notebook.frame()
+    assert box.input_value() == "128"
+    shows(notebook)
+
+
+def test_a_bad_value_is_explained_in_place_and_nothing_is_lost(notebook: Notebook) -> None:
+    shape, config = area(notebook), notebook.python("w.config")
+    box = notebook.row("max_seq_len").locator(".vw-number")
+    box.fill("a lot")
+    box.press("Enter")
+    error = notebook.row("max_seq_len").locator(".vw-error")
+    error.wait_for(timeout=5000)
+    assert error.text_content() == "max_seq_len must be a whole number, not 'a lot'."
+    assert box.input_value() == "a lot"
+    assert notebook.python("w.config") == config
+    assert area(notebook) == shape
+    box.fill("4,096")
+    box.press("Enter")
+    error.wait_for(state="hidden", timeout=5000)
+    assert notebook.python("w.max_seq_len") == 4096
+    shows(notebook)
+    assert notebook.errors == []
+
+
+def test_a_model_id_is_text_whatever_it_holds(notebook: Notebook) -> None:
+    box = notebook.row("model_path").locator("input")
+    box.fill("<img src=x onerror=document.title='taken'>/model")
+    box.press("Enter")
+    notebook.row("model_path").locator(".vw-error").wait_for(timeout=5000)
+    assert notebook.widget.locator("img").count() == 0
+    assert notebook.page.title() != "taken"
+
+
+def test_two_views_stay_in_step(open_notebook: Open) -> None:
+    with open_notebook(f"{SHOW.rstrip().removesuffix('w')}display(w)\ndisplay(w)") as notebook:
+        views = notebook.page.locator(".vram-widget")
+        views.nth(1).locator(".vw-area").first.wait_for(state="attached")
+        assert views.count() == 2
+        views.nth(0).locator('[data-field="training_method"] label', has_text="OSFT").click()
+        views.nth(1).locator('[data-field="unfreeze_rank_ratio"]').wait_for(timeout=5000)
+        shows(notebook)
+        verdicts = [view.locator(".vw-verdict").text_content() for view in views.all()]
+        assert verdicts[0] == verdicts[1]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing(open_notebook: Open, theme: str) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    with open_notebook(SHOW, theme=theme) as notebook:
+        notebook.page.locator(f'.vram-widget[data-theme="{theme}"]').wait_for(timeout=5000)
+        notebook.widget.locator(".vw-all").click()
+        box = notebook.row("model_path").locator("input")
+        for act in (lambda: None, lambda: box.fill("qwen"), lambda: box.press("Enter")):
+            act()
+            notebook.page.wait_for_timeout(300)
+            found = Axe().run(notebook.page, context=".vram-widget").response["violations"]
+            assert [(each["id"], each["nodes"][0]["html"]) for each in found] == []
+        assert notebook.errors == []
+
+
+def test_a_move_is_drawn_at_once(notebook: Notebook) -> None:
+    times = notebook.page.evaluate(
+        """async () => {
+            const slider = document.querySelector('[data-field="max_seq_len"] .vw-slider');
+            const area = document.querySelector('[data-component="activations"]');
+            const times = [];
+            for (let i = 0; i < 60; i++) {
+                const drawn = new Promise(done => {
+                    new MutationObserver((_, watcher) => { watcher.disconnect(); done(); })
+                        .observe(area, {attributeFilter: ["d"]});
+                });
+                const begin = performance.now();
+                slider.value = String(1 + (i * 3) % 8);
+                slider.dispatchEvent(new Event("input"));
+                await drawn;
+                times.push(performance.now() - begin);
+                await new Promise(done => setTimeout(done, 30));
+            }
+            return times.sort((a, b) => a - b);
+        }"""
+    )
+    median, late = times[len(times) // 2], times[int(len(times) * 0.95)]
+    print(f"slider to chart: {median:.0f} ms at the median, {late:.0f} ms at the 95th percentile")
+    assert late < LIMIT_MS
+
+
+def test_no_request_leaves_this_machine(notebook: Notebook) -> None:
+    hosts = {urlsplit(url).hostname for url in notebook.requests if url.startswith(("http", "ws"))}
+    assert hosts == {"127.0.0.1"}

@@ -1,0 +1,212 @@
+"""The widget's Python half: its traits, its errors, and one estimate for every change."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from vram_widget import widget as module
+from vram_widget.config import TrainingConfig
+from vram_widget.errors import ConfigError, ModelError, UnknownFieldError, VRAMWidgetError
+from vram_widget.estimate import estimate
+from vram_widget.widget import VRAMWidget
+
+GRANITE = "ibm-granite/granite-3.3-2b-instruct"
+
+
+@pytest.fixture
+def widget() -> VRAMWidget:
+    return VRAMWidget(GRANITE, gpu="L40S")
+
+
+@pytest.fixture
+def estimates(monkeypatch: pytest.MonkeyPatch) -> list[TrainingConfig]:
+    """Every configuration that the widget estimates from now on."""
+    seen: list[TrainingConfig] = []
+
+    def counted(config: TrainingConfig) -> Any:
+        seen.append(config)
+        return estimate(config)
+
+    monkeypatch.setattr(module, "estimate_memory", counted)
+    return seen
+
+
+def agrees(widget: VRAMWidget) -> bool:
+    """Whether what is shown is the estimate for the configuration."""
+    shown = widget.report["low"], widget.report["expected"], widget.report["high"]
+    return shown == tuple(estimate(**widget.config)) == tuple(widget.estimate)
+
+
+def test_the_configuration_rebuilds_the_widget(widget: VRAMWidget) -> None:
+    widget.training_method = "qlora"
+    widget.lora_r = 64
+    widget.gpu_memory = "40GiB"
+    again = VRAMWidget(**json.loads(json.dumps(widget.config)))
+    assert again.config == widget.config
+    assert tuple(again.estimate) == tuple(widget.estimate)
+    assert repr(again) == repr(widget)
+
+
+def test_every_field_of_the_configuration_is_synced() -> None:
+    assert set(TrainingConfig.field_names()) <= set(VRAMWidget(GRANITE, gpu="L40S").keys)
+
+
+def test_a_change_from_python_changes_the_report(widget: VRAMWidget) -> None:
+    before = widget.report["expected"]
+    widget.micro_batch_size = 16
+    assert widget.report["expected"] > before
+    assert agrees(widget)
+
+
+def test_observers_of_the_report_see_one_for_the_change(
+    widget: VRAMWidget,
+) -> None:
+    seen = []
+    widget.observe(lambda change: seen.append(widget.report["expected"]), "report")
+    widget.max_seq_len = 8192
+    assert seen == [widget.estimate.expected]
+
+
+def test_one_estimate_for_a_batch_of_changes(
+    widget: VRAMWidget, estimates: list[TrainingConfig]
+) -> None:
+    widget.training_method = "lora"  # and with it a dozen fields that follow the trainer
+    assert len(estimates) == 1
+    with widget.hold_trait_notifications():
+        widget.micro_batch_size = 8
+        widget.max_seq_len = 4096
+        widget.gpu = "H100"
+    assert len(estimates) == 2
+    widget.set_state({"lora_r": 8, "num_gpus": 2})
+    assert len(estimates) == 3
+    widget.lora_r = 8
+    assert len(estimates) == 3
+    assert agrees(widget)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("training_method", "loar", "Did you mean 'lora'"),
+        ("max_seq_len", -1, "between 1 and"),
+        ("micro_batch_size", "many", "whole number"),
+        ("gpu_memory", "48 bananas", "48GiB"),
+        ("model_path", "nobody/nothing", "nobody/nothing"),
+        ("gpu", "Voodoo 2", "Voodoo 2"),
+    ],
+)
+def test_a_bad_value_is_refused_and_the_last_good_estimate_stays(
+    widget: VRAMWidget, name: str, value: object, said: str
+) -> None:
+    good, chart = widget.config, widget.report["timeline"]
+    with pytest.raises(VRAMWidgetError, match=said):
+        setattr(widget, name, value)
+    assert widget.config == good
+    widget.set_state({name: value})
+    assert widget.config == good
+    assert list(widget.report["errors"]) == [name]
+    assert said in widget.report["errors"][name]
+    assert widget.report["timeline"] == chart
+    widget.set_state({"micro_batch_size": 2})
+    assert widget.report["errors"] == {}
+    assert agrees(widget)
+
+
+def test_a_value_that_the_model_cannot_have_is_refused(widget: VRAMWidget) -> None:
+    widget.training_method = "lora"
+    with pytest.raises(ConfigError, match="lora_r"):
+        widget.lora_r = 60_000
+    assert widget.lora_r == 16
+    widget.set_state({"lora_r": 60_000})
+    assert "lora_r" in widget.report["errors"]["lora_r"]
+    assert widget.lora_r == 16
+    assert agrees(widget)
+
+
+def test_a_bad_value_does_not_hold_up_the_good_ones_beside_it(widget: VRAMWidget) -> None:
+    widget.set_state({"max_seq_len": "abc", "micro_batch_size": 4})
+    assert widget.micro_batch_size == 4
+    assert list(widget.report["errors"]) == ["max_seq_len"]
+    assert agrees(widget)
+
+
+def test_a_refused_change_leaves_what_was_chosen_as_it_was(widget: VRAMWidget) -> None:
+    widget.training_method = "lora"
+    widget.lora_r = 32
+    widget.set_state({"model_path": "nobody/nothing"})
+    widget.training_method = "sft"
+    widget.training_method = "lora"
+    assert widget.lora_r == 32
+
+
+def test_the_front_end_cannot_write_what_python_says(widget: VRAMWidget) -> None:
+    form, report = widget.form, widget.report
+    widget.set_state({"report": {"expected": 0}, "form": {}})
+    assert (widget.form, widget.report) == (form, report)
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12)
+values = scalars | st.lists(scalars, max_size=3) | st.dictionaries(st.text(), scalars, max_size=2)
+messages = st.dictionaries(st.sampled_from(TrainingConfig.field_names()), values, max_size=4)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(message=messages)
+def test_no_message_from_the_front_end_raises_or_leaves_a_bad_value(
+    widget: VRAMWidget, message: dict[str, Any]
+) -> None:
+    widget.set_state(message)
+    assert agrees(widget)
+    json.dumps(widget.report)
+    assert set(widget.report["errors"]) <= set(message)
+
+
+def test_an_unknown_keyword_names_the_nearest() -> None:
+    with pytest.raises(UnknownFieldError, match="micro_batch_size"):
+        VRAMWidget(GRANITE, micro_batch=4)
+
+
+def test_an_unknown_model_is_an_exception_in_python() -> None:
+    with pytest.raises(ModelError, match="nobody/nothing"):
+        VRAMWidget("nobody/nothing")
+
+
+def test_a_folder_is_a_model(tmp_path: Any, widget: VRAMWidget) -> None:
+    with pytest.raises(ModelError, match=r"config\.json"):
+        widget.model_path = str(tmp_path)
+    (tmp_path / "config.json").write_text("{not json")
+    with pytest.raises(ModelError):
+        widget.model_path = str(tmp_path)
+    assert widget.model_path == GRANITE
+
+
+def test_the_output_says_it_without_a_kernel(widget: VRAMWidget) -> None:
+    data, _ = widget._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in data
+    assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
+    assert widget.report["verdict"]["words"] in data["text/plain"]
+
+
+def test_the_repr_is_stable_and_states_the_result(widget: VRAMWidget) -> None:
+    assert repr(widget) == repr(VRAMWidget(**widget.config))
+    assert widget.report["verdict"]["words"] in repr(widget)
+
+
+def test_nothing_heavy_is_imported_to_show_the_widget() -> None:
+    code = (
+        "import sys; from vram_widget.widget import VRAMWidget; VRAMWidget(gpu='L40S');"
+        "heavy = {'torch', 'transformers', 'huggingface_hub', 'matplotlib', 'numpy'};"
+        "print(heavy & {*sys.modules})"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "set()"
