@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from traitlets import All, HasTraits, observe
 
 from . import trainers
-from .errors import UnknownFieldError
+from .errors import ConfigError, UnknownFieldError
 from .fields import Bytes, Choice, Count, Field, Modules, Number, Switch, Text, nearest
 
 LORA = {"training_method": ["lora", "qlora"]}
@@ -390,11 +391,11 @@ class TrainingConfig(HasTraits):
     def __init__(self, model_path: str | None = None, **choices: Any) -> None:
         if model_path is not None:
             choices["model_path"] = model_path
-        own = self.field_names()
+        fields = self.fields()
         for name in choices:
-            if name not in own and not self.has_trait(name):
+            if name not in fields and not self.has_trait(name):
                 raise UnknownFieldError(
-                    f"{type(self).__name__} has no field {name!r}.{nearest(name, own)}"
+                    f"{type(self).__name__} has no field {name!r}.{nearest(name, fields)}"
                 )
         method = choices.get("training_method", "sft")
         trainer = choices.get("trainer", "training_hub")
@@ -402,13 +403,22 @@ class TrainingConfig(HasTraits):
         self._chosen = {
             name: value
             for name, value in choices.items()
-            if name in own and value != self._defaults.get(name)
+            if name in fields and value != self._defaults[name]
         }
-        super().__init__(**{**self._defaults, **choices})
+        values = {**self._defaults, **choices}
+        super().__init__(
+            **{
+                name: value
+                for name, value in values.items()
+                if name not in fields or value is not fields[name].default_value
+            }
+        )
 
     @classmethod
     def _defaults_of(cls, trainer: str, method: str) -> dict[str, Any]:
         plain = {name: field.default_value for name, field in cls.fields().items()}
+        if not (isinstance(trainer, str) and isinstance(method, str)):
+            return plain  # the fields themselves say what is wrong
         starting = {"trainer": trainer, "training_method": method}
         return {**plain, **starting, **trainers.defaults(trainer, method)}
 
@@ -417,8 +427,9 @@ class TrainingConfig(HasTraits):
         """Return the names of all fields, in the order of a form."""
         return list(cls.fields())
 
-    @classmethod
-    def fields(cls) -> dict[str, Field]:
+    @staticmethod
+    @cache
+    def fields() -> dict[str, Field]:
         """Return every field by name, in the order of a form."""
         return {
             name: trait for name, trait in vars(TrainingConfig).items() if isinstance(trait, Field)
@@ -449,6 +460,27 @@ class TrainingConfig(HasTraits):
     def tokens(self) -> int:
         """Tokens on one GPU in one pass."""
         return int(self.max_tokens_per_gpu or self.micro_batch_size * self.max_seq_len)
+
+    def check(self) -> None:
+        """Check what no single field can: that the choices go together.
+
+        Raises
+        ------
+        ConfigError
+            With what to change.
+        """
+        if not trainers.supports(self.trainer, self.training_method):
+            options = self.fields()["trainer"].metadata["options"]
+            able = " or ".join(options[name] for name in trainers.able(self.training_method))
+            raise ConfigError(
+                f"{options[self.trainer]} cannot run {self.training_method}: "
+                f"choose {able}, or another training_method."
+            )
+        if self.num_gpus % self.num_nodes:
+            raise ConfigError(
+                f"num_gpus = {self.num_gpus:,} cannot be spread evenly over num_nodes = "
+                f"{self.num_nodes:,}: num_gpus counts the GPUs of all nodes together."
+            )
 
     def replace(self, **choices: Any) -> TrainingConfig:
         """Return a plain configuration with some fields changed."""

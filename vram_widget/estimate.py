@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from . import explain, model, published
@@ -11,7 +13,7 @@ from .config import TrainingConfig
 from .gpu import GPU, resolve
 from .model import Architecture
 from .step.methods import num_trainable
-from .step.record import Moment, Record
+from .step.record import Record
 from .step.replay import replay
 from .timeline import COMPONENTS, GiB, Timeline
 
@@ -138,18 +140,12 @@ class ReplayedEstimate(MemoryEstimate):
         self.components = {**levels, "overhead": self.expected - self.allocated}
 
     @cached_property
-    def _drawn(self) -> tuple[Timeline, list[Moment]]:
-        timeline, moments = self._record.timeline()
-        overhead, highest = timeline.bytes["overhead"], 0
-        for index, total in enumerate(timeline.total):
-            highest = max(highest, total)  # the allocator gives nothing back
-            overhead[index] = CUDA_CONTEXT + int(highest * USUAL_SLACK)
-        return timeline, moments
-
-    @property
     def timeline(self) -> Timeline:
         """Memory by component from loading to the end of the second step."""
-        return self._drawn[0]
+        drawn, _ = self._record.timeline
+        highest = accumulate(drawn.total, max)  # the allocator gives nothing back
+        overhead = [CUDA_CONTEXT + int(level * USUAL_SLACK) for level in highest]
+        return replace(drawn, bytes={**drawn.bytes, "overhead": overhead})
 
     def explain(self, index: int | None = None) -> explain.Node:
         """Return the tree component -> operator -> tensor at a moment.
@@ -166,7 +162,7 @@ class ReplayedEstimate(MemoryEstimate):
         >>> tree.bytes == est.expected == sum(est.components.values())
         True
         """
-        moment = self._record.peak_moment if index is None else self._drawn[1][index]
+        moment = self._record.peak_moment if index is None else self._record.timeline[1][index]
         overhead = self.components["overhead"]
         if index is not None:
             overhead = self.timeline.bytes["overhead"][index]
@@ -256,6 +252,7 @@ def estimate(
         config = TrainingConfig(**{**config, **choices})
     else:
         config = TrainingConfig(**({} if config is None else {"model_path": config}), **choices)
+    config.check()
     architecture = model.load(config.model_path)
     gpu, notice = resolve(config.gpu, config.gpu_memory, config.num_gpus)
     found: MemoryEstimate

@@ -60,7 +60,7 @@ class Stretch:
     count: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # one object a model: known by identity
 class Architecture:
     """Everything about a model that decides the memory of a training step.
 

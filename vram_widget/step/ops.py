@@ -66,16 +66,19 @@ def mul(a: Tensor, b: Tensor, what: str = "product") -> Tensor:
     if tape.recording and (a.node is not None or b.node is not None):
         kept_a = a if b.node is not None else None
         kept_b = b if a.node is not None else None
-        rows, width, a_dtype = a.rows, a.width, a.dtype
+        rows, width, a_dtype, dtype = a.rows, a.width, a.dtype, out.dtype
         b_rows, b_width, b_dtype = b.rows, b.width, b.dtype
 
         def backward(grad: Tensor) -> Gradients:
-            to_a = tape.new(rows, width, a_dtype, "gradient") if kept_b is not None else None
-            if kept_a is None:
-                return to_a, None
-            to_b = tape.new(rows, width, b_dtype, "gradient")
-            if (b_rows, b_width) != (rows, width):  # the full product, then summed to b's shape
-                to_b = tape.new(b_rows, b_width, b_dtype, "gradient")
+            to_a = tape.new(rows, width, dtype, "gradient") if kept_b is not None else None
+            to_b = tape.new(rows, width, dtype, "gradient") if kept_a is not None else None
+            # the engine then sums each to its input's shape and casts it to its input's dtype
+            if to_a is not None:
+                to_a = to(to_a, a_dtype, "gradient")
+            if to_b is not None:
+                if (b_rows, b_width) != (rows, width):
+                    to_b = tape.new(b_rows, b_width, dtype, "gradient")
+                to_b = to(to_b, b_dtype, "gradient")
             return to_a, to_b
 
         tape.record(out, (a.node, b.node), backward)
@@ -181,6 +184,11 @@ def activation(x: Tensor, what: str) -> Tensor:
 def tanh(x: Tensor) -> Tensor:
     """Hyperbolic tangent; keeps its result."""
     return _keeps_result(x, x.dtype, "tanh")
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    """Logistic sigmoid; keeps its result."""
+    return _keeps_result(x, x.dtype, "sigmoid")
 
 
 def softmax(x: Tensor, dtype: DType) -> Tensor:

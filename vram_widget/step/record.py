@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 from ..timeline import COMPONENTS, Timeline
@@ -101,8 +102,9 @@ class Record:
         start = plus(self.bases[moment.segment], segment.change, moment.repeat)
         return plus(start, segment.levels(0, moment.events))
 
+    @cached_property
     def timeline(self) -> tuple[Timeline, list[Moment]]:
-        """Return memory over time, and the moment behind each of its points."""
+        """Memory over time, and the moment behind each of its points."""
         seconds: list[float] = []
         moments: list[Moment] = []
         points: list[Levels] = []

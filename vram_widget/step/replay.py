@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from ..config import TrainingConfig
+from ..errors import ConfigError
 from ..gpu import GPU
 from ..model.architecture import Architecture, LayerRun, Shape
 from . import ops
@@ -17,7 +18,7 @@ from .blocks import BLOCKS
 from .blocks.context import Context
 from .forward import forward
 from .layer import Layer
-from .methods import method_for
+from .methods import UPCASTS_FOR_KBIT_TRAINING, method_for, num_trainable
 from .record import Record, Segment
 from .sharding import COMPUTE, sharding
 from .states import load, optimizer_step
@@ -147,6 +148,23 @@ def _hidden_state(x: Tensor) -> Tensor:
     return x
 
 
+#: Fields that change nothing that a GPU does in a step.
+ELSEWHERE = {
+    "model_path",
+    "trainer",
+    "gpu",
+    "gpu_memory",
+    "num_samples",
+    "tokens_per_sample",
+    "num_epochs",
+    "gpu_hour_price",
+    "memory_model",
+}
+#: Records of late, so that moving a field of the hardware or of the run replays nothing again.
+_recent: dict[tuple[object, ...], Record] = {}
+RECENT = 64
+
+
 def replay(architecture: Architecture, config: TrainingConfig, gpu: GPU) -> Record:
     """Return the record of loading the model and taking two training steps.
 
@@ -159,6 +177,24 @@ def replay(architecture: Architecture, config: TrainingConfig, gpu: GPU) -> Reco
     gpu : GPU
         Its speeds set the timeline's seconds.
     """
+    values = (value for name, value in config.config.items() if name not in ELSEWHERE)
+    choices = (tuple(value) if isinstance(value, list) else value for value in values)
+    quantised_by = config.trainer in UPCASTS_FOR_KBIT_TRAINING
+    key = (architecture, gpu.bf16_flops, gpu.bandwidth, quantised_by, *choices)
+    if key not in _recent:
+        if len(_recent) >= RECENT:
+            del _recent[next(iter(_recent))]
+        _recent[key] = _replay(architecture, config, gpu)
+    return _recent[key]
+
+
+def _replay(architecture: Architecture, config: TrainingConfig, gpu: GPU) -> Record:
+    if config.training_method in ("lora", "qlora") and not num_trainable(architecture, config):
+        names = sorted({name for run in architecture.layers for name in run.linears})
+        raise ConfigError(
+            f"target_modules = {config.target_modules!r} matches no linear layer of "
+            f"{config.model_path}, which has {', '.join(names)}."
+        )
     only = Pass(architecture, config, gpu)
     body = only.segments
     if config.gradient_accumulation_steps > 1:

@@ -1,0 +1,112 @@
+"""Operators of mixtures of experts: routing tokens, and running all experts in one product."""
+
+from __future__ import annotations
+
+from .tape import BOOL, INT32, INT64, Gradients, Tensor
+
+
+def top_k(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return the largest `count` of each row and where they are, which is what it keeps."""
+    tape, rows, width, dtype = x.tape, x.rows, x.width, x.dtype
+    values = tape.new(rows, count, dtype, "largest")
+    indices = tape.new(rows, count, INT64, "chosen experts")
+    if tape.recording and x.node is not None:
+        kept = indices
+
+        def backward(grad: Tensor) -> Gradients:
+            _ = kept
+            return (tape.new(rows, width, dtype, "gradient"),)
+
+        tape.record(values, (x.node,), backward)
+    return values, indices
+
+
+def normalize(x: Tensor) -> Tensor:
+    """Divide each row by its sum in place; keeps the sum and what was there before."""
+    tape, rows, width, dtype = x.tape, x.rows, x.width, x.dtype
+    total = tape.new(rows, 1, dtype, "sum")
+    out = Tensor(tape, rows, width, dtype, x.storage)
+    if tape.recording and x.node is not None:
+        kept = total, tape.new(rows, width, dtype, "before")
+
+        def backward(grad: Tensor) -> Gradients:
+            _ = kept
+            return (tape.new(rows, width, dtype, "gradient"),)
+
+        tape.record(out, (x.node,), backward)
+    return out
+
+
+def sort(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Sort integers; return them in order, and where each was."""
+    tape, count = x.tape, x.rows * x.width
+    return tape.new(count, 1, INT64, "in order"), tape.new(count, 1, INT64, "order")
+
+
+def like(x: Tensor, what: str) -> Tensor:
+    """Return numbers computed from x that need no gradient."""
+    return x.tape.new(x.rows, x.width, x.dtype, what)
+
+
+def offsets(count: int, of: Tensor) -> Tensor:
+    """Return where the tokens of each of `count` experts end."""
+    return of.tape.new(count, 1, INT32, "offsets")
+
+
+def gather(x: Tensor, indices: Tensor, what: str) -> Tensor:
+    """``x[indices]``; keeps the indices, its gradient is x's size."""
+    tape, rows, width, dtype = x.tape, x.rows, x.width, x.dtype
+    out = tape.new(indices.rows, width, dtype, what)
+    if tape.recording and x.node is not None:
+        kept = indices
+
+        def backward(grad: Tensor) -> Gradients:
+            _ = kept
+            return (tape.new(rows, width, dtype, "gradient"),)
+
+        tape.record(out, (x.node,), backward)
+    return out
+
+
+def grouped_mm(x: Tensor, weight: Tensor, ends: Tensor, outputs: int, what: str) -> Tensor:
+    """Multiply each expert's rows by its own matrix; keeps x and all matrices, as `linear`.
+
+    Autocast does not know this operator: it runs in the weights' dtype. No expert runs more than
+    once, and the rows of all of them are as many as there are pairs of token and expert, so what
+    is made does not depend on which experts are chosen.
+    """
+    tape = x.tape
+    rows, inputs, dtype = x.rows, x.width, x.dtype
+    out = tape.new(rows, outputs, dtype, what)
+    flops = 2.0 * rows * inputs * outputs
+    tape.work(flops)
+    if tape.recording and not (x.node is weight.node is None):
+        kept_x = x if weight.node is not None else None
+        kept_weight = (weight, ends) if x.node is not None else None
+        shape = weight.rows, weight.width
+
+        def backward(grad: Tensor) -> Gradients:
+            to_x = to_weight = None
+            if kept_x is not None:
+                tape.work(flops)
+                to_weight = tape.new(*shape, dtype, "gradient", "gradients")
+            if kept_weight is not None:
+                tape.work(flops)
+                to_x = tape.new(rows, inputs, dtype, "gradient")
+            return to_x, to_weight
+
+        tape.record(out, (x.node, weight.node), backward)
+    return out
+
+
+def sum_groups(x: Tensor, count: int) -> Tensor:
+    """Sum every `count` rows; the gradient is repeated for each of them."""
+    tape, rows, width, dtype = x.tape, x.rows, x.width, x.dtype
+    out = tape.new(rows // count, width, dtype, "sum over experts")
+    if tape.recording and x.node is not None:
+
+        def backward(grad: Tensor) -> Gradients:
+            return (tape.new(rows, width, dtype, "gradient"),)
+
+        tape.record(out, (x.node,), backward)
+    return out
