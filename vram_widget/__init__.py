@@ -1,5 +1,26 @@
-"""Know the GPU memory of an LLM fine-tune before it is launched."""
+"""Know the GPU memory of an LLM fine-tune before it is launched, in the notebook that launches it.
+
+>>> import vram_widget as vw
+>>> low, expected, high = vw.estimate("meta-llama/Llama-3.1-8B", training_method="qlora", gpu="T4")
+"""
 
 from .config import TrainingConfig
+from .errors import ConfigError, GPUError, ModelError, UnknownFieldError, VRAMWidgetError
+from .estimate import MemoryEstimate, estimate
+from .gpu import discover_gpus
+from .trace import trace
+from .widget import VRAMWidget
 
-__all__ = ["TrainingConfig"]
+__all__ = [
+    "ConfigError",
+    "GPUError",
+    "MemoryEstimate",
+    "ModelError",
+    "TrainingConfig",
+    "UnknownFieldError",
+    "VRAMWidget",
+    "VRAMWidgetError",
+    "discover_gpus",
+    "estimate",
+    "trace",
+]
