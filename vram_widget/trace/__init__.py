@@ -150,13 +150,10 @@ def trace(
 
 def _versions() -> dict[str, str]:
     """Return the versions of the packages a trace needs."""
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = import_module(package).__version__
-        except ImportError as error:
-            raise MissingPackageError(
-                f"A trace needs {package}, which cannot be imported ({error}); "
-                "run: pip install 'vram_widget[trace]'"
-            ) from error
-    return versions
+    try:
+        return {package: import_module(package).__version__ for package in PACKAGES}
+    except ImportError as error:
+        raise MissingPackageError(
+            f"A trace needs torch, transformers and peft ({error}); "
+            "run: pip install 'vram_widget[trace]'"
+        ) from error

@@ -1,7 +1,7 @@
-"""Print what one part of a model allocates in one training step, event by event.
+r"""Print what one part of a model allocates in one training step, event by event.
 
     python -m vram_widget.trace meta-llama/Llama-3.2-1B training_method=lora max_seq_len=1024
-    python -m vram_widget.trace ./folder --module 'layers\\.0\\.mlp' --step 2 param_dtype=float32
+    python -m vram_widget.trace ./folder --module 'layers\.0\.mlp' --step 2 param_dtype=float32
     python -m vram_widget.trace ./config.json --module . --alive forward
 
 Fields of TrainingConfig are given as name=value. `--alive PHASE` prints instead what is alive

@@ -14,8 +14,9 @@ from torch.nn import functional as F
 from transformers import AttentionInterface, PreTrainedModel, masking_utils
 
 #: The name under which transformers finds `_flash_attention`. No mask function goes by it, so
-#: transformers makes no mask, as for flash attention.
-FLASH = "vram_widget_flash_attention"
+#: transformers makes no mask, as for flash attention; and it does not hold the word "flash", at
+#: which transformers looks for the package.
+FLASH = "vram_widget_fused_attention"
 
 _patching = threading.Lock()
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, cast
 
 import torch
+from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
@@ -25,7 +26,7 @@ def build(
     config: TrainingConfig,
     model_config: Mapping[str, Any],
     kernels: Callable[[], AbstractContextManager[Any]],
-) -> nn.Module:
+) -> PreTrainedModel | PeftModel:
     """Return the model with fake CPU weights, ready to train.
 
     Call it under a ``FakeTensorMode``.
@@ -54,22 +55,23 @@ def build(
     # PEFT moves its adapters about, which fake tensors do not allow: so the model is put together
     # on the meta device, and its weights are made when it is complete.
     with unset_fake_temporarily(), torch.device("meta"):
-        model = _transformers_model(config, model_config)
+        base = _transformers_model(config, model_config)
         if config.gradient_checkpointing:
-            model.gradient_checkpointing_enable(
+            base.gradient_checkpointing_enable(
                 {"use_reentrant": False, "context_fn": lambda: (nullcontext(), kernels())}
             )
-        if config.training_method == "lora":
-            model = _with_lora(model, config)
+        model = _with_lora(base, config) if config.training_method == "lora" else base
     _make_weights(model)
-    return model.train()
+    model.train()
+    return model
 
 
 def _make_weights(model: nn.Module) -> None:
     """Replace every meta tensor by a fake one on the CPU, once for each that is tied."""
     made: dict[torch.Tensor, torch.Tensor] = {}
     for module in model.modules():
-        for tensors in (module._parameters, module._buffers):
+        tables: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+        for tensors in tables:
             for name, old in tensors.items():
                 if old is None:
                     continue
@@ -101,9 +103,7 @@ def _transformers_model(config: TrainingConfig, model_config: Mapping[str, Any])
     return model
 
 
-def _with_lora(model: PreTrainedModel, config: TrainingConfig) -> nn.Module:
-    from peft import LoraConfig, get_peft_model
-
+def _with_lora(model: PreTrainedModel, config: TrainingConfig) -> PeftModel:
     targets = config.target_modules
     lora = LoraConfig(
         r=config.lora_r,
@@ -115,4 +115,5 @@ def _with_lora(model: PreTrainedModel, config: TrainingConfig) -> nn.Module:
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return get_peft_model(model, lora, autocast_adapter_dtype=config.lora_dtype == "float32")
+        adapted = get_peft_model(model, lora, autocast_adapter_dtype=config.lora_dtype == "float32")
+    return cast(PeftModel, adapted)

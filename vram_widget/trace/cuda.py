@@ -70,28 +70,32 @@ def _attention(
     if torch.is_autocast_enabled("cpu"):
         low = torch.get_autocast_dtype("cpu")
         query, key, value = (tensor.to(low) for tensor in (query, key, value))
+        if attn_mask is not None and attn_mask.dtype is not torch.bool:
+            attn_mask = attn_mask.to(low)
     half = query.dtype in HALF
-    width = query.shape[-1]
-    alike = key.shape[-1] == value.shape[-1] == width
-    if attn_mask is None and half and alike and width <= 256:
-        if width % 8 == 0:
-            return aten._scaled_dot_product_flash_attention(
-                query, key, value, dropout_p, is_causal, scale=scale
-            )[0]
-        padded = (F.pad(tensor, (0, -width % 8)) for tensor in (query, key, value))
-        return aten._scaled_dot_product_flash_attention(
-            *padded, dropout_p, is_causal, scale=scale or width**-0.5
-        )[0][..., :width]
-    if not enable_gqa:
+    width, value_width = query.shape[-1], value.shape[-1]
+    aligned = width % (8 if half else 4) == value_width % (8 if half else 4) == 0
+    out: Tensor
+    if attn_mask is None and half and width == value_width <= 256:
+        if not aligned:
+            scale = scale or width**-0.5
+            query, key, value = (F.pad(tensor, (0, -width % 8)) for tensor in (query, key, value))
+        out = aten._scaled_dot_product_flash_attention(
+            query, key, value, dropout_p, is_causal, scale=scale
+        )[0]
+        return out if aligned else out[..., :width]
+    if aligned and not enable_gqa:
         if attn_mask is not None:
             attn_mask = _additive(attn_mask, query)
-        needs_grad = torch.is_grad_enabled() and query.requires_grad
-        return aten._scaled_dot_product_efficient_attention(
-            query, key, value, attn_mask, needs_grad, dropout_p, is_causal, scale=scale
+        trained = torch.is_grad_enabled() and any(t.requires_grad for t in (query, key, value))
+        out = aten._scaled_dot_product_efficient_attention(
+            query, key, value, attn_mask, trained, dropout_p, is_causal, scale=scale
         )[0]
-    return aten._scaled_dot_product_attention_math(
+        return out
+    out = aten._scaled_dot_product_attention_math(
         query, key, value, attn_mask, dropout_p, is_causal, None, scale=scale, enable_gqa=enable_gqa
     )[0]
+    return out
 
 
 def _additive(mask: Tensor, query: Tensor) -> Tensor:
@@ -108,25 +112,32 @@ def _additive(mask: Tensor, query: Tensor) -> Tensor:
 
 def _dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """Keep a one-byte mask, where the CPU keeps one in the input's dtype."""
-    return torch.native_dropout(input, p, training)[0] if p > 0 and training else input
+    if p == 0 or not training:
+        return input
+    out: Tensor = torch.native_dropout(input, p, training)[0]
+    return out
 
 
-def _softmax(
-    input: Tensor,
-    dim: int | None = None,
-    _stacklevel: int = 3,
-    dtype: torch.dtype | None = None,
-) -> Tensor:
+def _softmax(input: Tensor, dim: int, dtype: torch.dtype | None = None) -> Tensor:
     """Go from half precision to float32 inside the kernel, where the CPU makes a copy first."""
     if input.dtype in HALF and dtype is torch.float32:
-        return aten._softmax(input, dim, True)
+        out: Tensor = aten._softmax(input, dim, True)
+        return out
     if dtype is None and torch.is_autocast_enabled("cpu"):
         input = _to_float32(input)
     return torch.softmax(input, dim, dtype=dtype)
 
 
+def _functional_softmax(
+    input: Tensor, dim: int, _stacklevel: int = 3, dtype: torch.dtype | None = None
+) -> Tensor:
+    return _softmax(input, dim, dtype)
+
+
 REPLACED: dict[Callable[..., Any], Callable[..., Any]] = {
     F.scaled_dot_product_attention: _attention,
     F.dropout: _dropout,
-    F.softmax: _softmax,
+    F.softmax: _functional_softmax,
+    torch.softmax: _softmax,
+    Tensor.softmax: _softmax,
 }

@@ -52,7 +52,7 @@ class BitsAndBytesStandIn(Optimizer):
         self.code_books: list[torch.Tensor] = []
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> Any:
         """Make the states of every parameter that has a gradient, the first time."""
         for group in self.param_groups:
             for parameter in group["params"]:

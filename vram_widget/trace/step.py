@@ -6,8 +6,10 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+from peft import PeftModel
 from torch import nn
 from torch.optim import Optimizer
+from transformers import PreTrainedModel
 
 from ..config import TrainingConfig
 from .optimizers import make_optimizer
@@ -39,7 +41,11 @@ class TrainingSteps:
     """
 
     def __init__(
-        self, config: TrainingConfig, model: nn.Module, log: StorageLog, keep_outputs: bool
+        self,
+        config: TrainingConfig,
+        model: PreTrainedModel | PeftModel,
+        log: StorageLog,
+        keep_outputs: bool,
     ) -> None:
         self.config, self.model, self.log = config, model, log
         self.keep_outputs = keep_outputs
@@ -50,8 +56,9 @@ class TrainingSteps:
         """Load the model, then take two steps."""
         self.log.add([*self.model.parameters(), *self.model.buffers()], "parameters")
         self._follow_modules()
+        optimizer = None
         if self.config.optimizer_in_backward:
-            optimizer = self._optimizers_in_backward()
+            self._optimize_in_backward()
         else:
             optimizer = make_optimizer(self.config.optim, self.model, self.trainable)
         with self.log:
@@ -90,8 +97,11 @@ class TrainingSteps:
         log.phase = "backward"
         loss.backward()
         for parameter in self.trainable:
-            if parameter.grad is not None:
-                log.mark(parameter.grad, "gradients")
+            self._mark_gradient(parameter)
+
+    def _mark_gradient(self, parameter: torch.Tensor) -> None:
+        if parameter.grad is not None:
+            self.log.mark(parameter.grad, "gradients")
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.config.mixed_precision == "no":
@@ -106,13 +116,13 @@ class TrainingSteps:
         self.log.scalars_on_host = False
         optimizer.zero_grad()
 
-    def _optimizers_in_backward(self) -> None:
+    def _optimize_in_backward(self) -> None:
         """Give each parameter its own optimizer, run as soon as its gradient is there."""
         for parameter in self.trainable:
             own = make_optimizer(self.config.optim, self.model, [parameter])
 
-            def update(parameter: nn.Parameter, own: Optimizer = own) -> None:
-                self.log.mark(parameter.grad, "gradients")
+            def update(trained: torch.Tensor, own: Optimizer = own) -> None:
+                self._mark_gradient(trained)
                 self._update(own)
 
             parameter.register_post_accumulate_grad_hook(update)
@@ -120,7 +130,7 @@ class TrainingSteps:
     def _follow_modules(self) -> None:
         """Tell the log which module runs, and where the loss begins."""
         log = self.log
-        head = self.model.get_output_embeddings()
+        head: nn.Module = self.model.get_output_embeddings()
         for name, module in self.model.named_modules():
             name = name.removeprefix("base_model.model.")
             parent = name.rpartition(".")[0]

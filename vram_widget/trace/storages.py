@@ -9,6 +9,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 import torch
+from torch._C._autograd import _get_sequence_nr
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
@@ -70,7 +71,7 @@ class StorageLog(TorchDispatchMode):
     """
 
     def __init__(self, block: int = CUDA_BLOCK) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.block = block
         self.events: list[Event] = []
         self.step, self.phase = 0, "load"
@@ -83,7 +84,7 @@ class StorageLog(TorchDispatchMode):
     # -- what the run tells the log ------------------------------------------------------------
     def enter(self, module: str, component: str = "activations") -> None:
         """Say what the operators called from now on belong to, and what their results are for."""
-        self._scopes.append(Scope(torch.autograd._get_sequence_nr(), module, component))
+        self._scopes.append(Scope(_get_sequence_nr(), module, component))
 
     def add(self, tensors: Iterable[torch.Tensor], component: str) -> None:
         """Log tensors that were made before the log was active."""
@@ -206,7 +207,7 @@ def _use_counts_of_a_sole_owner() -> tuple[int, int]:
                 counts.append(_use_counts(args[0]))
             return func(*args, **(kwargs or {}))
 
-    with torch.enable_grad(), CountUses():
+    with torch.enable_grad(), CountUses():  # type: ignore[no-untyped-call]
         once = torch.ones(2, requires_grad=True) * 2
         torch.autograd.backward((once * torch.ones(2) * once.detach()).sum() + (once * 3).sum())
     return counts[0]

@@ -1,0 +1,221 @@
+"""Make grid.csv: traced training steps of every family by every method.
+
+    python tests/reference/make_grid.py              # all rows, some minutes
+    python tests/reference/make_grid.py --only qwen3  # trace these anew, keep the others
+
+Each row is one run of the real transformers and PEFT code on fake tensors (vram_widget.trace).
+The configs beside this script are those of published models with fewer layers, so that a row
+takes seconds; nothing else about them is changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from vram_widget import TrainingConfig
+from vram_widget.timeline import COMPONENTS
+from vram_widget.trace import Trace, trace
+
+HERE = Path(__file__).parent
+GRID = HERE / "grid.csv"
+CONFIGS = HERE / "configs"
+
+Choices = dict[str, Any]
+
+#: Every choice that a row makes; what a row does not name is as here. The trainer's own defaults
+#: play no part.
+PLAIN: Choices = {
+    "trainer": "trl",
+    "training_method": "sft",
+    "param_dtype": "bfloat16",
+    "mixed_precision": "no",
+    "optim": "adamw_torch_fused",
+    "micro_batch_size": 2,
+    "max_seq_len": 512,
+    "gradient_accumulation_steps": 1,
+    "gradient_checkpointing": False,
+    "offload_activations": False,
+    "attn_implementation": "sdpa",
+    "loss_kernel": "eager",
+    "use_liger": False,
+    "padded": False,
+    "num_gpus": 1,
+    "sharding": "ddp",
+}
+
+LORA: Choices = {
+    "training_method": "lora",
+    "lora_r": 16,
+    "lora_dropout": 0.0,
+    "target_modules": "all-linear",
+    "lora_dtype": "float32",
+    "use_dora": False,
+}
+
+METHODS: dict[str, Choices] = {
+    "bf16": {},
+    "fp32-autocast": {"param_dtype": "float32", "mixed_precision": "bf16"},
+    "fp32": {"param_dtype": "float32"},
+    "lora": LORA,
+    "lora-autocast": {**LORA, "mixed_precision": "bf16"},
+    "lora-dropout": {**LORA, "mixed_precision": "bf16", "lora_dropout": 0.05},
+    "lora-dropout-plain": {**LORA, "lora_dropout": 0.05},
+    "lora-bf16": {**LORA, "lora_dtype": "bfloat16"},
+    "lora-bf16-dropout": {**LORA, "lora_dtype": "bfloat16", "lora_dropout": 0.05},
+    "lora-fp32": {**LORA, "param_dtype": "float32", "mixed_precision": "bf16"},
+    "dora": {**LORA, "use_dora": True},
+    "dora-autocast": {**LORA, "use_dora": True, "mixed_precision": "bf16"},
+    "lora-qv": {**LORA, "target_modules": ["q_proj", "v_proj"], "lora_r": 8},
+}
+
+CHECKPOINTING: Choices = {"gradient_checkpointing": True}
+EAGER: Choices = {"attn_implementation": "eager"}
+FLASH: Choices = {"attn_implementation": "flash_attention_2"}
+
+Row = tuple[str, str, Choices]
+
+
+def rows() -> Iterator[Row]:
+    """Yield each row's id, config and choices, the llama-like families first."""
+    for model in ("llama-3.2-1b", "mistral-7b", "qwen2.5-0.5b", "granite-3.3-2b"):
+        yield from every_method(model)
+    for model in ("llama-2-7b", "smollm2-135m", "qwen2.5-7b"):
+        yield from main_methods(model)
+    yield from other_choices()
+
+
+def every_method(model: str) -> Iterator[Row]:
+    """Yield a model by every method, with and without checkpointing, and some of it eager."""
+    for method, choices in METHODS.items():
+        yield f"{model} {method}", model, choices
+        yield f"{model} {method} checkpointing", model, {**choices, **CHECKPOINTING}
+    for method in ("bf16", "fp32-autocast", "fp32", "lora", "lora-autocast"):
+        yield f"{model} {method} eager", model, {**METHODS[method], **EAGER}
+    eager = {**METHODS["bf16"], **EAGER, **CHECKPOINTING}
+    yield f"{model} bf16 eager checkpointing", model, eager
+
+
+def main_methods(model: str, attention: Choices | None = None) -> Iterator[Row]:
+    """Yield a model by the methods that differ most."""
+    attention = attention or {}
+    for method in ("bf16", "fp32-autocast", "fp32", "lora", "lora-autocast", "dora"):
+        yield f"{model} {method}", model, {**METHODS[method], **attention}
+    for method in ("bf16", "fp32-autocast", "lora-autocast"):
+        choices = {**METHODS[method], **attention, **CHECKPOINTING}
+        yield f"{model} {method} checkpointing", model, choices
+    if attention != EAGER:
+        yield f"{model} bf16 eager", model, {**METHODS["bf16"], **EAGER}
+
+
+def other_choices() -> Iterator[Row]:
+    """Yield rows for optimizers, batches and lengths, on one llama-like model each."""
+    small = "llama-3.2-1b"
+    for optim in (
+        *("adamw_torch", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit"),
+        *("adafactor", "lion_32bit", "lion_8bit", "sgd"),
+    ):
+        for method in ("bf16", "lora"):
+            choices = {**METHODS[method], "optim": optim, **CHECKPOINTING}
+            yield f"{small} {method} {optim}", small, {**choices, "max_seq_len": 64}
+    for method in ("bf16", "fp32-autocast", "lora"):
+        choices = METHODS[method]
+        yield f"{small} {method} accumulates", small, {**choices, "gradient_accumulation_steps": 4}
+        yield f"{small} {method} padded", small, {**choices, "padded": True}
+        yield f"{small} {method} padded eager", small, {**choices, **EAGER, "padded": True}
+        yield f"{small} {method} flash", small, {**choices, **FLASH}
+        yield f"{small} {method} packed", small, {**choices, **FLASH, "max_tokens_per_gpu": 3000}
+        yield (
+            f"{small} {method} long",
+            small,
+            {**choices, "micro_batch_size": 1, "max_seq_len": 8192},
+        )
+        yield (
+            f"{small} {method} short",
+            small,
+            {**choices, "micro_batch_size": 1, "max_seq_len": 32},
+        )
+    for method in ("bf16", "fp32-autocast"):
+        in_backward = {**METHODS[method], "optimizer_in_backward": True}
+        yield f"{small} {method} optimizer in backward", small, in_backward
+    windowed = {"micro_batch_size": 1, "max_seq_len": 5000}
+    yield "mistral-7b-v0.1 bf16 windowed", "mistral-7b-v0.1", windowed
+    yield "mistral-7b-v0.1 bf16 windowed flash", "mistral-7b-v0.1", {**windowed, **FLASH}
+    yield "mistral-7b-v0.1 bf16 within the window", "mistral-7b-v0.1", {"max_seq_len": 1024}
+
+
+def after_outputs(result: Trace) -> int:
+    """Return the most bytes in backward once nothing of the logits and the loss is left."""
+    line = result.timeline
+    totals = zip(line.total, line.step, line.phase, line.bytes["outputs"], strict=True)
+    return max(
+        (
+            total
+            for total, step, phase, outputs in totals
+            if (step, phase, outputs) == (2, "backward", 0)
+        ),
+        default=0,
+    )
+
+
+def measure(name: str, model: str, choices: Choices) -> dict[str, Any]:
+    """Trace one row."""
+    choices = {**PLAIN, **choices}
+    config = TrainingConfig(model, **choices)
+    result = trace(config, json.loads((CONFIGS / f"{model}.json").read_text()))
+    line = result.timeline
+    moments = list(zip(line.step, line.phase, strict=True))
+    end_of_forward = len(moments) - 1 - moments[::-1].index((2, "loss"))
+    return {
+        "id": name,
+        "config": f"{model}.json",
+        "choices": json.dumps(choices),
+        **result.versions,
+        "num_parameters": result.num_parameters,
+        "num_trainable": result.num_trainable,
+        "loaded": result.loaded,
+        "forward_peak": result.peak_of("forward"),
+        "loss_peak": result.peak_of("loss"),
+        "end_of_forward": line.total[end_of_forward],
+        "backward_peak": result.peak_of("backward"),
+        "backward_after_outputs_peak": after_outputs(result),
+        "optimizer_step_peak": result.peak_of("optimizer_step"),
+        "allocated": result.allocated,
+        "peak_phase": result.peak_phase,
+        "peak_step": result.peak_step,
+        "components": json.dumps(
+            {c: result.components[c] for c in COMPONENTS if result.components[c]}
+        ),
+    }
+
+
+def main() -> None:
+    """Trace the rows that are asked for and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="", help="regex on a row's id")
+    only = re.compile(parser.parse_args().only)
+    known: dict[str, dict[str, Any]] = {}
+    if GRID.exists() and only.pattern:
+        with GRID.open(newline="") as file:
+            known = {row["id"]: row for row in csv.DictReader(file)}
+    table: list[dict[str, Any]] = []
+    for name, model, choices in rows():
+        if only.search(name):
+            row = measure(name, model, choices)
+            print(f"{row['allocated']:>16,}  {name}", flush=True)
+            table.append(row)
+        elif name in known:
+            table.append(known[name])
+    with GRID.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(table[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(table)
+
+
+if __name__ == "__main__":
+    main()
