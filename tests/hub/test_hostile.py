@@ -146,7 +146,11 @@ def test_ten_thousand_mutations_of_each():
 def test_reconciling_tensors_of_any_shape_and_name():
     chance = random.Random(7)
     implied = from_config(CONFIG)
-    names = [*shapes(llama_tensors()), "model.layers.99999999999.x", "layers.0.experts.3.w1.weight"]
+    names = [
+        *shapes(llama_tensors()),
+        f"model.layers.{'9' * 5000}.x",
+        "layers.0.experts.3.w1.weight",
+    ]
     endings = ["", ".absmax", ".SCB", ".qweight", ".g_idx", "_blocks", ".weight_packed", ".scales"]
     for _ in range(2_000):
         tensors = {
@@ -159,7 +163,7 @@ def test_reconciling_tensors_of_any_shape_and_name():
         kind, _ = recognise(CONFIG, tensors)
         found = reconcile(implied, Checkpoint(CONFIG, tensors, quantization=kind))
         assert found.num_hidden_layers == 4
-        assert all(len(notice) < 400 for notice in found.notices)
+        assert all(len(notice) < 800 for notice in found.notices)
 
 
 LIES = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from math import prod
 from typing import Any
@@ -31,15 +30,14 @@ _MARKS = {
     ".weight_scale_inv": "fp8",
 }
 
-#: Tensors beside a quantised weight that are no weights: scales, zero points, code books.
-_BESIDE = re.compile(
-    r"(.*)\.(?:"
-    r"weight\.(?:absmax|quant_map|nested_absmax|nested_quant_map|quant_state\.bitsandbytes__\w+)"
-    r"|SCB|weight_format|qzeros|scales|g_idx"
-    r"|weight_scale(?:_inv|_2)?|weight_zero_point|weight_shape|weight_g_idx|weight_global_scale"
-    r"|input_scale|input_global_scale|activation_scale|[kv]_scale"
-    r"|\w+_scale_inv"
-    r")"
+#: Endings of tensors beside a quantised weight: scales, zero points, code books.
+_BESIDE = (
+    *(".absmax", ".nested_absmax", ".quant_map", ".nested_quant_map"),
+    *(".quant_state.bitsandbytes__nf4", ".quant_state.bitsandbytes__fp4"),
+    *(".SCB", ".weight_format", ".qzeros", ".scales", ".g_idx"),
+    *(".weight_scale", "_scale_inv", ".weight_scale_2", ".weight_zero_point", ".weight_shape"),
+    *(".weight_g_idx", ".weight_global_scale", ".input_scale", ".input_global_scale"),
+    *(".activation_scale", ".k_scale", ".v_scale"),
 )
 
 
@@ -79,11 +77,10 @@ def recognise(
 
 
 def _from_tensors(tensors: Mapping[str, Tensor]) -> str | None:
-    packed = None
+    packed, endings = None, tuple(_MARKS)
     for name, (shape, dtype) in tensors.items():
-        for ending, quantization in _MARKS.items():
-            if name.endswith(ending):
-                return quantization
+        if name.endswith(endings):
+            return next(kind for ending, kind in _MARKS.items() if name.endswith(ending))
         if name.endswith((".qweight", ".weight_packed")) and len(shape) == 2:
             packed = packed or _packed_by(name, shape, tensors)
         elif dtype.startswith("F8_E4M3") and name.endswith("weight"):
@@ -126,11 +123,13 @@ def logical(
     """
     if quantization is None:
         return {name: shape for name, (shape, _) in tensors.items()}
+    beside = (*_BESIDE, "_scales") if quantization == "mxfp4" else _BESIDE
+    bits = _bits(config)
     weights: dict[str, Logical] = {}
     for name, tensor in tensors.items():
-        if _BESIDE.fullmatch(name) or (quantization == "mxfp4" and name.endswith("_scales")):
+        if name.endswith(beside):
             continue
-        weight, shape = _stands_for(name, tensor, tensors, quantization, _bits(config))
+        weight, shape = _stands_for(name, tensor, tensors, quantization, bits)
         weights[weight] = shape
     return weights
 

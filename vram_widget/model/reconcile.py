@@ -85,16 +85,16 @@ def _by_layer(architecture: Architecture, stored: Stored) -> tuple[dict[int, Sto
 
     Several parts of a model may have layers; the decoder's are those most like what is expected.
     """
-    last = architecture.layers_name.rpartition(".")[2]
-    place = re.compile(rf"(?:(?P<stem>.+)\.)?{re.escape(last)}\.(?P<number>\d+)\.(?P<name>.+)")
+    layers = f".{architecture.layers_name.rpartition('.')[2]}."
     expected = {name for run in architecture.layers for name in run.weights}
     found: dict[str, dict[int, Stored]] = defaultdict(lambda: defaultdict(dict))
     names: dict[str, list[str]] = defaultdict(list)
     for name, shape in stored.items():
-        if within := place.fullmatch(name):
-            stem = within["stem"] or ""
-            found[stem][int(within["number"])][within["name"]] = shape
-            names[stem].append(name)
+        stem, _, within = f".{name}".partition(layers)
+        number, _, weight = within.partition(".")
+        if number.isdecimal() and len(number) < 6 and weight:
+            found[stem[1:]][int(number)][weight] = shape
+            names[stem[1:]].append(name)
 
     def likeness(stem: str) -> int:
         first = fuse_experts(found[stem][min(found[stem])])
@@ -231,7 +231,7 @@ class _Differences:
                 total = sum(s if isinstance(s, int) else prod(s) for s in tensors.values())
                 yield (
                     f"{len(tensors)} stored tensors with {total:,} parameters are {what}, "
-                    f"such as {next(iter(tensors))}."
+                    f"such as {next(iter(tensors))[:120]}."
                 )
         if self.missing:
             total = sum(self.missing.values())

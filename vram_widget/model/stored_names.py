@@ -38,12 +38,12 @@ _EXPERT = re.compile(
 _NUMBERED = {"w1": "gate_proj", "w3": "up_proj", "w2": "down_proj"}
 
 #: Stored by some, made anew by transformers: no parameters.
-_BUFFER = re.compile(r".*\.(?:inv_freq|masked_bias|attn\.bias|rotary_emb\.\w+)")
+_BUFFERS = (".inv_freq", ".masked_bias", ".attn.bias", ".cos_cached", ".sin_cached")
 
 
 def is_buffer(name: str) -> bool:
     """Whether a stored tensor is a constant that the model computes for itself."""
-    return bool(_BUFFER.fullmatch(name))
+    return name.endswith(_BUFFERS)
 
 
 def fuse_experts(weights: Mapping[str, Logical]) -> dict[str, Logical]:
@@ -62,7 +62,7 @@ def fuse_experts(weights: Mapping[str, Logical]) -> dict[str, Logical]:
     parts: dict[str, dict[str, list[Logical]]] = defaultdict(lambda: defaultdict(list))
     fused: dict[str, Logical] = {}
     for name, shape in weights.items():
-        expert = _EXPERT.fullmatch(name)
+        expert = _EXPERT.fullmatch(name) if "experts." in name else None
         if expert is None:
             fused[name] = shape
         else:
