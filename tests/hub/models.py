@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy
@@ -73,3 +74,9 @@ def sharded(tensors, count, total=None, **changes):
     index = {"metadata": {"total_size": total or size}, "weight_map": weight_map}
     files["model.safetensors.index.json"] = json.dumps(index).encode()
     return files
+
+
+def said(architecture):
+    """All that an architecture says, to compare: two are equal only if they are one."""
+    names = [field.name for field in dataclasses.fields(architecture)]
+    return {name: getattr(architecture, name) for name in names}

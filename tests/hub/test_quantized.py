@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from models import CONFIG, llama_tensors, shapes
+from models import CONFIG, llama_tensors, said, shapes
 
 from vram_widget.model import from_config
 from vram_widget.model.checkpoint import Checkpoint
@@ -134,7 +134,7 @@ def test_a_quantised_llama_keeps_its_shapes(kind):
     found, notice = recognise(CONFIG, stored)
     assert (found, notice) == (kind, None)
     implied = from_config(CONFIG)
-    assert reconcile(implied, Checkpoint(CONFIG, stored, quantization=found)) == implied
+    assert said(reconcile(implied, Checkpoint(CONFIG, stored, quantization=found))) == said(implied)
 
 
 def test_gpt_oss_keeps_its_shapes():
@@ -162,4 +162,4 @@ def test_gpt_oss_keeps_its_shapes():
             stored[name] = (shape, "BF16")
     found, _ = recognise(config, stored)
     assert found == "mxfp4"
-    assert reconcile(implied, Checkpoint(config, stored, quantization=found)) == implied
+    assert said(reconcile(implied, Checkpoint(config, stored, quantization=found))) == said(implied)
