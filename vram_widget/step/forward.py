@@ -55,6 +55,7 @@ OUTSIDE = {
     "gemma3": GEMMA._replace(position_tables=2),
     "gemma3_text": GEMMA._replace(position_tables=2),
     "olmo2": Outside(float32_rms_norm),
+    "gpt_oss": Outside(float32_rms_norm),
     "phi": LAYER_NORM,
     "stablelm": LAYER_NORM,
     "gpt_neox": LAYER_NORM,

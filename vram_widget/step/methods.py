@@ -134,34 +134,42 @@ class LoRA(Full):
         return ops.to(result, dtype)
 
     def dora_share(self, weights: Weights, name: str, x: Tensor, result: Tensor) -> Tensor:
-        """Return what DoRA adds: the adapter's share and the base's, scaled by a magnitude."""
+        """Return what DoRA adds: the adapter's share and the base's, scaled by a magnitude.
+
+        The norm it divides by takes the adapter as a whole matrix (made by running it on an
+        identity) and the base in the adapter's dtype; both are there until the share is.
+        """
         tape = x.tape
         down, up = weights[f"{name}.lora_A"], weights[f"{name}.lora_B"]
-        magnitude = weights[f"{name}.lora_magnitude"]
+        outputs, inputs = up.rows, down.width
+        identity = tape.new(inputs, inputs, down.dtype, "identity")
+        for weight in (down, up):
+            ops.cast_weight(weight)  # autocast's copies are used again below, with gradients
+        recording, tape.recording = tape.recording, False
+        kept = ops.to(identity, tape.autocast) if tape.autocast else identity
+        adapter = ops.linear(ops.linear(kept, down), up, what="adapter as a matrix")
+        tape.recording = recording  # its graph is dropped with it, before backward
+        graph = kept if recording else None
+        del identity, kept
+        adapter = ops.to(ops.detach(adapter), x.dtype)
+        base = tape.new(outputs, inputs, x.dtype, "base in the adapter's dtype", "buffers")
+        scaled = tape.new(outputs, inputs, x.dtype, "adapter scaled")
+        total = tape.new(outputs, inputs, x.dtype, "base and adapter")
+        del scaled
+        norm = tape.new(1, outputs, x.dtype, "norm of each row")
+        del total
+        magnitude = ops.divide(weights[f"{name}.lora_magnitude"], norm)
         if self.drops:  # the base runs again, on what dropout left
             x = ops.dropout(x)
-        tape.recording, recording = False, tape.recording
-        norm = self.weight_norm(tape.new, up.rows, down.width, x.dtype)
-        tape.recording = recording
-        magnitude = ops.divide(magnitude, norm)
         low = ops.linear(ops.linear(x, down), up)
         if self.drops:
-            result = ops.linear(x, ops.to(weights[f"{name}.weight"], x.dtype))
-        return ops.add(ops.mul(result, ops.scale(magnitude)), ops.scale(ops.mul(low, magnitude)))
-
-    @staticmethod
-    def weight_norm(
-        new: Callable[[int, int, DType, str], Tensor], outputs: int, inputs: int, dtype: DType
-    ) -> Tensor:
-        """Return the norm of base plus adapter: whole matrices, made and dropped (peft, dora.py)."""
-        adapter = new(outputs, inputs, dtype, "adapter as a matrix")
-        base = new(outputs, inputs, dtype, "base in the adapter's dtype")
-        scaled = new(outputs, inputs, dtype, "adapter scaled")
-        total = new(outputs, inputs, dtype, "base and adapter")
-        del adapter, base, scaled
-        norm = new(1, outputs, dtype, "norm of each row")
-        del total
-        return norm
+            frozen = Tensor(tape, outputs, inputs, x.dtype, base.storage)
+            result = ops.linear(x, frozen)
+        share = ops.add(
+            ops.mul(result, ops.scale(magnitude)), ops.scale(ops.mul(low, magnitude))
+        )
+        del graph, adapter, base
+        return share
 
 
 #: bitsandbytes, functional.quantize_4bit: weights that share one scale.

@@ -59,26 +59,38 @@ def add(a: Tensor, b: Tensor) -> Tensor:
     return out
 
 
+def sub(a: Tensor, b: Tensor) -> Tensor:
+    """Subtract; keeps nothing, the gradient of `b` is negated."""
+    tape, rows, width = a.tape, a.rows, a.width
+    out = tape.new(rows, width, wider(a.dtype, b.dtype), "difference")
+    if tape.recording and (a.node is not None or b.node is not None):
+        negates, dtype = b.node is not None, b.dtype
+
+        def backward(grad: Tensor) -> Gradients:
+            return grad, tape.new(rows, width, dtype, "gradient") if negates else None
+
+        tape.record(out, (a.node, b.node), backward)
+    return out
+
+
 def mul(a: Tensor, b: Tensor, what: str = "product") -> Tensor:
     """Multiply, `b` broadcast to `a` if it is smaller; keeps what the other's gradient needs."""
-    tape = a.tape
-    out = tape.new(a.rows, a.width, wider(a.dtype, b.dtype), what)
+    tape, dtype = a.tape, wider(a.dtype, b.dtype)
+    out = tape.new(a.rows, a.width, dtype, what)
     if tape.recording and (a.node is not None or b.node is not None):
         kept_a = a if b.node is not None else None
         kept_b = b if a.node is not None else None
-        rows, width, a_dtype, dtype = a.rows, a.width, a.dtype, out.dtype
+        rows, width, a_dtype = a.rows, a.width, a.dtype
         b_rows, b_width, b_dtype = b.rows, b.width, b.dtype
 
         def backward(grad: Tensor) -> Gradients:
+            # both gradients in full, and then each brought to its input's shape and dtype
             to_a = tape.new(rows, width, dtype, "gradient") if kept_b is not None else None
             to_b = tape.new(rows, width, dtype, "gradient") if kept_a is not None else None
-            # the engine then sums each to its input's shape and casts it to its input's dtype
-            if to_a is not None:
-                to_a = to(to_a, a_dtype, "gradient")
-            if to_b is not None:
-                if (b_rows, b_width) != (rows, width):
-                    to_b = tape.new(b_rows, b_width, dtype, "gradient")
-                to_b = to(to_b, b_dtype, "gradient")
+            if to_a is not None and dtype is not a_dtype:
+                to_a = tape.new(rows, width, a_dtype, "gradient")
+            if to_b is not None and (b_rows, b_width, b_dtype) != (rows, width, dtype):
+                to_b = tape.new(b_rows, b_width, b_dtype, "gradient")
             return to_a, to_b
 
         tape.record(out, (a.node, b.node), backward)

@@ -110,3 +110,71 @@ def sum_groups(x: Tensor, count: int) -> Tensor:
 
         tape.record(out, (x.node,), backward)
     return out
+
+
+def add_in_place(x: Tensor, y: Tensor) -> Tensor:
+    """``x.add_(y)``; both get the same gradient."""
+    tape = x.tape
+    out = Tensor(tape, x.rows, x.width, x.dtype, x.storage)
+    if tape.recording and not (x.node is y.node is None):
+        tape.record(out, (x.node, y.node), lambda grad: (grad, grad))
+    return out
+
+
+def shift(x: Tensor) -> Tensor:
+    """Add a number; the gradient passes through."""
+    tape = x.tape
+    out = tape.new(x.rows, x.width, x.dtype, "shifted")
+    if tape.recording and x.node is not None:
+        tape.record(out, (x.node,), lambda grad: (grad,))
+    return out
+
+
+def clamp(x: Tensor, bounds: int) -> Tensor:
+    """Clamp from one side or from both; keeps x, and compares it again in backward."""
+    tape, rows, width, dtype = x.tape, x.rows, x.width, x.dtype
+    out = tape.new(rows, width, dtype, "clamped")
+    if tape.recording and x.node is not None:
+        kept = x
+
+        def backward(grad: Tensor) -> Gradients:
+            _ = kept
+            inside = [tape.new(rows, width, BOOL, "inside") for _ in range(bounds)]
+            result = tape.new(rows, width, dtype, "gradient")
+            del inside
+            return (result,)
+
+        tape.record(out, (x.node,), backward)
+    return out
+
+
+def expand(x: Tensor, rows: int) -> Tensor:
+    """A view of a small weight as a column of `rows`; its gradient is summed up again."""
+    tape, own_rows, width, dtype = x.tape, x.rows, x.width, x.dtype
+    view = Tensor(tape, rows, 1, dtype, x.storage)
+    if tape.recording and x.node is not None:
+
+        def backward(grad: Tensor) -> Gradients:
+            return (tape.new(own_rows, width, dtype, "gradient", "gradients"),)
+
+        tape.record(view, (x.node,), backward)
+    return view
+
+
+def subtract_max(x: Tensor) -> Tensor:
+    """Subtract each row's largest element, through which the gradient flows too."""
+    tape, rows, width, dtype = x.tape, x.rows, x.width, x.dtype
+    largest, kept = tape.new(rows, 1, dtype, "largest"), tape.new(rows, 1, INT64, "where")
+    out = tape.new(rows, width, dtype, "shifted")
+    del largest
+    if tape.recording and x.node is not None:
+
+        def backward(grad: Tensor) -> Gradients:
+            _ = kept
+            tape.new(rows, width, dtype, "gradient of the largest")
+            scattered = tape.new(rows, width, dtype, "gradient of the largest")
+            del scattered
+            return (grad,)
+
+        tape.record(out, (x.node,), backward)
+    return out

@@ -12,6 +12,8 @@ from .tape import FLOAT32, UINT8, DType
 BNB_BLOCK = 256
 #: bitsandbytes: tensors with fewer values keep their states in 32 bit (min_8bit_size).
 BNB_MIN_8BIT = 4096
+#: bitsandbytes: tensors with fewer values are not paged (Optimizer8bit.get_state_buffer).
+BNB_MIN_PAGED = 100_000
 
 
 class State(NamedTuple):
@@ -74,12 +76,17 @@ def thirty_two_bit(moments: int) -> States:
     return states
 
 
-def paged(parameter: Parameter) -> list[State]:
-    """Paged states are CUDA managed memory: the driver moves them to the host when it must.
+def paged(states: States) -> States:
+    """Return the states of a paged optimizer: large ones are CUDA managed memory.
 
-    PyTorch's allocator does not count them, and they never make a run fail.
+    The driver moves those to the host when it must; PyTorch's allocator does not count them, and
+    they never make a run fail.
     """
-    return []
+
+    def small(parameter: Parameter) -> list[State]:
+        return states(parameter) if parameter.size < BNB_MIN_PAGED else []
+
+    return small
 
 
 def factored(parameter: Parameter) -> list[State]:
@@ -98,8 +105,8 @@ STATES: dict[str, States] = {
     "adamw_torch_fused": two_moments_fused,
     "adamw_8bit": blockwise(2),
     "adamw_bnb_8bit": blockwise(2),
-    "paged_adamw_8bit": paged,
-    "paged_adamw_32bit": paged,
+    "paged_adamw_8bit": paged(blockwise(2)),
+    "paged_adamw_32bit": paged(thirty_two_bit(2)),
     "lion_8bit": blockwise(1),
     "lion_32bit": thirty_two_bit(1),
     "adafactor": factored,

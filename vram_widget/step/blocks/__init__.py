@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from ..layer import Layer
 from ..tape import Tensor
-from . import dense, gemma
+from . import dense, gemma, moe
 from .context import Context
 
 Block = Callable[[Context, Layer, Tensor], Tensor]
@@ -32,4 +32,11 @@ BLOCKS: dict[str, Block] = {
     "gemma": gemma.gemma,
     "gemma2": gemma.gemma2,
     "gemma3": gemma.gemma3,
+    "mixtral": moe.mixtral,
+    "qwen2_moe": moe.qwen2_moe,
+    "qwen3_moe": moe.qwen3_moe,
+    "olmoe": moe.olmoe,
+    "granitemoe": moe.granitemoe,
+    "granitemoeshared": moe.granitemoeshared,
+    "gpt_oss": moe.gpt_oss,
 }

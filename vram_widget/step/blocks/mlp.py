@@ -19,15 +19,17 @@ def gated_mlp(layer: Layer, x: Tensor, name: str = "mlp") -> Tensor:
     return layer.linear(f"{name}.down_proj", product)
 
 
-def fused_gated_mlp(layer: Layer, x: Tensor) -> Tensor:
+def fused_gated_mlp(
+    layer: Layer, x: Tensor, first: str = "mlp.gate_up_proj", second: str = "mlp.down_proj"
+) -> Tensor:
     """Phi-3's: gate and up are two halves of one projection."""
-    layer.begin("mlp")
-    both = layer.linear("mlp.gate_up_proj", x)
+    layer.begin(first.rsplit(".", 1)[0])
+    both = layer.linear(first, x)
     gate, up = ops.split(both, 2)
     if layer.liger:
-        return layer.linear("mlp.down_proj", ops.liger_gated(gate, up))
+        return layer.linear(second, ops.liger_gated(gate, up))
     up = ops.mul(up, ops.activation(gate, "act(gate)"), "act(gate) * up")
-    return layer.linear("mlp.down_proj", up)
+    return layer.linear(second, up)
 
 
 def plain_mlp(layer: Layer, x: Tensor, first: str, second: str) -> Tensor:
