@@ -115,5 +115,9 @@ def _with_lora(model: PreTrainedModel, config: TrainingConfig) -> PeftModel:
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        adapted = get_peft_model(model, lora, autocast_adapter_dtype=config.lora_dtype == "float32")
+        adapted = get_peft_model(model, lora)
+    # on the meta device PEFT leaves its adapters in the dtype it makes them in
+    for name, parameter in adapted.named_parameters():
+        if "lora_" in name:
+            parameter.data = parameter.data.to(getattr(torch, config.lora_dtype))
     return cast(PeftModel, adapted)
