@@ -50,8 +50,8 @@ class Pace(NamedTuple):
 # B200's, 51 % of an MI300X's (stas00/ml-engineering at 744d01e, compute/accelerator/README.md,
 # maximum achievable matmul FLOPS); the shapes in a model are seldom the best ones.
 # traffic: less with fused norms, activations and loss, more where copies and masks are. Chosen with
-# tests/reference/throughput.csv in view, 147 published runs on A100s and H100s: 146 lie between
-# FAST and SLOW, and half within 13 % of USUAL.
+# tests/reference/throughput.csv in view, 168 published runs on A100s and H100s: 167 lie between
+# FAST and SLOW, half within 13 % of USUAL. Those of Mixtral and Llama 2 70B were added afterwards.
 # float32: 1/2 of the bf16 rate on consumer cards, 1/16 on an A100.
 # layer: Qwen's README (QwenLM/Qwen at 2df8e8a): LoRA passes of 256 tokens take 0.125 s with 24
 # layers and 0.15 s with 32, on an A100 that computes them in a tenth of it.
