@@ -138,6 +138,14 @@ def test_a_bad_value_does_not_hold_up_the_good_ones_beside_it(widget: VRAMWidget
     assert agrees(widget)
 
 
+def test_going_back_to_the_value_it_has_takes_a_refusal_away(widget: VRAMWidget) -> None:
+    widget.set_state({"max_seq_len": "abc"})
+    answered = widget.report["revision"]
+    widget.set_state({"max_seq_len": widget.max_seq_len})
+    assert widget.report["errors"] == {}
+    assert widget.report["revision"] > answered  # the front end waits for an answer
+
+
 def test_a_refused_change_leaves_what_was_chosen_as_it_was(widget: VRAMWidget) -> None:
     widget.training_method = "lora"
     widget.lora_r = 32

@@ -74,8 +74,11 @@ def _describe(name: str, field: Field) -> dict[str, Any]:
 
 
 def _gpus() -> list[dict[str, str | None]]:
-    cards = [gpu.lookup(name) for name in gpu.names()]
-    named = [
-        {"value": card.name, "label": f"{card.name} · {card.memory / GiB:g} GiB"} for card in cards
+    named: list[dict[str, str | None]] = [
+        {"value": name, "label": _size_said(gpu.lookup(name))} for name in gpu.names()
     ]
     return [{"value": None, "label": "the one found here"}, *named]
+
+
+def _size_said(card: gpu.GPU) -> str:
+    return card.name if "GB" in card.name else f"{card.name} · {card.memory / GiB:g} GiB"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 INK, MUTED, GRID = "#1a1a1a", "#595959", "#e2e2e2"
 
 #: A card more than this many times the peak is left out, or the areas would be a thin strip.
-LARGEST_ROOM = 4
+LARGEST_ROOM = 5
 HEADROOM = 1.06
 
 #: A white edge keeps text on areas and lines readable.
@@ -147,7 +147,7 @@ def _capacity(axes: Axes, estimate: MemoryEstimate, ceiling: float, shown: bool)
         excess = {"hatch": "////", "facecolor": "none", "edgecolor": VERDICT_INK["does_not_fit"]}
         if estimate.high > estimate.capacity:
             axes.axhspan(level, ceiling, alpha=0.4, linewidth=0, **excess)
-    text = name if shown else f"↑ {name}, far above"
+    text = name if shown else f"↑ {name}"
     axes.text(0.008, level + 0.015 * ceiling, text, fontsize=9, fontweight="bold", **_HALO)
 
 

@@ -169,16 +169,20 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
     # -- what the front end says -----------------------------------------------------------------
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Take values from the front end; a bad one is refused there, never raised here."""
+        """Take values from the front end and answer with a report; never raise for a bad one."""
         theirs = {name: v for name, v in sync_data.items() if name not in ("form", "report")}
         errors = {name: why for name, v in theirs.items() if (why := self._why_not(name, v))}
         good = {name: value for name, value in theirs.items() if name not in errors}
-        try:
-            super().set_state(good)
-        except VRAMWidgetError as error:
-            errors |= {name: str(error) for name in good if name in self.fields()}
+        answered = self._revision
+        # One message, so that no view puts the last good value over what a person has to correct.
+        with self.hold_sync():
+            try:
+                super().set_state(good)
+            except VRAMWidgetError as error:
+                errors |= {name: str(error) for name in good if name in self.fields()}
+            if errors or answered == self._revision:
+                self._publish({**self.report, "errors": errors})
         if errors:
-            self._publish({**self.report, "errors": errors})
             self.send_state(list(errors))
 
     def _why_not(self, name: str, value: object) -> str:

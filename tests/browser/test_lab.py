@@ -148,9 +148,14 @@ def test_a_bad_value_is_explained_in_place_and_nothing_is_lost(notebook: Noteboo
 
 def test_a_model_id_is_text_whatever_it_holds(notebook: Notebook) -> None:
     box = notebook.row("model_path").locator("input")
-    box.fill("<img src=x onerror=document.title='taken'>/model")
+    markup = "<img src=x onerror=document.title='taken'>/model"
+    box.fill(markup)
     box.press("Enter")
-    notebook.row("model_path").locator(".vw-error").wait_for(timeout=5000)
+    error = notebook.row("model_path").locator(".vw-error")
+    error.wait_for(timeout=5000)
+    notebook.frame()
+    assert markup in (error.text_content() or "")
+    assert box.input_value() == markup
     assert notebook.widget.locator("img").count() == 0
     assert notebook.page.title() != "taken"
 

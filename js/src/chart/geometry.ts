@@ -33,7 +33,7 @@ export interface Band {
 const MARGIN = { left: 38, right: 14, top: 22, bottom: 42 };
 
 /** A card more than this many times the peak's size is left out, or the areas would be a strip. */
-const LARGEST_ROOM = 4;
+const LARGEST_ROOM = 5;
 const HEADROOM = 1.06;
 
 export function geometry(

@@ -28,7 +28,7 @@ export function createMarks() {
       y2: level,
     });
     const name = `${report.gpu} · ${gib(capacity)} GiB`;
-    card.textContent = showsCapacity ? name : `↑ ${name}, far above`;
+    card.textContent = showsCapacity ? name : `↑ ${name}`;
     set(card, { x: plot.left + 6, y: level - 6 });
 
     const at = x[report.peak.index] ?? plot.right;
