@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
@@ -21,8 +22,8 @@ def load(model_path: str) -> Architecture:
     Parameters
     ----------
     model_path : str
-        A folder that holds a config.json, a config.json itself, or the id of a model in the
-        catalogue.
+        A folder that holds a config.json, a config.json itself, the id of a model in the
+        catalogue, or the id of what by its name is a copy or a fine-tune of one.
 
     Raises
     ------
@@ -34,10 +35,32 @@ def load(model_path: str) -> Architecture:
     >>> load("meta-llama/Llama-3.1-8B").num_parameters
     8030261248
     """
-    path = Path(model_path).expanduser()
-    if path.is_dir() or path.is_file():
-        return _from_path(path, _modified(locate(path)))
-    return _from_catalog(model_path)
+    path = _existing(model_path)
+    if path is not None:
+        return _from_path(path, _modified(path))
+    return _from_catalog(model_path.strip())
+
+
+def _existing(model_path: str) -> Path | None:
+    """Return the folder or file that this names, if there is one."""
+    if not model_path.strip():
+        raise ModelError("No model is named; give a folder, or a model's id such as Qwen/Qwen3-8B.")
+    try:
+        path = Path(model_path.strip()).expanduser().absolute()
+        return path if path.exists() else None
+    except PermissionError:
+        raise ModelError(f"{model_path} cannot be read; check who may read it.") from None
+    except (OSError, ValueError, RuntimeError):
+        # Too long, or of characters that no file's name has.
+        return None
+
+
+def _modified(path: Path) -> int:
+    file = locate(path)
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return 0  # read_config says what is wrong with it
 
 
 @lru_cache(maxsize=64)
@@ -45,22 +68,26 @@ def _from_path(path: Path, modified: int) -> Architecture:
     return from_config(read_config(path))
 
 
-def _modified(file: Path) -> int:
-    return file.stat().st_mtime_ns if file.exists() else 0
-
-
 @lru_cache(maxsize=256)
 def _from_catalog(name: str) -> Architecture:
     config = catalog.lookup(name)
-    if config is None:
+    if config is not None:
+        return from_config(config)
+    kin = catalog.kin(name)
+    if kin is None:
         raise ModelError(_not_found(name))
-    return from_config(config)
+    architecture = _from_catalog(kin)
+    notice = f"{name} is not in the catalogue; by its name it has the dimensions of {kin}."
+    return replace(architecture, notices=(*architecture.notices, notice))
 
 
 def _not_found(name: str) -> str:
-    near = get_close_matches(name, catalog.names(), n=3, cutoff=0.4)
-    hint = f" Nearest in the catalogue: {', '.join(near)}." if near else ""
+    shown = name if len(name) <= 100 else f"{name[:100]}..."
+    if name.startswith(("/", "./", "../", "~")) or "\\" in name:
+        return f"There is no folder {shown}; give one that holds a config.json, or a model's id."
+    near = get_close_matches(name[:100], catalog.names(), n=3, cutoff=0.5)
+    hint = f" The nearest it has: {', '.join(near)}." if near else ""
     return (
-        f"{name!r} is neither a folder with a config.json nor in the catalogue; "
-        f"give a folder, or one of vram_widget's known models.{hint}"
+        f"{shown} is neither a folder nor a model of the catalogue; "
+        f"give a folder that holds a config.json, or the id of a known model.{hint}"
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...architecture import Architecture
 from ..weights import Config, Weights
-from . import gemma, mistral, qwen
+from . import gemma, llama, mistral, qwen
 
 Tower = Callable[[Mapping[str, Any], Config, int], Weights]
 
@@ -17,6 +17,7 @@ TOWERS: dict[tuple[str, str], Tower] = {
     ("gemma3", "vision_config"): gemma.gemma3,
     ("gemma4", "audio_config"): gemma.gemma4_audio,
     ("gemma4", "vision_config"): gemma.gemma4,
+    ("llama4", "vision_config"): llama.llama4,
     ("mistral3", "vision_config"): mistral.mistral3,
     ("qwen2_5_vl", "vision_config"): qwen.qwen2_5_vl,
     ("qwen3_5", "vision_config"): qwen.qwen3_vl,
