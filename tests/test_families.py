@@ -228,6 +228,18 @@ GEMMA4_AUDIO = {
     "subsampling_conv_channels": [16, 12],
 }
 
+LLAMA4_VISION = {
+    "hidden_size": 48,
+    "intermediate_size": 80,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "image_size": 56,
+    "patch_size": 14,
+    "projector_input_dim": 64,
+    "projector_output_dim": 64,
+    "vision_output_dim": 56,
+}
+
 MULTIMODAL: dict[str, Config] = {
     "gemma3": {"text_config": SMALL, "vision_config": SIGLIP},
     "gemma3-no-head": {
@@ -239,6 +251,10 @@ MULTIMODAL: dict[str, Config] = {
         "text_config": {**SMALL, "hidden_size_per_layer_input": 8},
         "vision_config": GEMMA4_VISION,
         "audio_config": GEMMA4_AUDIO,
+    },
+    "llama4": {
+        "text_config": {**SMALL, "num_local_experts": 5, "interleave_moe_layer_step": 2},
+        "vision_config": LLAMA4_VISION,
     },
     "mistral3": {
         "text_config": {"model_type": "mistral", **SMALL},
@@ -310,7 +326,7 @@ def test_a_multimodal_model_is_its_language_model_and_its_towers(name: str) -> N
     expected = parameters(config)
     assert dict(architecture.weights()) == expected
     assert architecture.towers
-    assert all("language_model" not in weight for weight in architecture.towers)
+    assert all("language_model." not in weight for weight in architecture.towers)
     assert not architecture.notices
     assert architecture.hidden_size == SMALL["hidden_size"]
 
