@@ -479,7 +479,7 @@ def test_the_trainers_own_settings_round_trip_without_a_word(target, method):
 
 @pytest.mark.parametrize("target", ["trl", "axolotl"])
 def test_osft_is_training_hubs_alone(target):
-    with pytest.raises(ConfigError, match="training_hub"):
+    with pytest.raises(ConfigError, match="Training Hub"):
         export(TrainingConfig("m", training_method="osft"), target)
 
 
@@ -491,7 +491,7 @@ def test_an_unknown_target_is_refused(target, hint):
 
 @pytest.mark.parametrize("target", list(TARGETS))
 def test_gpus_that_do_not_divide_over_the_nodes_are_refused(target):
-    with pytest.raises(ConfigError, match="divide evenly"):
+    with pytest.raises(ConfigError, match="spread evenly"):
         export(TrainingConfig("m", num_gpus=3, num_nodes=2), target)
 
 

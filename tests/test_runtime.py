@@ -197,6 +197,8 @@ def test_links_are_known_by_the_names_of_the_catalogue():
     [
         ({"num_samples": 0}, ConfigError),
         ({"gpu_hour_price": -1}, ConfigError),
+        ({"num_gpus": 3, "num_nodes": 2}, ConfigError),
+        ({"trainer": "trl", "training_method": "osft"}, ConfigError),
         ({"gpu": "no such card"}, GPUError),
         ({"model_path": "no/such-model"}, ModelError),
     ],

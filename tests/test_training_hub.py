@@ -4,6 +4,7 @@ import inspect
 
 import pytest
 
+import vram_widget as vw
 from vram_widget import published
 from vram_widget.errors import ConfigError, ModelError
 from vram_widget.training_hub import (
@@ -272,6 +273,27 @@ def test_nothing_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     estimate("sft", model_path=GRANITE, max_tokens_per_gpu=512, verbose=0)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("method", ["sft", "osft", "lora", "qlora"])
+def test_our_own_figure_may_be_asked_for_by_the_same_call(capsys, method):
+    choices = {"num_gpus": 2, "gpu_memory": 48 * GiB, "model_path": GRANITE}
+    figures = estimate(
+        method, **choices, batch_size=4, max_seq_len=2048, verbose=2, memory_model="replay"
+    )
+    ours = vw.estimate(
+        GRANITE,
+        training_method=method,
+        num_gpus=2,
+        gpu_memory=48 * GiB,
+        micro_batch_size=2,
+        max_seq_len=2048,
+        lora_r=32,
+        use_liger=method == "osft",
+    )
+    assert figures == tuple(ours)
+    printed = capsys.readouterr().out
+    assert f"you will need about {round(ours.expected / GiB, 1)} GB" in printed
 
 
 def test_the_rule_of_thumb_may_be_asked_for():

@@ -116,6 +116,7 @@ def run_time(config: TrainingConfig | str, **choices: Any) -> RunTime:
         config = TrainingConfig(config, **choices)
     elif choices:
         config = config.replace(**choices)
+    config.check()
     architecture = load(config.model_path)
     gpu, chosen = resolve(config.gpu, config.gpu_memory, config.num_gpus)
     batches = Batches(config)
@@ -150,15 +151,15 @@ class Batches:
         self.config = config
         self.sample = int(min(config.tokens_per_sample, config.max_seq_len))
         self.rows = max(1, int(config.tokens // config.max_seq_len))
-        self.tokens = round(config.num_samples * self.sample * config.num_epochs)
+        self.tokens: int = round(config.num_samples * self.sample * config.num_epochs)
         self.parallel = int(config.num_gpus * config.gradient_accumulation_steps)
 
     def steps(self, pace: Pace) -> int:
         """Return the optimizer steps of the run."""
         config = self.config
         if config.padded:
-            in_epoch = ceil(config.num_samples / (self.rows * self.parallel))
-            return max(1, round(float(in_epoch * config.num_epochs)))
+            in_epoch = ceil(int(config.num_samples) / (self.rows * self.parallel))
+            return max(1, round(in_epoch * float(config.num_epochs)))
         in_step = float(config.tokens * pace.packing * self.parallel)
         return max(1, ceil(self.tokens / in_step))
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 from ..config import TrainingConfig
-from ..errors import ConfigError
-from ..trainers import able, supports
 
 #: Fields that describe the hardware, the data or the reading: no trainer is told them.
 BESIDE = {
@@ -50,22 +48,15 @@ class Draft:
     """
 
     def __init__(self, config: TrainingConfig, trainer: str) -> None:
-        method = config.training_method
         self.trainer = TrainingConfig.fields()["trainer"].metadata["options"][trainer]
-        if not supports(trainer, method):
-            raise ConfigError(
-                f"{self.trainer} cannot run {method}; take trainer={able(method)[0]!r}."
-            )
-        if config.num_gpus % config.num_nodes:
-            raise ConfigError(
-                f"num_gpus counts the GPUs of all nodes: {config.num_gpus} do not divide evenly "
-                f"over {config.num_nodes} nodes."
-            )
+        config.replace(trainer=trainer).check()
         self.config = config
         self.settings: dict[str, Any] = {}
         self.notices: list[str] = []
         self._expressed: set[str] = set()
-        self._own = TrainingConfig(config.model_path, trainer=trainer, training_method=method)
+        self._own = TrainingConfig(
+            config.model_path, trainer=trainer, training_method=config.training_method
+        )
 
     def put(self, key: str, value: object, *fields: str) -> None:
         """Tell the target `key` is `value`; that expresses `fields`."""
