@@ -37,7 +37,7 @@ from dataclasses import dataclass
 from .config import TrainingConfig
 from .errors import ConfigError
 from .model import Architecture
-from .step.methods import target
+from .step.methods import osft_target, target
 
 #: What Training Hub multiplies the sum with: low, expected, high.
 MARGINS = {
@@ -202,17 +202,16 @@ def lora_parameters(architecture: Architecture, config: TrainingConfig) -> int:
 
 
 def osft_parameters(architecture: Architecture) -> int:
-    """Return the numbers in U, S and V of every weight that OSFT decomposes.
-
-    mini-trainer decomposes the two-dimensional projections of attention and MLP
-    (``MODEL_CONFIGS`` in ``mini_trainer/osft_utils.py``); experts and routers stay whole.
-    """
-    return sum(
-        run.count * (min(shape) * sum(shape) + min(shape))
-        for run in architecture.layers
-        for name, shape in run.weights.items()
-        if len(shape) == 2 and name.endswith("_proj.weight")
-    )
+    """Return the numbers in U, S and V of every weight that OSFT decomposes."""
+    numbers = 0
+    for run in architecture.layers:
+        decomposed = osft_target(run)
+        numbers += run.count * sum(
+            min(shape) * sum(shape) + min(shape)
+            for name, shape in run.weights.items()
+            if decomposed(name.removesuffix(".weight"))
+        )
+    return numbers
 
 
 def has_liger_loss(config: TrainingConfig) -> bool:
