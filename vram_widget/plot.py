@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
@@ -31,7 +30,10 @@ LARGEST_ROOM = 5
 HEADROOM = 1.06
 
 #: A white edge keeps text on areas and lines readable.
-_HALO = {"color": INK, "path_effects": [withStroke(linewidth=2.5, foreground="white")]}
+_HALO: dict[str, Any] = {
+    "color": INK,
+    "path_effects": [withStroke(linewidth=2.5, foreground="white")],
+}
 
 #: The size of an area's name, as shares of the axes: of the width for a letter, of the height.
 LETTER_WIDTH, NAME_HEIGHT = 0.0095, 0.045
@@ -47,7 +49,7 @@ class Chart(Figure):
 def png(figure: Figure) -> bytes:
     """Return a figure as a PNG file."""
     file = BytesIO()
-    FigureCanvasAgg(figure).print_png(file)
+    figure.savefig(file, format="png")
     return file.getvalue()
 
 
@@ -69,7 +71,7 @@ def timeline_figure(estimate: MemoryEstimate) -> Figure:
     shows_capacity = estimate.capacity <= LARGEST_ROOM * estimate.high
     ceiling = HEADROOM * max(estimate.high, estimate.capacity if shows_capacity else 0) / GiB
     _frame(axes, ceiling)
-    _areas(axes, estimate.timeline, np.array(places), ceiling)
+    _areas(axes, estimate, np.array(places), ceiling)
     _phases(axes, estimate.timeline, places)
     _capacity(axes, estimate, ceiling, shows_capacity)
     peak = highest(estimate.timeline, estimate.peak_phase, estimate.peak_step)
@@ -91,17 +93,32 @@ def _frame(axes: Axes, ceiling: float) -> None:
     axes.text(-0.045, 1.02, "GiB", transform=axes.transAxes, fontsize=8.5, color=MUTED)
 
 
-def _areas(axes: Axes, timeline: Timeline, places: Levels, ceiling: float) -> None:
+def _areas(axes: Axes, estimate: MemoryEstimate, places: Levels, ceiling: float) -> None:
     floor = np.zeros(len(places))
     for name, paint in PALETTE.items():
-        top = floor + np.array(timeline.bytes[name]) / GiB
-        if any(timeline.bytes[name]):
+        levels = np.array(estimate.timeline.bytes[name]) / GiB
+        top = floor + levels
+        if levels.any():
             axes.fill_between(places, floor, top, color=paint.color, linewidth=0)
             place = _name_place(paint.label, places, floor, top, ceiling)
             if place:
-                style = {"ha": "center", "va": "center", "fontsize": 9, "fontweight": "bold"}
+                style: dict[str, Any] = {
+                    "ha": "center",
+                    "va": "center",
+                    "fontsize": 9,
+                    "fontweight": "bold",
+                }
                 axes.text(*place, paint.label, color=paint.ink, **style)
         floor = top
+    capacity = estimate.capacity / GiB
+    excess: dict[str, Any] = {
+        "hatch": "////",
+        "facecolor": "none",
+        "edgecolor": "white",
+        "alpha": 0.6,
+    }
+    over = floor > capacity
+    axes.fill_between(places, capacity, floor, over, interpolate=True, linewidth=0, **excess)
 
 
 def _name_place(
@@ -135,7 +152,7 @@ def _phases(axes: Axes, timeline: Timeline, places: list[float]) -> None:
         own = [at for at, run in enumerate(runs) if run.step == step]
         start, end = starts[own[0]] + 0.003, ends[own[-1]] - 0.003
         axes.plot([start, end], [-0.07] * 2, transform=below, color=MUTED, lw=0.8, clip_on=False)
-        style = {"ha": "center", "fontsize": 8.5, "fontweight": "bold"}
+        style: dict[str, Any] = {"ha": "center", "fontsize": 8.5, "fontweight": "bold"}
         axes.text((start + end) / 2, -0.125, f"step {step}", transform=below, **style)
 
 
@@ -144,9 +161,6 @@ def _capacity(axes: Axes, estimate: MemoryEstimate, ceiling: float, shown: bool)
     level = estimate.capacity / GiB if shown else ceiling * 0.95
     if shown:
         axes.axhline(level, color=INK, linewidth=1.4, linestyle=(0, (5, 3)))
-        excess = {"hatch": "////", "facecolor": "none", "edgecolor": VERDICT_INK["does_not_fit"]}
-        if estimate.high > estimate.capacity:
-            axes.axhspan(level, ceiling, alpha=0.4, linewidth=0, **excess)
     text = name if shown else f"↑ {name}"
     axes.text(0.008, level + 0.015 * ceiling, text, fontsize=9, fontweight="bold", **_HALO)
 
@@ -158,7 +172,11 @@ def _peak(axes: Axes, estimate: MemoryEstimate, place: float, ceiling: float) ->
         place, expected, band, color=INK, capsize=4, lw=1.4, marker="o", mfc="white", ms=5
     )
     before = place > 0.35
-    style = {"ha": "right" if before else "left", "va": "center", "fontweight": "bold"}
+    style: dict[str, Any] = {
+        "ha": "right" if before else "left",
+        "va": "center",
+        "fontweight": "bold",
+    }
     level = (low + high) / 2
     if abs(level - estimate.capacity / GiB) < 0.05 * ceiling:
         level = estimate.capacity / GiB - 0.05 * ceiling

@@ -60,7 +60,8 @@ def band(estimate: MemoryEstimate) -> str:
 
 def title(config: TrainingConfig) -> str:
     """Return the model's name without its owner or folder."""
-    return config.model_path.rstrip("/").rsplit("/", 1)[-1] or config.model_path
+    path: str = config.model_path
+    return path.rstrip("/").rsplit("/", 1)[-1] or path
 
 
 def setup(estimate: MemoryEstimate) -> str:
