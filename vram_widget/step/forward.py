@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from . import losses, ops
 from .blocks.context import Context
 from .blocks.norms import Norm, float32_rms_norm, gemma_rms_norm, layer_norm, rms_norm
-from .tape import BOOL, INT64, Tensor
+from .tape import BOOL, FLOAT32, INT64, Tensor
 
 if TYPE_CHECKING:
     from .replay import Pass
 
 #: Families whose positions are learned, and added to the embeddings.
 LEARNED_POSITIONS = {"gpt_bigcode"}
+
+#: Families that have one cosine for each pair of features, not one for each feature.
+HALF_TABLES = {"gpt_oss"}
 
 
 class Outside(NamedTuple):
@@ -131,10 +134,18 @@ def base_model(step: Pass, tokens: Tensor) -> Tensor:
     held = sliding_mask if config.gradient_checkpointing else None  # a checkpoint's argument
     others = [rotary_positions(step, length, x) for _ in range(1, outside.position_tables)]
     step.keep(cos, sin, others, mask, leaf, held)
+    # the model's forward holds what goes into the first layer, which that layer may keep itself
+    kept = config.gradient_checkpointing and not config.offload_activations
+    norm_keeps = x.dtype is FLOAT32 or outside.norm is layer_norm or config.use_liger
+    kept = kept or (norm_keeps and x.node is not None)
+    tape.operator = architecture.embedding_name
+    inputs_embeds = None if kept else new(x.rows, x.width, x.dtype, "hidden state")
     handed_over = [x]  # who holds on to the hidden state keeps its memory: only the layers do
     del x, leaf
     x = step.run_layers(context, handed_over)
-    return outside.norm(step.outside, architecture.norm_name, x)
+    x = outside.norm(step.outside, architecture.norm_name, x)
+    del inputs_embeds
+    return x
 
 
 def rotary_positions(step: Pass, length: int, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
@@ -154,4 +165,6 @@ def rotated_features(config: Mapping[str, Any]) -> int:
     rope = config.get("rope_parameters") or {}
     share = rope.get("partial_rotary_factor") or config.get("partial_rotary_factor")
     share = share or config.get("rotary_pct") or 1.0
+    if config["model_type"] in HALF_TABLES:
+        share /= 2
     return int(config.get("qk_rope_head_dim") or config["head_dim"] * share)

@@ -38,6 +38,11 @@ class Layer:
             for name, shape in weights.items()
             for parameter in method.parameters(name, shape)
         ]
+        if sharding.masters and sharding.compute:
+            self.parameters = [
+                p._replace(dtype=sharding.compute) if p.dtype.name in DTYPES else p
+                for p in self.parameters
+            ]
         self.weights: dict[str, Tensor] = {}
         self.whole: Tensor | None = None
         self.liger = config.use_liger

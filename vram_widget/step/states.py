@@ -82,13 +82,21 @@ def optimizer_step(layers: Layers, config: TrainingConfig) -> tuple[list[Event],
                 continue
             share = p._replace(rows=1, width=-(-p.size // shares.optimizer))
             share = share if shares.optimizer > 1 else p
+            if shares.masters:
+                share = share._replace(dtype=FLOAT32)
+                nbytes = share.nbytes()
+                states.append(
+                    _event("optimizer", p.name, "weight in float32", share, FLOAT32, nbytes, count)
+                )
             for what, elements, dtype in STATES[config.optim](share):
                 shape = p._replace(rows=1, width=elements)
                 nbytes = rounded(elements * dtype.itemsize)
                 states.append(_event("optimizer", p.name, what, shape, dtype, nbytes, count))
             if config.optim in ALL_AT_ONCE and not config.optimizer_in_backward:
                 scratch.append(
-                    _event("optimizer", p.name, "temporary", share, p.dtype, share.nbytes(), count)
+                    _event(
+                        "optimizer", p.name, "temporary", share, share.dtype, share.nbytes(), count
+                    )
                 )
             if largest is None or share.size > largest.size:
                 largest = share

@@ -1,0 +1,210 @@
+"""Laws that hold whatever the figures: what more of something can never do to memory."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+import vram_widget as vw
+
+GiB = 1024**3
+
+METHODS = ("sft", "lora", "qlora", "osft")
+models = st.fixed_dictionaries(
+    {
+        "model_type": st.sampled_from(["llama", "qwen2", "qwen3", "granite", "gemma2", "phi3"]),
+        "num_hidden_layers": st.integers(1, 12),
+        "head_dim": st.sampled_from([32, 64, 128]),
+        "num_key_value_heads": st.sampled_from([1, 2, 4]),
+        "num_attention_heads": st.sampled_from([4, 8]),
+        "hidden_size": st.sampled_from([256, 512, 1024]),
+        "intermediate_size": st.sampled_from([512, 1536, 4096]),
+        "vocab_size": st.integers(1000, 200_000),
+        "tie_word_embeddings": st.booleans(),
+    }
+)
+runs = st.fixed_dictionaries(
+    {
+        "training_method": st.sampled_from(METHODS),
+        "micro_batch_size": st.integers(1, 8),
+        "max_seq_len": st.integers(16, 8192),
+        "lora_r": st.sampled_from([1, 8, 32]),
+        "lora_dropout": st.sampled_from([0.0, 0.1]),
+        "lora_dtype": st.sampled_from(["float32", "bfloat16"]),
+        "use_dora": st.booleans(),
+        "param_dtype": st.sampled_from(["float32", "bfloat16"]),
+        "mixed_precision": st.sampled_from(["no", "bf16"]),
+        "optim": st.sampled_from(["adamw_torch", "adamw_torch_fused", "adamw_8bit", "sgd"]),
+        "gradient_checkpointing": st.booleans(),
+        "gradient_accumulation_steps": st.sampled_from([1, 4]),
+        "attn_implementation": st.sampled_from(["eager", "sdpa", "flash_attention_2"]),
+        "loss_kernel": st.sampled_from(["eager", "fused", "chunked", "liger"]),
+        "offload_activations": st.booleans(),
+        "use_liger": st.booleans(),
+        "padded": st.booleans(),
+        "num_gpus": st.sampled_from([1, 2, 8]),
+        "sharding": st.sampled_from(["ddp", "zero1", "zero2", "zero3", "fsdp", "hsdp"]),
+        "cpu_offload": st.sampled_from(["none", "optimizer", "all"]),
+    }
+)
+many = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@cache
+def folder_of(text: str, root: str) -> str:
+    from hashlib import sha1
+    from pathlib import Path
+
+    folder = Path(root) / sha1(text.encode()).hexdigest()
+    folder.mkdir()
+    (folder / "config.json").write_text(text)
+    return str(folder)
+
+
+@pytest.fixture
+def estimate(tmp_path_factory):
+    root = str(tmp_path_factory.getbasetemp())
+
+    def run(model: dict[str, Any], choices: dict[str, Any], **changes: Any) -> vw.MemoryEstimate:
+        path = folder_of(json.dumps(model, sort_keys=True), root)
+        return vw.estimate(path, gpu="H100", **{**choices, **changes})
+
+    return run
+
+
+def more(before: vw.MemoryEstimate, after: vw.MemoryEstimate) -> None:
+    assert after.allocated >= before.allocated
+
+
+@many
+@given(models, runs)
+def test_nothing_is_ever_negative_and_everything_adds_up(estimate, model, run):
+    est = estimate(model, run)
+    assert 0 < est.low <= est.expected <= est.high
+    assert sum(est.components.values()) == est.expected
+    assert max(est.timeline.total) == est.expected
+    for levels in est.timeline.bytes.values():
+        assert min(levels) >= 0
+    assert est.explain().bytes == est.expected
+
+
+@many
+@given(models, runs, st.integers(1, 4096))
+def test_longer_sequences_never_take_less(estimate, model, run, tokens):
+    more(estimate(model, run), estimate(model, run, max_seq_len=run["max_seq_len"] + tokens))
+
+
+@many
+@given(models, runs)
+def test_a_larger_micro_batch_never_takes_less(estimate, model, run):
+    larger = run["micro_batch_size"] + 1
+    more(estimate(model, run), estimate(model, run, micro_batch_size=larger))
+
+
+@many
+@given(models, runs)
+def test_a_higher_rank_never_takes_less(estimate, model, run):
+    assume(run["training_method"] in ("lora", "qlora"))
+    more(estimate(model, run, lora_r=8), estimate(model, run, lora_r=16))
+
+
+@many
+@given(models, runs)
+def test_more_layers_never_take_less(estimate, model, run):
+    deeper = {**model, "num_hidden_layers": model["num_hidden_layers"] + 1}
+    more(estimate(model, run), estimate(deeper, run))
+
+
+@many
+@given(models, runs)
+def test_a_larger_vocabulary_never_takes_less(estimate, model, run):
+    wordier = {**model, "vocab_size": model["vocab_size"] + 512}
+    more(estimate(model, run), estimate(wordier, run))
+
+
+@many
+@given(models, runs)
+def test_checkpointing_never_leaves_more_activations(estimate, model, run):
+    def at_the_end_of_forward(checkpointing: bool) -> int:
+        est = estimate(model, run, gradient_checkpointing=checkpointing)
+        moments = list(zip(est.timeline.step, est.timeline.phase, strict=True))
+        return est.timeline.bytes["activations"][moments.index((2, "backward"))]
+
+    # on one layer there is nothing to save: its input and what is kept of it come to the same
+    assume(model["num_hidden_layers"] > 1)
+    assert at_the_end_of_forward(True) <= at_the_end_of_forward(False)
+
+
+@many
+@given(models, runs)
+def test_sharding_over_one_gpu_changes_nothing(estimate, model, run):
+    alone = [
+        estimate(model, run, num_gpus=1, sharding=sharding).allocated
+        for sharding in ("ddp", "zero1", "zero2", "zero3", "fsdp", "hsdp")
+    ]
+    assert len(set(alone)) == 1
+
+
+@many
+@given(models, runs)
+def test_ddp_holds_the_whole_base_on_every_gpu(estimate, model, run):
+    assume(run["cpu_offload"] != "all")
+    one = estimate(model, run, num_gpus=1)
+    eight = estimate(model, run, num_gpus=8, sharding="ddp")
+    assert eight.components["parameters"] == one.components["parameters"]
+    more(one, eight)
+
+
+def states(est: vw.MemoryEstimate) -> dict[str, int]:
+    """Return the most bytes of each component that outlasts a pass."""
+    line = est.timeline.bytes
+    return {name: max(line[name]) for name in ("parameters", "gradients", "optimizer")}
+
+
+@pytest.mark.parametrize(
+    ("sharding", "weights", "gradients", "optimizer"),
+    [  # the ZeRO paper's table 1: bytes a parameter, over N GPUs where it divides
+        ("zero1", 2, 2, 12 / 64),
+        ("zero2", 2, 2 / 64, 12 / 64),
+        ("zero3", 2 / 64, 2 / 64, 12 / 64),
+    ],
+)
+def test_zero_divides_as_its_paper_says(sharding, weights, gradients, optimizer):
+    est = vw.estimate(
+        "meta-llama/Llama-2-7b-hf",
+        training_method="sft",
+        num_gpus=64,
+        sharding=sharding,
+        mixed_precision="bf16",
+        optim="adamw_torch_fused",
+        gpu="A100-80GB",
+    )
+    N = 6_738_415_616
+    found = states(est)
+    assert found["parameters"] == pytest.approx(weights * N, rel=0.001)
+    assert found["optimizer"] == pytest.approx(optimizer * N, rel=0.001)
+    # a whole block's gradients are there before they are divided
+    block = 2 * 202_383_360
+    assert found["gradients"] == pytest.approx(gradients * N, abs=2 * block)
+
+
+def test_fsdp_in_the_trainer_holds_twenty_bytes_a_parameter():
+    """transformers: float32 weights, gradients, two moments and foreach's temporary, over the GPUs."""
+    est = vw.estimate(
+        "meta-llama/Llama-2-7b-hf",
+        param_dtype="float32",
+        mixed_precision="bf16",
+        optim="adamw_torch",
+        num_gpus=8,
+        sharding="fsdp",
+        gpu="A100-80GB",
+    )
+    assert est.peak_phase == "optimizer_step"
+    assert est.allocated == pytest.approx(20 * 6_738_415_616 / 8, rel=0.005)
