@@ -112,6 +112,7 @@ VARIANTS: dict[str, list[Config]] = {
         {"num_local_experts": 5, "moe_layers": [0], "attention_bias": True},
     ],
     "minicpm3": [{**LATENT}, {**LATENT, "v_head_dim": 20}],
+    "ministral3": [{}, {"head_dim": 24, "sliding_window": 7}],
     "mistral": [{}, {"head_dim": 24, "sliding_window": None}],
     "mixtral": [{"num_local_experts": 5}],
     "nemotron_h": [
@@ -138,6 +139,7 @@ VARIANTS: dict[str, list[Config]] = {
         },
     ],
     "olmo2": [{}],
+    "olmo3": [{}, {"num_hidden_layers": 9}],
     "olmoe": [{"num_experts": 5}],
     "phi": [{}, {"qk_layernorm": True}],
     "phi3": [{}],
@@ -413,6 +415,21 @@ def test_an_unknown_family_is_named_and_stood_in_for() -> None:
     assert not unknown.known
     assert unknown.num_parameters == llama.num_parameters
     assert "brand_new" in unknown.notices[0]
+
+
+def test_gpt_2_is_stood_in_for_though_it_leaves_its_width_out() -> None:
+    gpt2 = {"model_type": "gpt2", "n_embd": 96, "n_layer": 3, "n_head": 6, "vocab_size": 1000}
+    stand_in = from_config({**gpt2, "n_inner": None, "n_positions": 1024})
+    assert not stand_in.known
+    assert stand_in.hidden_size == 96
+    wide = from_config(config_of("llama", {"intermediate_size": 384, "num_key_value_heads": 6}))
+    assert stand_in.num_parameters == wide.num_parameters
+
+
+def test_an_unknown_family_without_widths_is_refused() -> None:
+    config = config_of("nemotron-nas", {"intermediate_size": None, "block_configs": []})
+    with pytest.raises(ModelError, match="intermediate_size"):
+        from_config(config)
 
 
 def test_an_unknown_mixture_counts_its_experts() -> None:

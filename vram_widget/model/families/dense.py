@@ -82,7 +82,10 @@ def qwen_layer_types(config: Config) -> list[str]:
 
 
 def olmo2(config: Config) -> Architecture:
-    """OLMo 2: norms after attention and MLP, and over the whole of q and of k."""
+    """OLMo 2 and 3: norms after attention and MLP, and over the whole of q and of k.
+
+    In OLMo 3 only every fourth layer attends in full.
+    """
     hidden, inner, head = config["hidden_size"], config["intermediate_size"], config["head_dim"]
     weights = {
         **grouped_attention(config, config["attention_bias"]),
@@ -92,7 +95,8 @@ def olmo2(config: Config) -> Architecture:
         **gated_mlp("mlp", hidden, inner),
         **norm("post_feedforward_layernorm", hidden),
     }
-    return decoder(config, alike(config, "olmo2", weights, layer_types(config)))
+    every = 4 if config["model_type"] == "olmo3" else 1
+    return decoder(config, alike(config, "olmo2", weights, layer_types(config, every)))
 
 
 def phi(config: Config) -> Architecture:
@@ -231,7 +235,13 @@ def gpt_bigcode(config: Config) -> Architecture:
 
 def generic(config: Config) -> Architecture:
     """Return what an unknown family most likely is: Llama's layer, with what config.json names."""
-    hidden, inner = config["hidden_size"], config["intermediate_size"]
+    hidden = config["hidden_size"]
+    # Files in GPT-2's words leave the MLP's width out where it is the usual one.
+    inner = (
+        config["intermediate_size"]
+        if "n_embd" not in config
+        else config.get("intermediate_size", 4 * hidden)
+    )
     biased = config.get("attention_bias", False)
     attention = grouped_attention(config, biased or config.get("qkv_bias", False), out_bias=biased)
     mlp = gated_mlp("mlp", hidden, inner, config.get("mlp_bias", False))
