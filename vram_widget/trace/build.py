@@ -91,7 +91,8 @@ def _transformers_model(config: TrainingConfig, model_config: Mapping[str, Any])
             model: PreTrainedModel = AutoModelForCausalLM.from_config(
                 known,
                 dtype=getattr(torch, config.param_dtype),
-                attn_implementation="eager" if attention == "eager" else "sdpa",
+                # unless said, it is sdpa where the model has it (gpt-oss has not)
+                attn_implementation="eager" if attention == "eager" else None,
             )
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(
