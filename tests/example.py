@@ -21,4 +21,4 @@ def example() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    EXAMPLE.write_text(json.dumps(example(), indent=1, ensure_ascii=False) + "\n", "utf-8")
+    EXAMPLE.write_text(json.dumps(example(), ensure_ascii=False) + "\n", "utf-8")

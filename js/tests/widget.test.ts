@@ -89,6 +89,17 @@ describe("a view", () => {
     expect(el.querySelector(".vw-area")?.getAttribute("d")).toBe(before);
   });
 
+  it("shows that an answer takes its time, until it is there", async () => {
+    const root = el.querySelector(".vram-widget") as HTMLElement;
+    const select = row("optim").querySelector("select") as HTMLSelectElement;
+    select.dispatchEvent(new Event("change"));
+    expect(root.classList).not.toContain("vw-working");
+    await new Promise((done) => setTimeout(done, 300));
+    expect(root.classList).toContain("vw-working");
+    model.receive("report", { ...exampleReport(), revision: 2 });
+    expect(root.classList).not.toContain("vw-working");
+  });
+
   it("is one of several in step", async () => {
     const second = document.createElement("div");
     const close = open(second);

@@ -42,6 +42,7 @@ def running_lab(folder: Path) -> Iterator[str]:
         "JUPYTER_CONFIG_DIR": str(home / "config"),
         "JUPYTER_DATA_DIR": str(home / "data"),
         "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
         "IPYTHONDIR": str(home / "ipython"),
     }
     options = [
@@ -52,9 +53,11 @@ def running_lab(folder: Path) -> Iterator[str]:
         f"--IdentityProvider.token={TOKEN}",
         f"--ServerApp.root_dir={folder}",
         "--LabApp.expose_app_in_browser=True",
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-        "--LabApp.news_url=None",
     ]
+    asks = home / "settings" / "@jupyterlab" / "apputils-extension"
+    asks.mkdir(parents=True)
+    quiet = {"fetchNews": "false", "checkForUpdates": False}
+    (asks / "notification.jupyterlab-settings").write_text(json.dumps(quiet))
     log = (folder / "lab.log").open("w")
     command = [sys.executable, "-m", "jupyterlab", *options]
     server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)

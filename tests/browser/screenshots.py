@@ -80,6 +80,8 @@ STATES = {
     "formula": (f"{SHORT}, gpu='L40S', memory_model='training_hub'", None),
 }
 
+WIDTHS = (1200, 600)
+
 
 def main(folder: Path, names: list[str]) -> None:
     """Write the pictures of the named states, or of all."""
@@ -95,7 +97,7 @@ def main(folder: Path, names: list[str]) -> None:
             code = f"from vram_widget.widget import VRAMWidget\nw = VRAMWidget({choices})\nw"
             for theme in ("light", "dark"):
                 with open_notebook(browser, address, Path(work), code, theme=theme) as notebook:
-                    for width in (1200, 600):
+                    for width in WIDTHS:
                         notebook.page.set_viewport_size({"width": width + 104, "height": 1900})
                         notebook.page.wait_for_timeout(400)
                         if act:

@@ -80,15 +80,13 @@ export function createReadout(chart: HTMLElement, components: Component[], signa
     });
   }
 
-  chart.addEventListener(
-    "pointermove",
-    (event) => {
-      if (geometry) {
-        show(bisectCenter(geometry.x, event.clientX - chart.getBoundingClientRect().left));
-      }
-    },
-    { signal },
-  );
+  function point({ clientX }: PointerEvent): void {
+    if (geometry) {
+      show(bisectCenter(geometry.x, clientX - chart.getBoundingClientRect().left));
+    }
+  }
+  chart.addEventListener("pointermove", point, { signal });
+  chart.addEventListener("pointerdown", point, { signal });
   chart.addEventListener("pointerleave", hide, { signal });
   chart.addEventListener("blur", hide, { signal });
   chart.addEventListener(
