@@ -236,12 +236,10 @@ def gpt_bigcode(config: Config) -> Architecture:
 def generic(config: Config) -> Architecture:
     """Return what an unknown family most likely is: Llama's layer, with what config.json names."""
     hidden = config["hidden_size"]
-    # Files in GPT-2's words leave the MLP's width out where it is the usual one.
-    inner = (
-        config["intermediate_size"]
-        if "n_embd" not in config
-        else config.get("intermediate_size", 4 * hidden)
-    )
+    if "n_embd" in config:
+        # Files in GPT-2's words leave the MLP's width out where it is the usual one.
+        config = {"intermediate_size": 4 * hidden, **config}
+    inner = config["intermediate_size"]
     biased = config.get("attention_bias", False)
     attention = grouped_attention(config, biased or config.get("qkv_bias", False), out_bias=biased)
     mlp = gated_mlp("mlp", hidden, inner, config.get("mlp_bias", False))

@@ -93,7 +93,7 @@ def check(config: Config) -> None:
         if not isinstance(config.get(name, False), bool):
             raise wrong(name, config[name], "true or false")
     for name in INDICES:
-        listed = config.get(name) or []
+        listed = config.get(name, [])
         if not isinstance(listed, list) or not all(whole(i, 0, MOST_LAYERS) for i in listed):
             raise wrong(name, listed, "a list of layers")
     for name in WORDS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..architecture import Architecture
 from .dense import head_norms
+from .fields import wrong
 from .layers import FULL, SLIDING, Layer, alike, decoder, layer_types, prenorm, runs, window
 from .weights import Config, Weights, experts, gated_mlp, grouped_attention, linear, norm
 
@@ -154,10 +155,10 @@ def llama4(config: Config) -> Architecture:
     plain = prenorm(
         hidden, attention, gated_mlp("feed_forward", hidden, config["intermediate_size_mlp"])
     )
-    sparse = config.get("moe_layers")
-    rotating = config.get("no_rope_layers") or [
-        (i + 1) % every != 0 for i in range(config["num_hidden_layers"])
-    ]
+    sparse, layers = config.get("moe_layers"), config["num_hidden_layers"]
+    rotating = config.get("no_rope_layers") or [(i + 1) % every != 0 for i in range(layers)]
+    if len(rotating) != layers:
+        raise wrong("no_rope_layers", rotating, f"a list of {layers}, one for each layer")
     chunked = {**config, "sliding_window": config["attention_chunk_size"]}
 
     def layer(i: int, kind: str) -> Layer:
