@@ -20,13 +20,13 @@ aten = torch.ops.aten
 HALF = (torch.bfloat16, torch.float16)
 
 #: What CUDA's autocast computes in float32 and the CPU's leaves alone, as far as language models
-#: call it (AT_FORALL_FP32 and AT_FORALL_FP32_SET_OPT_DTYPE in aten/src/ATen/autocast_mode.h).
-AUTOCAST_TO_FLOAT32 = {
-    *("acos", "asin", "cosh", "erfinv", "exp", "expm1", "log", "log10", "log2", "log1p"),
-    *("reciprocal", "rsqrt", "sinh", "tan", "pow", "__pow__", "__rpow__", "softplus"),
-    *("layer_norm", "group_norm", "norm", "cosine_similarity", "renorm", "logsumexp"),
-    *("softmax", "log_softmax", "softmin", "cumsum", "cumprod", "sum", "prod"),
+#: call it: from a float32 copy of the input, or in float32 inside the kernel (AT_FORALL_FP32 and
+#: AT_FORALL_FP32_SET_OPT_DTYPE in aten/src/ATen/autocast_mode.h).
+AUTOCAST_COPIES = {
+    *("exp", "expm1", "log", "log10", "log2", "log1p", "reciprocal", "rsqrt", "softplus"),
+    *("pow", "__pow__", "__rpow__", "layer_norm", "group_norm", "norm", "logsumexp"),
 }
+AUTOCAST_INSIDE = {"sum", "prod", "cumsum", "cumprod", "log_softmax", "softmax"}
 
 
 class CudaKernels(TorchFunctionMode):
@@ -37,19 +37,17 @@ class CudaKernels(TorchFunctionMode):
     ) -> Any:
         """Call `func`, or what CUDA calls in its place."""
         kwargs = kwargs or {}
-        if (replacement := REPLACED.get(func)) is not None:
-            return replacement(*args, **kwargs)
-        if (
-            torch.is_autocast_enabled("cpu")
-            and getattr(func, "__name__", "") in AUTOCAST_TO_FLOAT32
-            and "dtype" not in kwargs
-        ):
-            args = tuple(_to_float32(arg) for arg in args)
-        return func(*args, **kwargs)
+        if torch.is_autocast_enabled("cpu"):
+            name = getattr(func, "__name__", "")
+            if name in AUTOCAST_COPIES:
+                args = tuple(arg.float() if _is_half(arg) else arg for arg in args)
+            elif name in AUTOCAST_INSIDE and kwargs.get("dtype") is None and _is_half(args[0]):
+                kwargs = {**kwargs, "dtype": torch.float32}
+        return REPLACED.get(func, func)(*args, **kwargs)
 
 
-def _to_float32(value: Any) -> Any:
-    return value.float() if isinstance(value, Tensor) and value.dtype in HALF else value
+def _is_half(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.dtype in HALF
 
 
 def _attention(
@@ -120,11 +118,9 @@ def _dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool
 
 def _softmax(input: Tensor, dim: int, dtype: torch.dtype | None = None) -> Tensor:
     """Go from half precision to float32 inside the kernel, where the CPU makes a copy first."""
-    if input.dtype in HALF and dtype is torch.float32:
+    if _is_half(input) and dtype is torch.float32:
         out: Tensor = aten._softmax(input, dim, True)
         return out
-    if dtype is None and torch.is_autocast_enabled("cpu"):
-        input = _to_float32(input)
     return torch.softmax(input, dim, dtype=dtype)
 
 
@@ -134,10 +130,31 @@ def _functional_softmax(
     return _softmax(input, dim, dtype)
 
 
+def _grouped_mm(
+    mat_a: Tensor,
+    mat_b: Tensor,
+    *,
+    offs: Tensor | None = None,
+    bias: Tensor | None = None,
+    out_dtype: torch.dtype | None = None,
+) -> Tensor:
+    """Multiply the experts of a mixture in float32 too, which CUDA does group by group.
+
+    The stand-in for it on fake tensors only knows bfloat16. Transformers' own loop over the groups
+    makes and keeps what CUDA's does.
+    """
+    if mat_a.dtype is torch.bfloat16:
+        native: Tensor = torch._grouped_mm(mat_a, mat_b, offs=offs, bias=bias, out_dtype=out_dtype)
+        return native
+    looped: Tensor = torch.ops.transformers.grouped_mm_fallback(mat_a, mat_b, offs)
+    return looped
+
+
 REPLACED: dict[Callable[..., Any], Callable[..., Any]] = {
     F.scaled_dot_product_attention: _attention,
     F.dropout: _dropout,
     F.softmax: _functional_softmax,
     torch.softmax: _softmax,
     Tensor.softmax: _softmax,
+    torch._grouped_mm: _grouped_mm,
 }
