@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .tape import BOOL, INT32, INT64, Gradients, Tensor
+from .tape import BOOL, FLOAT32, INT32, INT64, Gradients, Tensor
 
 
 def top_k(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -100,9 +100,9 @@ def grouped_mm(x: Tensor, weight: Tensor, ends: Tensor, outputs: int, what: str)
 
 
 def sum_groups(x: Tensor, count: int) -> Tensor:
-    """Sum every `count` rows; the gradient is repeated for each of them."""
+    """Sum every `count` rows, under autocast in float32; the gradient is repeated for each."""
     tape, rows, width, dtype = x.tape, x.rows, x.width, x.dtype
-    out = tape.new(rows // count, width, dtype, "sum over experts")
+    out = tape.new(rows // count, width, FLOAT32 if tape.autocast else dtype, "sum over experts")
     if tape.recording and x.node is not None:
 
         def backward(grad: Tensor) -> Gradients:

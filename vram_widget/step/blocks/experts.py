@@ -110,9 +110,11 @@ def experts(
     pairs = ops.reshape(routing.scores, x.rows * count, 1)
     scores = ops_experts.gather(pairs, order, "scores, expert by expert")
     ends = ops_experts.offsets(int(context.config["num_experts"]), of=order)
-    out = grouped_linear(context, layer, f"{name}.{first}", selected, in_order, ends)
+    biases = chosen_biases(layer, f"{name}.{first}", in_order)
+    out = grouped_linear(layer, f"{name}.{first}", selected, biases, ends)
     out = gated(out)
-    out = grouped_linear(context, layer, f"{name}.down_proj", out, in_order, ends)
+    biases = chosen_biases(layer, f"{name}.down_proj", in_order)
+    out = grouped_linear(layer, f"{name}.down_proj", out, biases, ends)
     weighted = ops.mul(out, scores, "weighted outputs")
     inverse = ops_experts.like(order, "place of each pair")
     weighted = ops_experts.gather(weighted, inverse, "outputs, token by token")
@@ -120,14 +122,19 @@ def experts(
     return ops.to(total, x.dtype, "output")
 
 
+def chosen_biases(layer: Layer, name: str, in_order: Tensor) -> Tensor | None:
+    """Return each row's bias, where the experts have biases; `in_order` says whose it is."""
+    bias = layer.weights.get(f"{name}_bias")
+    return ops_experts.gather(bias, in_order, "biases, expert by expert") if bias else None
+
+
 def grouped_linear(
-    context: Context, layer: Layer, name: str, x: Tensor, in_order: Tensor, ends: Tensor
+    layer: Layer, name: str, x: Tensor, biases: Tensor | None, ends: Tensor
 ) -> Tensor:
-    """Run each expert's own linear on its rows; `in_order` says which expert a row is for."""
-    weight, bias = layer.weights[name], layer.weights.get(f"{name}_bias")
+    """Run each expert's own linear on its rows."""
+    weight = layer.weights[name]
     outputs = weight.rows // ends.rows
     if weight.width != x.width:  # gpt-oss stores its experts transposed
         outputs = weight.width
-    selected = ops_experts.gather(bias, in_order, "biases, expert by expert") if bias else None
     out = ops_experts.grouped_mm(ops.to(x, weight.dtype), weight, ends, outputs, "output")
-    return ops_experts.add_in_place(out, selected) if selected else out
+    return ops_experts.add_in_place(out, biases) if biases else out
