@@ -42,7 +42,7 @@ class TrainingConfig(HasTraits):
     --------
     >>> config = TrainingConfig("meta-llama/Llama-3.1-8B", training_method="lora", lora_r=16)
     >>> config.lora_r, config.micro_batch_size
-    (16, 1)
+    (16, 2)
     """
 
     # -- model ---------------------------------------------------------------------------------
@@ -483,8 +483,18 @@ class TrainingConfig(HasTraits):
             )
 
     def replace(self, **choices: Any) -> TrainingConfig:
-        """Return a plain configuration with some fields changed."""
-        return TrainingConfig(**{**self.config, **choices})
+        """Return a plain configuration with some fields changed.
+
+        Where those are the method or the trainer, fields that were not chosen follow, as ever.
+
+        Examples
+        --------
+        >>> config = TrainingConfig("ibm-granite/granite-3.3-2b-instruct", training_method="sft")
+        >>> config.param_dtype, config.replace(training_method="lora").param_dtype
+        ('float32', 'bfloat16')
+        """
+        followed = {"trainer": self.trainer, "training_method": self.training_method}
+        return TrainingConfig(**{**followed, **self._chosen, **choices})
 
     def __repr__(self) -> str:
         chosen = {

@@ -40,6 +40,8 @@ class Draft:
         What the target is told, in JSON types.
     notices : list of str
         What a person must know about it, one sentence each.
+    untold : list of str
+        Fields that matter and differ from what the trainer does, and that it cannot be told.
 
     Raises
     ------
@@ -53,6 +55,7 @@ class Draft:
         self.config = config
         self.settings: dict[str, Any] = {}
         self.notices: list[str] = []
+        self.untold: list[str] = []
         self._expressed: set[str] = set()
         self._own = TrainingConfig(
             config.model_path, trainer=trainer, training_method=config.training_method
@@ -104,6 +107,7 @@ class Draft:
             if name in BESIDE or name in self._expressed or value == own:
                 continue
             if applies(self.config, name):
+                self.untold.append(name)
                 self.note(
                     f"{self.trainer} cannot be told {field.metadata['label']} ({name}) "
                     f"{_shown(value)}: it runs with {_shown(own)}."
