@@ -12,7 +12,7 @@ from . import explain, model, published
 from .config import TrainingConfig
 from .gpu import GPU, resolve
 from .model import Architecture
-from .step.methods import num_trainable
+from .step.methods import PACKED, num_trainable
 from .step.record import Record
 from .step.replay import replay
 from .timeline import COMPONENTS, GiB, Timeline
@@ -255,12 +255,15 @@ def estimate(
     config.check()
     architecture = model.load(config.model_path)
     gpu, notice = resolve(config.gpu, config.gpu_memory, config.num_gpus)
+    notices = [notice] if notice else []
+    stored = architecture.quantization
+    if stored in PACKED and (config.training_method, config.quantization) != ("qlora", stored):
+        notices.append(f"The checkpoint is stored as {stored}, and the base stays so.")
     found: MemoryEstimate
     if config.memory_model == "replay":
         record = replay(architecture, config, gpu)
         found = ReplayedEstimate(config, architecture, gpu, record)
     else:
         found = PublishedEstimate(config, architecture, gpu)
-    if notice:
-        found.notices = (*found.notices, notice)
+    found.notices = (*found.notices, *notices)
     return found

@@ -81,6 +81,10 @@ class Architecture:
         False where the family is unknown and the generic decoder stands in for it.
     notices : tuple of str
         What a person should know about how this was found.
+    source : str
+        Where it was found, in words.
+    quantization : str or None
+        How the checkpoint stores its linears, where it is quantised already.
     layers_name, embedding_name, norm_name, lm_head_name : str
         What this model calls its layers, token embedding, last norm and lm_head.
     """
@@ -92,6 +96,8 @@ class Architecture:
     towers: Mapping[str, Shape] = field(default_factory=dict)
     known: bool = True
     notices: tuple[str, ...] = ()
+    source: str = ""
+    quantization: str | None = None
     layers_name: str = "model.layers"
     embedding_name: str = "model.embed_tokens"
     norm_name: str = "model.norm"

@@ -165,9 +165,7 @@ class LoRA(Full):
         if self.drops:
             frozen = Tensor(tape, outputs, inputs, x.dtype, base.storage)
             result = ops.linear(x, frozen)
-        share = ops.add(
-            ops.mul(result, ops.scale(magnitude)), ops.scale(ops.mul(low, magnitude))
-        )
+        share = ops.add(ops.mul(result, ops.scale(magnitude)), ops.scale(ops.mul(low, magnitude)))
         del graph, adapter, base
         return share
 
@@ -181,10 +179,12 @@ SCALE_BLOCK = 256
 class QLoRA(LoRA):
     """LoRA on a base whose linears are stored in few bits and made whole as they run."""
 
-    def __init__(self, config: TrainingConfig, is_target: Matches, is_linear: Matches) -> None:
+    def __init__(
+        self, config: TrainingConfig, is_target: Matches, is_linear: Matches, quantization: str
+    ) -> None:
         super().__init__(config, is_target)
         self.is_linear = is_linear
-        self.quantization = config.quantization
+        self.quantization = quantization
         self.double = config.bnb_4bit_use_double_quant
         self.compute_dtype = BFLOAT16
         self.upcasts = config.trainer in UPCASTS_FOR_KBIT_TRAINING
@@ -349,17 +349,32 @@ def nothing(name: str) -> bool:
     return False
 
 
-def method_for(config: TrainingConfig, run: LayerRun | None = None) -> Method:
-    """Return the method of a configuration for the layers of a run, or for what lies outside."""
+#: Quantised checkpoints whose weights take no gradient; fp8 and mxfp4 ones are made whole again.
+PACKED = {"nf4", "int8", "gptq", "awq"}
+
+
+def method_for(
+    config: TrainingConfig, run: LayerRun | None = None, stored: str | None = None
+) -> Method:
+    """Return the method of a configuration for the layers of a run, or for what lies outside.
+
+    `stored` is how the checkpoint is quantised already: LoRA on such a base is QLoRA.
+    """
     method = config.training_method
+    if method in ("sft", "osft") and stored in PACKED:
+        raise ConfigError(
+            f"{config.model_path} is stored as {stored}, which cannot be trained whole: "
+            f"choose lora or qlora, or the model it was quantised from."
+        )
     if method == "sft":
         return Full(config)
     if method == "osft":
         return OSFT(config, osft_target(run) if run else nothing)
     is_target = target(config, run) if run else nothing
-    if method == "lora":
+    if method == "lora" and stored not in PACKED:
         return LoRA(config, is_target)
-    return QLoRA(config, is_target, run.linears.__contains__ if run else nothing)
+    is_linear = run.linears.__contains__ if run else nothing
+    return QLoRA(config, is_target, is_linear, stored or config.quantization)
 
 
 def num_trainable(architecture: Architecture, config: TrainingConfig) -> int:
@@ -369,7 +384,7 @@ def num_trainable(architecture: Architecture, config: TrainingConfig) -> int:
     parts += [(run.count, run, run.weights) for run in architecture.layers]
     total = 0
     for count, run, weights in parts:
-        method = method_for(config, run)
+        method = method_for(config, run, architecture.quantization)
         for name, shape in weights.items():
             trained = (p.size for p in method.parameters(name, shape) if p.trainable)
             total += count * sum(trained)

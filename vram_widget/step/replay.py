@@ -65,7 +65,8 @@ class Pass:
         self, weights: Mapping[str, Shape], run: LayerRun | None = None, count: int = 1
     ) -> Layer:
         """Return a layer that stands for `count`; its gradients are there if accumulated."""
-        layer = Layer(self.tape, method_for(self.config, run), weights, self.sharding, self.config)
+        method = method_for(self.config, run, self.architecture.quantization)
+        layer = Layer(self.tape, method, weights, self.sharding, self.config)
         self.layers.append((count, layer))
         if self.accumulated:
             for weight in layer.weights.values():
