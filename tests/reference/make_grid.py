@@ -88,6 +88,71 @@ def rows() -> Iterator[Row]:
     for model in ("llama-2-7b", "smollm2-135m", "qwen2.5-7b"):
         yield from main_methods(model)
     yield from other_choices()
+    for model in DENSE + EXPERTS + HYBRIDS:
+        yield from a_few_methods(model)
+
+
+#: transformers has no SDPA attention for these.
+WITHOUT_SDPA = ("gemma-2-2b", "gpt-oss-20b")
+DENSE = (
+    *("qwen3-0.6b", "qwen3-4b", "gemma-2b", "gemma-2-2b", "gemma-3-1b", "gemma-3-4b-text"),
+    *("gemma-4-31b", "gemma-4-e2b", "phi-1.5", "phi-2", "phi-3-mini", "phi-4-mini", "olmo-2-7b"),
+    *("falcon-7b", "falcon-40b", "falcon3-1b", "pythia-1b", "stablelm-alpha-3b"),
+    *("stablelm-2-1.6b", "starcoderbase-1b", "gpt2", "cohere2-7b", "smollm3-3b"),
+    "granite-4.0-micro",
+)
+#: transformers runs all experts in one grouped product: its tensors depend on how many experts a
+#: token goes to, not on which, so nothing needs to be assumed about the routing.
+EXPERTS = (
+    *("mixtral-8x7b", "qwen3-30b-a3b", "qwen1.5-moe-a2.7b", "granite-3.1-3b-a800m"),
+    *("olmoe-1b-7b", "gpt-oss-20b", "deepseek-v2-lite", "deepseek-v3", "gemma-4-26b-a4b"),
+)
+#: Mamba and linear attention in transformers' own PyTorch code, which it falls back to without
+#: the packages that hold their kernels (mamba_ssm, causal_conv1d, flash-linear-attention).
+HYBRIDS = (
+    *("granite-4.0-h-350m", "granite-4.0-h-tiny", "falcon-h1-3b", "qwen3.5-4b"),
+    *("qwen3.5-35b-a3b", "lfm2-2.6b"),
+)
+#: PEFT refuses "all-linear" where it would reach the output projection of a Mamba layer.
+TARGETS = {
+    "falcon-h1-3b": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+}
+
+
+def a_few_methods(model: str) -> Iterator[Row]:
+    """Yield a model by the methods that differ most."""
+    attention = EAGER if model in WITHOUT_SDPA else {}
+    for method, extra in (
+        ("bf16", {}),
+        ("bf16", CHECKPOINTING),
+        ("fp32-autocast", {}),
+        ("fp32-autocast", CHECKPOINTING),
+        ("lora", {}),
+        ("lora-autocast", {}),
+        ("lora-autocast", CHECKPOINTING),
+        ("bf16", FLASH if attention else EAGER),
+    ):
+        choices = {**METHODS[method], **attention, **extra}
+        if model in TARGETS and "target_modules" in choices:
+            choices["target_modules"] = TARGETS[model]
+        words = [model, method]
+        words += ["checkpointing"] * (extra is CHECKPOINTING)
+        words += ["eager"] * (extra is EAGER) + ["flash"] * (extra is FLASH)
+        yield " ".join(words), model, choices
+    for length in WINDOWS.get(model, ()):
+        choices = {**METHODS["bf16"], **attention, "micro_batch_size": 1, "max_seq_len": length}
+        yield f"{model} bf16 {length} tokens", model, choices
+        yield f"{model} bf16 {length} tokens flash", model, {**choices, **FLASH}
+
+
+#: Lengths beyond the sliding window, and odd ones where chunks of a scan do not come out even.
+WINDOWS = {
+    "gemma-3-1b": (1536,),
+    "gemma-4-e2b": (1536,),
+    "phi-3-mini": (3000,),
+    "granite-4.0-h-350m": (600,),
+    "qwen3.5-4b": (100,),
+}
 
 
 def every_method(model: str) -> Iterator[Row]:
