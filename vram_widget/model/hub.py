@@ -121,7 +121,7 @@ def identify(model_path: str, revision: str | None = None) -> tuple[str, str]:
     path = model_path.startswith(("/", "~", "."))
     if path or not _ID.fullmatch(name) or ".." in name or "--" in name:
         raise ModelError(
-            f"{model_path!r} is neither a folder nor a model's id; "
+            f"{model_path[:100]!r} is neither a folder nor a model's id; "
             "give one such as 'Qwen/Qwen3-8B'."
         )
     if not _REVISION.fullmatch(wanted) or ".." in wanted:
