@@ -1,0 +1,68 @@
+"""A model's id all the way to an estimate, against a Hub on loopback."""
+
+import pytest
+from models import llama_tensors, sharded, single
+
+import vram_widget as vw
+from vram_widget import model
+from vram_widget.errors import ConfigError, ModelError
+
+pytestmark = pytest.mark.usefixtures("forget", "fresh")
+
+
+@pytest.fixture
+def fresh(monkeypatch):
+    """Forget what this process has loaded."""
+    monkeypatch.setattr(model, "_found", {})
+    monkeypatch.setattr(model, "_stand_ins", {})
+
+
+def test_an_id_is_looked_up_once_and_estimated(hub):
+    tensors = llama_tensors()
+    hub.add("org/one", single(tensors))
+    est = vw.estimate("org/one", gpu="T4")
+    assert est.num_parameters == sum(tensor.size for tensor in tensors.values())
+    before = len(hub.paths())
+    assert vw.estimate("org/one", gpu="T4", micro_batch_size=2).allocated > est.allocated
+    assert len(hub.paths()) == before
+
+
+def test_a_catalogue_model_asks_nobody(hub):
+    assert model.known("meta-llama/Llama-3.1-8B")
+    model.load("meta-llama/Llama-3.1-8B")
+    assert hub.paths() == []
+
+
+def test_progress_is_told_by_file(hub):
+    hub.add("org/many", sharded(llama_tensors(layers=12), 6))
+    steps = []
+    model.load("org/many", progress=lambda done, total, file: steps.append((done, file)))
+    assert steps[0] == (1, "config.json")
+    assert not model.known("org/other")
+    assert model.known("org/many")
+
+
+def test_a_copy_by_name_stands_in_where_the_hub_cannot_be_reached(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    est = vw.estimate("unsloth/Llama-3.1-8B-Instruct-bnb-4bit", gpu="H100")
+    assert est.num_parameters == 8_030_261_248
+    assert any("meta-llama/Llama-3.1-8B" in notice for notice in est.notices)
+
+
+def test_an_unknown_model_without_network_names_the_nearest(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ModelError, match="catalogue"):
+        vw.estimate("someone/entirely-else", gpu="H100")
+
+
+def test_a_quantised_checkpoint_cannot_be_trained_whole():
+    whole = model.load("meta-llama/Llama-3.1-8B")
+    from dataclasses import replace
+
+    from vram_widget.step.methods import method_for, num_trainable
+
+    stored = replace(whole, quantization="gptq")
+    with pytest.raises(ConfigError, match="gptq"):
+        method_for(vw.TrainingConfig("x", training_method="sft"), None, "gptq")
+    lora = vw.TrainingConfig("x", training_method="lora")
+    assert num_trainable(stored, lora) == num_trainable(whole, lora)
