@@ -15,6 +15,7 @@ from .model import Architecture
 from .step.methods import PACKED, num_trainable
 from .step.record import Record
 from .step.replay import replay
+from .notes import notes
 from .timeline import COMPONENTS, GiB, Timeline
 
 if TYPE_CHECKING:
@@ -174,16 +175,10 @@ class ReplayedEstimate(MemoryEstimate):
         slack = ("overhead", "allocator", "slack", (), "", 1, overhead - CUDA_CONTEXT)
         return explain.tree([*rows, context, slack])
 
-    @property
+    @cached_property
     def notes(self) -> dict[str, str]:
-        """For each component, in a few words, what most of it is."""
-        tree = self.explain()
-        largest = {
-            component.name: component.children[0].children[0].label
-            for component in tree.children
-            if component.children
-        }
-        return {name: largest.get(name, "nothing at the peak") for name in COMPONENTS}
+        """For each component at the peak, in a few words, what it is made of."""
+        return notes(self, self.explain())
 
 
 class PublishedEstimate(MemoryEstimate):
@@ -202,7 +197,11 @@ class PublishedEstimate(MemoryEstimate):
         self.timeline = Timeline()
         for seconds in (0.0, 1.0):
             self.timeline.append(seconds, 1, formula.peak_phase, levels)
-        self.notes = dict.fromkeys(COMPONENTS, "by the published formula")
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """For each component, that the formula knows no more than its sum."""
+        return dict.fromkeys(COMPONENTS, "by the published formula")
 
     def explain(self, index: int | None = None) -> explain.Node:
         """Return the formula's components: it knows no tensors."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from .tape import BOOL, FLOAT32, DType, Gradients, Node, Tensor
+from .tape import BOOL, FLOAT32, DType, Gradients, Leaf, Node, Tensor
 
 
 def wider(a: DType, b: DType) -> DType:
@@ -82,6 +82,7 @@ def mul(a: Tensor, b: Tensor, what: str = "product") -> Tensor:
         kept_b = b if a.node is not None else None
         rows, width, a_dtype = a.rows, a.width, a.dtype
         b_rows, b_width, b_dtype = b.rows, b.width, b.dtype
+        b_component = "gradients" if isinstance(b.node, Leaf) else None
 
         def backward(grad: Tensor) -> Gradients:
             # both gradients in full, and then each brought to its input's shape and dtype
@@ -90,7 +91,7 @@ def mul(a: Tensor, b: Tensor, what: str = "product") -> Tensor:
             if to_a is not None and dtype is not a_dtype:
                 to_a = tape.new(rows, width, a_dtype, "gradient")
             if to_b is not None and (b_rows, b_width, b_dtype) != (rows, width, dtype):
-                to_b = tape.new(b_rows, b_width, b_dtype, "gradient")
+                to_b = tape.new(b_rows, b_width, b_dtype, "gradient", b_component)
             return to_a, to_b
 
         tape.record(out, (a.node, b.node), backward)
@@ -571,7 +572,7 @@ def checkpoint(run: Callable[[Tensor], Tensor], x: Tensor, offload: bool = False
 
     def backward(grad: Tensor) -> Gradients:
         outer, tape.casts = tape.casts, {}
-        mark = len(tape.nodes)
+        first, start = len(tape.nodes), len(tape.log)
         again = detach(kept) if kept else tape.new(rows, width, dtype, "input, from the host")
         again.node = entry = Node(tape, (), lambda grad: ()) if wants_gradient else None
         result = run(again)
@@ -579,7 +580,7 @@ def checkpoint(run: Callable[[Tensor], Tensor], x: Tensor, offload: bool = False
         assert isinstance(result.node, Node)
         result.node.accumulate(grad)
         del again, result, grad
-        tape.backward(down_to=mark + (entry is not None))
+        tape.backward_of_rerun(first + (entry is not None), start)
         if entry is None:
             return (None,)
         tape.nodes.pop()

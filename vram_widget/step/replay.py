@@ -22,7 +22,7 @@ from .methods import UPCASTS_FOR_KBIT_TRAINING, method_for, num_trainable
 from .record import Record, Segment
 from .sharding import COMPUTE, sharding
 from .states import load, optimizer_step
-from .tape import FLOAT32, Boundary, Leaf, Node, Tape, Tensor
+from .tape import FLOAT32, Boundary, Event, Leaf, Node, Tape, Tensor
 
 Layers = list[tuple[int, Layer]]
 
@@ -149,6 +149,8 @@ def _hidden_state(x: Tensor) -> Tensor:
     return x
 
 
+#: Bytes a second at which weights come from a disk: nominal, for the timeline only.
+LOADING = 3e9
 #: Fields that change nothing that a GPU does in a step.
 ELSEWHERE = {
     "model_path",
@@ -200,12 +202,19 @@ def _replay(architecture: Architecture, config: TrainingConfig, gpu: GPU) -> Rec
     body = only.segments
     if config.gradient_accumulation_steps > 1:
         body = body + Pass(architecture, config, gpu, accumulated=True).segments
-    loading = Segment("load", load(only.layers, config), 1.0)
+    weights = load(only.layers, config)
     first, later = optimizer_step(only.layers, config)
+    loading = Segment("load", weights, _moved(weights) / LOADING)
+    seconds = (_moved(weights) + _moved(first)) / gpu.bandwidth
     return Record(
         [
             (0, [loading]),
-            (1, [*body, Segment("optimizer_step", first, 0.1)]),
-            (2, [*body, Segment("optimizer_step", later, 0.1)]),
+            (1, [*body, Segment("optimizer_step", first, seconds)]),
+            (2, [*body, Segment("optimizer_step", later, seconds)]),
         ]
     )
+
+
+def _moved(events: list[Event]) -> int:
+    """Return the bytes of everything that events take or give back."""
+    return sum(abs(nbytes) * allocation.copies for nbytes, allocation in events)
