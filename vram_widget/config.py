@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -413,6 +414,23 @@ class TrainingConfig(HasTraits):
                 if name not in fields or value is not fields[name].default_value
             }
         )
+
+    @classmethod
+    def of(
+        cls, config: TrainingConfig | Mapping[str, Any] | str | None = None, **choices: Any
+    ) -> TrainingConfig:
+        """Return the configuration that a person means: one, its fields, or only the model.
+
+        Examples
+        --------
+        >>> TrainingConfig.of("meta-llama/Llama-3.1-8B", training_method="lora")
+        TrainingConfig(model_path='meta-llama/Llama-3.1-8B', training_method='lora')
+        """
+        if isinstance(config, TrainingConfig):
+            return config.replace(**choices) if choices else config
+        if isinstance(config, Mapping):
+            return TrainingConfig(**{**config, **choices})
+        return TrainingConfig(config, **choices)
 
     @classmethod
     def _defaults_of(cls, trainer: str, method: str) -> dict[str, Any]:

@@ -112,10 +112,7 @@ def run_time(config: TrainingConfig | str, **choices: Any) -> RunTime:
     >>> run.hours.low < run.hours.expected < run.hours.high
     True
     """
-    if isinstance(config, str):
-        config = TrainingConfig(config, **choices)
-    elif choices:
-        config = config.replace(**choices)
+    config = TrainingConfig.of(config, **choices)
     config.check()
     architecture = load(config.model_path)
     gpu, chosen = resolve(config.gpu, config.gpu_memory, config.num_gpus)
