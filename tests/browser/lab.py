@@ -137,6 +137,13 @@ class Notebook:
         )
         return json.loads(text)
 
+    def becomes(self, expression: str, value: Any) -> bool:
+        """Whether an expression soon has a value: the last move of a drag is sent a little late."""
+        end = time.monotonic() + 5
+        while (found := self.python(expression)) != value and time.monotonic() < end:
+            time.sleep(0.05)
+        return bool(found == value)
+
     def run(self, statement: str) -> None:
         """Run a statement in the notebook's kernel."""
         self.python(f"exec({statement!r})")

@@ -74,7 +74,7 @@ def test_a_slider_moved_by_mouse_changes_the_figure(notebook: Notebook) -> None:
     for share in (0.3, 0.5, 0.7):
         notebook.page.mouse.move(box["x"] + box["width"] * share, middle, steps=4)
     notebook.page.mouse.up()
-    assert notebook.python("w.micro_batch_size") == 16
+    assert notebook.becomes("w.micro_batch_size", 16)
     assert notebook.python("w.estimate.expected") > before
     shows(notebook)
     assert area(notebook) != shape
@@ -87,7 +87,7 @@ def test_a_slider_moved_by_keyboard_changes_the_figure(notebook: Notebook) -> No
     notebook.row("max_seq_len").locator(".vw-slider").focus()
     for key in ("ArrowRight", "ArrowRight", "ArrowLeft", "ArrowUp"):
         notebook.page.keyboard.press(key)
-    assert notebook.python("w.max_seq_len") == 8192
+    assert notebook.becomes("w.max_seq_len", 8192)
     shows(notebook)
     assert area(notebook) != shape
 
@@ -141,7 +141,7 @@ def test_a_bad_value_is_explained_in_place_and_nothing_is_lost(notebook: Noteboo
     box.fill("4,096")
     box.press("Enter")
     error.wait_for(state="hidden", timeout=5000)
-    assert notebook.python("w.max_seq_len") == 4096
+    assert notebook.becomes("w.max_seq_len", 4096)
     shows(notebook)
     assert notebook.errors == []
 
