@@ -62,6 +62,8 @@ class MemoryEstimate:
     peak_step: int
     num_trainable: int
     notices: tuple[str, ...]
+    timeline: Timeline
+    notes: dict[str, str]
 
     def __init__(self, config: TrainingConfig, architecture: Architecture, gpu: GPU) -> None:
         self.config = config
@@ -141,7 +143,7 @@ class ReplayedEstimate(MemoryEstimate):
         self.components = {**levels, "overhead": self.expected - self.allocated}
 
     @cached_property
-    def timeline(self) -> Timeline:
+    def timeline(self) -> Timeline:  # type: ignore[override]  # computed when it is read
         """Memory by component from loading to the end of the second step."""
         drawn, _ = self._record.timeline
         highest = accumulate(drawn.total, max)  # the allocator gives nothing back
@@ -176,7 +178,7 @@ class ReplayedEstimate(MemoryEstimate):
         return explain.tree([*rows, context, slack])
 
     @cached_property
-    def notes(self) -> dict[str, str]:
+    def notes(self) -> dict[str, str]:  # type: ignore[override]
         """For each component at the peak, in a few words, what it is made of."""
         return notes(self, self.explain())
 
@@ -198,8 +200,8 @@ class PublishedEstimate(MemoryEstimate):
         for seconds in (0.0, 1.0):
             self.timeline.append(seconds, 1, formula.peak_phase, levels)
 
-    @property
-    def notes(self) -> dict[str, str]:
+    @cached_property
+    def notes(self) -> dict[str, str]:  # type: ignore[override]
         """For each component, that the formula knows no more than its sum."""
         return dict.fromkeys(COMPONENTS, "by the published formula")
 
@@ -245,12 +247,7 @@ def estimate(
     >>> est.verdict
     'fits'
     """
-    if isinstance(config, TrainingConfig):
-        config = config.replace(**choices) if choices else config
-    elif isinstance(config, Mapping):
-        config = TrainingConfig(**{**config, **choices})
-    else:
-        config = TrainingConfig(**({} if config is None else {"model_path": config}), **choices)
+    config = TrainingConfig.of(config, **choices)
     config.check()
     architecture = model.load(config.model_path)
     gpu, notice = resolve(config.gpu, config.gpu_memory, config.num_gpus)

@@ -97,9 +97,11 @@ def tree(tensors: Iterable[Tensor]) -> Node:
             components.items(), key=lambda item: COMPONENTS.index(item[0])
         )
     ]
-    return Node("memory of one GPU", sum(branch.bytes for branch in branches), branches)
+    return _branch("memory of one GPU", branches, in_order=True)
 
 
-def _branch(name: str, children: Iterable[Node]) -> Node:
-    kept = sorted((c for c in children if c.bytes), key=lambda child: -child.bytes)
+def _branch(name: str, children: Iterable[Node], in_order: bool = False) -> Node:
+    kept = [child for child in children if child.bytes]
+    if not in_order:
+        kept.sort(key=lambda child: -child.bytes)
     return Node(name, sum(child.bytes for child in kept), kept)

@@ -29,6 +29,7 @@ def notes(estimate: MemoryEstimate, tree: Node) -> dict[str, str]:
         "gradients": _gradients,
         "activations": _activations,
         "outputs": _outputs,
+        "overhead": _overhead,
     }
     lines = {}
     for name in COMPONENTS:
@@ -110,9 +111,11 @@ def _outputs(estimate: MemoryEstimate, node: Node) -> str:
     return f"{rows:,} × {vocabulary:,} logits{times}"
 
 
+def _overhead(estimate: MemoryEstimate, node: Node) -> str:
+    return "the CUDA context, and what the allocator keeps for later"
+
+
 def _largest(node: Node) -> str:
     operator = node.children[0]
     leaf = operator.children[0] if operator.children else operator
-    if not leaf.dtype:
-        return " and ".join(part.label for part in leaves(node))
-    return f"most of it {operator.name}: {leaf.label}"
+    return f"largest: {operator.name}, {leaf.label}"

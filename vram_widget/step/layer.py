@@ -45,6 +45,7 @@ class Layer:
             ]
         self.weights: dict[str, Tensor] = {}
         self.whole: Tensor | None = None
+        self.blocks = 1
         self.liger = config.use_liger
         divided = sharding.gradients > 1 or sharding.parameters_on_host
         for p in self.parameters:
@@ -52,8 +53,12 @@ class Layer:
             leaf = Leaf(divided, config.optimizer_in_backward) if p.trainable else None
             self.weights[p.name] = Tensor(tape, p.rows, p.width, computed or p.dtype, None, leaf)
 
-    def enter(self) -> None:
-        """Make the weights whole before the layer runs; after its backward, give them up."""
+    def enter(self, ahead: bool = True) -> None:
+        """Make the weights whole before the layer runs; after its backward, give them up.
+
+        FSDP makes the next block whole while this one runs (`ahead`): its rate limiter lets two be.
+        """
+        self.blocks = 2 if ahead else 1
         if self.sharding.gathers:
             self.whole = self._gather()
         Boundary(self.tape, self._end)
@@ -73,12 +78,12 @@ class Layer:
 
     def _gather(self) -> Tensor:
         outer, self.tape.operator = self.tape.operator, "gathered weights"
-        # FSDP makes the next block whole while this one runs (its rate limiter lets two be)
-        nbytes = 2 * sum(
+        nbytes = sum(
             -(-weight.rows * weight.width * weight.dtype.itemsize // weight.dtype.packed)
             for weight in self.weights.values()
         )
-        whole = self.tape.new(1, nbytes, UINT8, "this block and the next", "buffers")
+        what = "this block and the next" if self.blocks > 1 else "embedding, last norm, lm_head"
+        whole = self.tape.new(1, self.blocks * nbytes, UINT8, what, "buffers")
         self.tape.operator = outer
         return whole
 

@@ -76,7 +76,7 @@ class Pass:
 
     def run(self) -> None:
         """Run the pass."""
-        self.outside.enter()
+        self.outside.enter(ahead=False)
         loss = forward(self)
         self.tape.casts.clear()
         self.cut("loss")
