@@ -389,7 +389,7 @@ class TrainingConfig(HasTraits):
         help="The replay of one training step, or one of the published formulas.",
     )
 
-    def __init__(self, model_path: str | None = None, **choices: Any) -> None:
+    def __init__(self, model_path: str | None = None, /, **choices: Any) -> None:
         if model_path is not None:
             choices["model_path"] = model_path
         fields = self.fields()
