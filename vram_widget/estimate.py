@@ -8,14 +8,14 @@ from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from . import explain, model, published
+from . import explain, model, published, words
 from .config import TrainingConfig
 from .gpu import GPU, resolve
 from .model import Architecture
+from .notes import notes
 from .step.methods import PACKED, num_trainable
 from .step.record import Record
 from .step.replay import replay
-from .notes import notes
 from .timeline import COMPONENTS, GiB, Timeline
 
 if TYPE_CHECKING:
@@ -93,23 +93,9 @@ class MemoryEstimate:
             return "likely"
         return "risky" if self.low <= self.gpu.memory else "does_not_fit"
 
-    @property
-    def summary(self) -> str:
-        """The verdict in words."""
-        words = {
-            "fits": "Fits",
-            "likely": "Likely fits",
-            "risky": "Risky",
-            "does_not_fit": "Does not fit",
-        }
-        low, expected, high = (value / GiB for value in self)
-        return (
-            f"{words[self.verdict]}: {expected:.1f} of {self.capacity / GiB:.1f} GiB "
-            f"on each GPU ({low:.1f}–{high:.1f})"
-        )
-
     def __repr__(self) -> str:
-        return f"{self.config.model_path}, {self.config.training_method}: {self.summary}"
+        told = f"{words.verdict(self)} ({words.band(self)})"
+        return f"{self.config.model_path}, {self.config.training_method}: {told}"
 
     def plot(self) -> Figure:
         """Return the stacked timeline as a matplotlib figure."""
@@ -120,7 +106,7 @@ class MemoryEstimate:
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         from .plot import png
 
-        return {"text/plain": repr(self), "image/png": png(self.plot())}
+        return {"text/plain": words.summary(self), "image/png": png(self.plot())}
 
 
 class ReplayedEstimate(MemoryEstimate):

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, ClassVar
 
 from traitlets import HasTraits, TraitType
 
@@ -42,6 +42,7 @@ class Text(Field):
     """A line of text."""
 
     def validate(self, obj: HasTraits, value: object) -> str:
+        """Return the text without blanks at its ends."""
         if not isinstance(value, str):
             raise self.refuse(value, "text")
         return value.strip()
@@ -54,6 +55,7 @@ class Choice(Field):
         super().__init__(default, options=dict(options), **described)
 
     def validate(self, obj: HasTraits, value: object) -> str:
+        """Return the word if it is one of the options."""
         options: dict[str, str] = self.metadata["options"]
         if isinstance(value, str) and value in options:
             return value
@@ -65,6 +67,7 @@ class Switch(Field):
     """On or off."""
 
     def validate(self, obj: HasTraits, value: object) -> bool:
+        """Return the value if it is True or False."""
         if not isinstance(value, bool):
             raise self.refuse(value, "True or False")
         return value
@@ -79,6 +82,7 @@ class Count(Field):
         super().__init__(default, minimum=minimum, maximum=maximum, **described)
 
     def validate(self, obj: HasTraits, value: object) -> int:
+        """Return the whole number if it lies between the bounds."""
         low, high = self.metadata["minimum"], self.metadata["maximum"]
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise self.refuse(value, "a whole number")
@@ -96,6 +100,7 @@ class Number(Field):
         super().__init__(default, minimum=minimum, maximum=maximum, **described)
 
     def validate(self, obj: HasTraits, value: object) -> float:
+        """Return the number if it lies between the bounds."""
         low, high = self.metadata["minimum"], self.metadata["maximum"]
         real = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not (real and isinstance(value, (int, float)) and low <= value <= high):
@@ -107,6 +112,7 @@ class Modules(Field):
     """PEFT's target_modules: ``"all-linear"``, a regular expression, or a list of name endings."""
 
     def validate(self, obj: HasTraits, value: object) -> str | list[str]:
+        """Return the expression, or the names as a list."""
         if isinstance(value, str) and value.strip():
             try:
                 re.compile(value)
@@ -124,10 +130,19 @@ class Modules(Field):
 class Bytes(Field):
     """An amount of memory: bytes as a whole number, or text such as ``"48GiB"``."""
 
-    UNITS = {"": 1, "b": 1, "mib": 1024**2, "gib": GiB, "mb": 10**6, "gb": 10**9, "g": GiB}
+    UNITS: ClassVar = {
+        "": 1,
+        "b": 1,
+        "mib": 1024**2,
+        "gib": GiB,
+        "mb": 10**6,
+        "gb": 10**9,
+        "g": GiB,
+    }
     LARGEST = 1 << 50
 
     def validate(self, obj: HasTraits, value: object) -> int:
+        """Return the amount in bytes."""
         wanted = 'bytes as a whole number, or text such as "48GiB"'
         if isinstance(value, str):
             match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-zA-Z]*)\s*", value)

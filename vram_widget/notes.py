@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from .explain import Node
 from .timeline import COMPONENTS
+from .words import quantity
 
 if TYPE_CHECKING:
     from .estimate import MemoryEstimate
@@ -42,20 +43,6 @@ def notes(estimate: MemoryEstimate, tree: Node) -> dict[str, str]:
     return lines
 
 
-def count(number: float) -> str:
-    """Return a number of parameters in words.
-
-    Examples
-    --------
-    >>> count(8_030_261_248), count(41_943_040), count(950)
-    ('8.03 B', '41.9 M', '950')
-    """
-    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "K")):
-        if number >= size:
-            return f"{number / size:.3g} {unit}"
-    return f"{number:,.0f}"
-
-
 def leaves(node: Node) -> Iterable[Node]:
     """Yield the tensors below a node."""
     if not node.children:
@@ -69,9 +56,9 @@ def _parameters(estimate: MemoryEstimate, node: Node) -> str:
     for leaf in leaves(node):
         by_dtype[leaf.dtype] = by_dtype.get(leaf.dtype, 0) + leaf.bytes
     dtype = max(by_dtype, key=lambda name: by_dtype[name])
-    words = f"{count(estimate.num_parameters)} weights, {dtype}"
+    words = f"{quantity(estimate.num_parameters)} weights, {dtype}"
     if estimate.config.training_method in ("lora", "qlora"):
-        words += f"; {count(estimate.num_trainable)} in adapters"
+        words += f"; {quantity(estimate.num_trainable)} in adapters"
     if estimate.config.training_method == "osft":
         words += "; targets as U, S and V"
     return words
@@ -81,7 +68,7 @@ def _optimizer(estimate: MemoryEstimate, node: Node) -> str:
     label = estimate.config.fields()["optim"].metadata["options"][estimate.config.optim]
     names = {leaf.name for leaf in leaves(node)}
     kept = len(names & {"exp_avg", "exp_avg_sq", "state1", "state2"})
-    words = f"{label} on {count(estimate.num_trainable)} weights"
+    words = f"{label} on {quantity(estimate.num_trainable)} weights"
     if kept:
         words += f", {kept} moment{'s' if kept > 1 else ''}"
     return words + (" and a temporary" if "temporary" in names else "")
@@ -89,7 +76,7 @@ def _optimizer(estimate: MemoryEstimate, node: Node) -> str:
 
 def _gradients(estimate: MemoryEstimate, node: Node) -> str:
     dtype = max(leaves(node), key=lambda leaf: leaf.bytes).dtype
-    return f"of {count(estimate.num_trainable)} trained weights, {dtype}"
+    return f"of {quantity(estimate.num_trainable)} trained weights, {dtype}"
 
 
 def _activations(estimate: MemoryEstimate, node: Node) -> str:

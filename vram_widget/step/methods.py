@@ -4,57 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from math import floor, prod
-from typing import NamedTuple
+from math import floor
 
 from ..config import TrainingConfig
 from ..errors import ConfigError
 from ..model.architecture import Architecture, LayerRun, Shape
 from . import ops
-from .tape import (
-    BFLOAT16,
-    DTYPES,
-    FLOAT16,
-    FLOAT32,
-    FP8,
-    INT4,
-    INT8,
-    MXFP4,
-    NF4,
-    UINT8,
-    DType,
-    Tensor,
-    rounded,
-)
-
-
-class Parameter(NamedTuple):
-    """A tensor that holds a weight or a part of it: `rows` x `width` elements of `dtype`."""
-
-    name: str
-    rows: int
-    width: int
-    dtype: DType
-    trainable: bool
-
-    @property
-    def size(self) -> int:
-        """Elements."""
-        return self.rows * self.width
-
-    def nbytes(self, divided: int = 1) -> int:
-        """Return the bytes of one GPU's share, as the allocator hands them out."""
-        elements = -(-self.size // divided)
-        return rounded(-(-elements * self.dtype.itemsize // self.dtype.packed))
-
+from .parameter import Parameter, as_matrix
+from .quantized import STORED
+from .tape import BFLOAT16, DTYPES, FLOAT32, Tensor
 
 Weights = Mapping[str, Tensor]
 Matches = Callable[[str], bool]
-
-
-def as_matrix(shape: Shape) -> tuple[int, int]:
-    """Return a weight's shape as rows and width."""
-    return (prod(shape[:-1]), shape[-1]) if shape else (1, 1)
 
 
 class Full:
@@ -170,12 +131,6 @@ class LoRA(Full):
         return share
 
 
-#: bitsandbytes, functional.quantize_4bit: weights that share one scale.
-NF4_BLOCK = 64
-#: The same for the scales, where they are quantised too (compress_statistics).
-SCALE_BLOCK = 256
-
-
 class QLoRA(LoRA):
     """LoRA on a base whose linears are stored in few bits and made whole as they run."""
 
@@ -209,66 +164,6 @@ class QLoRA(LoRA):
         return ops.to(out, dtype)
 
 
-def nf4(name: str, rows: int, width: int, double: bool) -> list[Parameter]:
-    """NF4 of bitsandbytes: two weights a byte, a scale a block, and a code book of 16."""
-    blocks = -(-rows * width // NF4_BLOCK)
-    stored = [
-        Parameter(name, rows, width, NF4, False),
-        Parameter(f"{name}.quant_map", 1, 16, FLOAT32, False),
-    ]
-    if not double:
-        return [*stored, Parameter(f"{name}.absmax", 1, blocks, FLOAT32, False)]
-    return [
-        *stored,
-        Parameter(f"{name}.absmax", 1, blocks, UINT8, False),
-        Parameter(f"{name}.nested_absmax", 1, -(-blocks // SCALE_BLOCK), FLOAT32, False),
-        Parameter(f"{name}.nested_quant_map", 1, 256, FLOAT32, False),
-    ]
-
-
-def int8(name: str, rows: int, width: int, double: bool) -> list[Parameter]:
-    """LLM.int8 of bitsandbytes: a byte a weight and a scale a row."""
-    return [
-        Parameter(name, rows, width, INT8, False),
-        Parameter(f"{name}.SCB", 1, rows, FLOAT32, False),
-    ]
-
-
-def grouped_4bit(name: str, rows: int, width: int, double: bool) -> list[Parameter]:
-    """GPTQ and AWQ: two weights a byte, a 16-bit scale and a 4-bit zero for each group of 128."""
-    groups = -(-width // 128)
-    return [
-        Parameter(name, rows, width, INT4, False),
-        Parameter(f"{name}.scales", rows, groups, FLOAT16, False),
-        Parameter(f"{name}.qzeros", rows, groups, INT4, False),
-    ]
-
-
-def fp8(name: str, rows: int, width: int, double: bool) -> list[Parameter]:
-    """FP8 checkpoints: a byte a weight, a float32 scale for each block of 128 x 128."""
-    return [
-        Parameter(name, rows, width, FP8, False),
-        Parameter(f"{name}_scale_inv", -(-rows // 128), -(-width // 128), FLOAT32, False),
-    ]
-
-
-def mxfp4(name: str, rows: int, width: int, double: bool) -> list[Parameter]:
-    """MXFP4 (OCP microscaling): two weights a byte, a one-byte scale for each 32."""
-    return [
-        Parameter(name, rows, width, MXFP4, False),
-        Parameter(f"{name}_scales", rows, -(-width // 32), UINT8, False),
-    ]
-
-
-#: quantization -> how a linear is stored.
-STORED = {
-    "nf4": nf4,
-    "int8": int8,
-    "gptq": grouped_4bit,
-    "awq": grouped_4bit,
-    "fp8": fp8,
-    "mxfp4": mxfp4,
-}
 #: Trainers that call PEFT's prepare_model_for_kbit_training, which turns what is not quantised, and
 #: with it the hidden stream, to float32. Unsloth and torchtune have their own preparation.
 UPCASTS_FOR_KBIT_TRAINING = {"trl", "axolotl"}

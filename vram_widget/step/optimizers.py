@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .methods import Parameter
+from .parameter import Parameter
 from .tape import FLOAT32, UINT8, DType
 
 #: bitsandbytes: values that share one scale in a blockwise-quantised state (optim/optimizer.py).

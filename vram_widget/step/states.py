@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ..config import TrainingConfig
 from .layer import Layer
-from .methods import Parameter
 from .optimizers import ALL_AT_ONCE, ONE_AT_A_TIME, STATES
+from .parameter import Parameter
 from .sharding import sharding
 from .tape import FLOAT32, Allocation, DType, Event, Leaf, rounded
 

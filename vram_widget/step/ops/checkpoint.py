@@ -1,0 +1,40 @@
+"""Activation checkpointing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..tape import Gradients, Node, Tensor
+from .recorded import detach
+
+
+def checkpoint(run: Callable[[Tensor], Tensor], x: Tensor, offload: bool = False) -> Tensor:
+    """Run a block keeping only its input; backward runs it again (non-reentrant checkpointing).
+
+    With `offload` the input waits in the host's memory and comes back when it is needed.
+    """
+    tape = x.tape
+    tape.recording = False
+    out = run(x)
+    tape.recording = True
+    kept = None if offload else detach(x)
+    rows, width, dtype, wants_gradient = x.rows, x.width, x.dtype, x.node is not None
+
+    def backward(grad: Tensor) -> Gradients:
+        outer, tape.casts = tape.casts, {}
+        first, start = len(tape.nodes), len(tape.log)
+        again = detach(kept) if kept else tape.new(rows, width, dtype, "input, from the host")
+        again.node = entry = Node(tape, (), lambda grad: ()) if wants_gradient else None
+        result = run(again)
+        tape.casts = outer
+        assert isinstance(result.node, Node)
+        result.node.accumulate(grad)
+        del again, result, grad
+        tape.backward_of_rerun(first + (entry is not None), start)
+        if entry is None:
+            return (None,)
+        tape.nodes.pop()
+        return (entry.grad,)
+
+    tape.record(out, (x.node,), backward)
+    return out

@@ -1,0 +1,167 @@
+"""Elementwise operators and reductions."""
+
+from __future__ import annotations
+
+from ..tape import BOOL, DType, Gradients, Leaf, Tensor
+from .recorded import detach, follows, passes
+
+
+def wider(a: DType, b: DType) -> DType:
+    """Return the dtype that an operator on both gives (type promotion)."""
+    return a if a.itemsize >= b.itemsize else b
+
+
+def to(x: Tensor, dtype: DType, what: str = "copy") -> Tensor:
+    """Convert; the tensor itself if it has that dtype already."""
+    if x.dtype is dtype:
+        return x
+    return follows(x.tape.new(x.rows, x.width, dtype, what), x)
+
+
+def add(a: Tensor, b: Tensor) -> Tensor:
+    """Add; keeps nothing, and hands the same gradient to both."""
+    tape = a.tape
+    out = tape.new(a.rows, a.width, wider(a.dtype, b.dtype), "sum")
+    if tape.recording and (a.node is not None or b.node is not None):
+        rows, width, a_dtype, b_dtype = a.rows, a.width, a.dtype, b.dtype
+
+        def backward(grad: Tensor) -> Gradients:
+            # a gradient has the dtype of its input: the engine casts it where they differ
+            to_a = grad if grad.dtype is a_dtype else tape.new(rows, width, a_dtype, "gradient")
+            to_b = grad if grad.dtype is b_dtype else tape.new(rows, width, b_dtype, "gradient")
+            return to_a, to_b
+
+        tape.record(out, (a.node, b.node), backward)
+    return out
+
+
+def sub(a: Tensor, b: Tensor) -> Tensor:
+    """Subtract; keeps nothing, the gradient of `b` is negated."""
+    tape, rows, width = a.tape, a.rows, a.width
+    out = tape.new(rows, width, wider(a.dtype, b.dtype), "difference")
+    if tape.recording and (a.node is not None or b.node is not None):
+        negates, dtype = b.node is not None, b.dtype
+
+        def backward(grad: Tensor) -> Gradients:
+            return grad, tape.new(rows, width, dtype, "gradient") if negates else None
+
+        tape.record(out, (a.node, b.node), backward)
+    return out
+
+
+def mul(a: Tensor, b: Tensor, what: str = "product") -> Tensor:
+    """Multiply, `b` broadcast to `a` if it is smaller; keeps what the other's gradient needs."""
+    tape, dtype = a.tape, wider(a.dtype, b.dtype)
+    out = tape.new(a.rows, a.width, dtype, what)
+    if tape.recording and (a.node is not None or b.node is not None):
+        a_wants, b_wants = a.node is not None, b.node is not None
+        kept = [a if b_wants else None, b if a_wants else None]
+        rows, width, a_dtype = a.rows, a.width, a.dtype
+        b_rows, b_width, b_dtype = b.rows, b.width, b.dtype
+        b_component = "gradients" if isinstance(b.node, Leaf) else None
+
+        def backward(grad: Tensor) -> Gradients:
+            # both gradients in full, and then each brought to its input's shape and dtype
+            to_a = tape.new(rows, width, dtype, "gradient") if a_wants else None
+            to_b = tape.new(rows, width, dtype, "gradient") if b_wants else None
+            if tape.rerunning:  # a checkpoint gives up what it made again as soon as it is used
+                kept.clear()
+            if to_a is not None and dtype is not a_dtype:
+                to_a = tape.new(rows, width, a_dtype, "gradient")
+            if to_b is not None and (b_rows, b_width, b_dtype) != (rows, width, dtype):
+                to_b = tape.new(b_rows, b_width, b_dtype, "gradient", b_component)
+            return to_a, to_b
+
+        tape.record(out, (a.node, b.node), backward)
+    return out
+
+
+def divide(a: Tensor, b: Tensor) -> Tensor:
+    """Divide by a tensor that needs no gradient; keeps it."""
+    return mul(a, b, "quotient")
+
+
+def scale(x: Tensor, what: str = "scaled") -> Tensor:
+    """Multiply, divide or shift by a number, or negate; keeps nothing."""
+    return follows(x.tape.new(x.rows, x.width, x.dtype, what), x)
+
+
+neg = scale
+
+
+def add_mask(scores: Tensor) -> Tensor:
+    """Add an attention mask that trains nothing: a new tensor, the gradient passes through."""
+    out = scores.tape.new(scores.rows, scores.width, scores.dtype, "masked scores")
+    return passes(out, scores)
+
+
+def square(x: Tensor) -> Tensor:
+    """``x.pow(2)``; keeps x."""
+    tape, rows, width, dtype = x.tape, x.rows, x.width, x.dtype
+    out = tape.new(rows, width, dtype, "square")
+    if tape.recording and x.node is not None:
+        kept = x
+
+        def backward(grad: Tensor) -> Gradients:
+            _ = kept
+            power = tape.new(rows, width, dtype, "power")
+            double = tape.new(rows, width, dtype, "power")
+            result = tape.new(rows, width, dtype, "gradient")
+            del power, double
+            return (result,)
+
+        tape.record(out, (x.node,), backward)
+    return out
+
+
+def mean(x: Tensor) -> Tensor:
+    """Mean over the features; keeps nothing, its gradient is spread over a whole tensor."""
+    return follows(x.tape.new(x.rows, 1, x.dtype, "mean"), x)
+
+
+def rsqrt(x: Tensor) -> Tensor:
+    """One over the square root; keeps its result."""
+    out = x.tape.new(x.rows, x.width, x.dtype, "rstd")
+    return follows(out, x, detach(out))
+
+
+def activation(x: Tensor, what: str) -> Tensor:
+    """SiLU, GELU, ReLU: one fused operator that keeps its input."""
+    return follows(x.tape.new(x.rows, x.width, x.dtype, what), x, x)
+
+
+def tanh(x: Tensor) -> Tensor:
+    """Hyperbolic tangent; keeps its result."""
+    return _keeps_result(x, "tanh")
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    """Logistic function; keeps its result."""
+    return _keeps_result(x, "sigmoid")
+
+
+def softmax(x: Tensor, dtype: DType) -> Tensor:
+    """Softmax computed in `dtype`; keeps its result."""
+    return _keeps_result(to(x, dtype), "softmax")
+
+
+def log_softmax(x: Tensor) -> Tensor:
+    """Log-softmax; keeps its result."""
+    return _keeps_result(x, "log-softmax")
+
+
+def _keeps_result(x: Tensor, what: str) -> Tensor:
+    out = x.tape.new(x.rows, x.width, x.dtype, what)
+    return follows(out, x, detach(out))
+
+
+def dropout(x: Tensor) -> Tensor:
+    """Drop some elements (p > 0); keeps a one-byte mask."""
+    out = x.tape.new(x.rows, x.width, x.dtype, "dropped")
+    return follows(out, x, x.tape.new(x.rows, x.width, BOOL, "mask"))
+
+
+def nll_loss(x: Tensor, labels: Tensor) -> Tensor:
+    """Negative log-likelihood of the labels; keeps x and the labels."""
+    out = x.tape.new(1, 1, x.dtype, "loss")
+    return follows(out, x, (x, labels, x.tape.new(1, 1, x.dtype, "weight of the labels")))

@@ -1,0 +1,165 @@
+"""Matrix products: linears, look-ups and attention."""
+
+from __future__ import annotations
+
+from ..tape import FLOAT32, Gradients, Tensor
+from .elementwise import to
+from .recorded import detach
+
+
+def cast_weight(weight: Tensor) -> Tensor:
+    """Return a weight in autocast's dtype; the copy of a trainable one is made once a pass."""
+    tape, dtype = weight.tape, weight.tape.autocast
+    if dtype is None or weight.dtype is dtype:
+        return weight
+    copy = tape.casts.get(id(weight))
+    if copy is not None:
+        return copy
+    rows, width, before = weight.rows, weight.width, weight.dtype
+    copy = tape.new(rows, width, dtype, "weight in the compute dtype", "buffers")
+    if weight.node is not None:
+        tape.casts[id(weight)] = copy
+        if tape.recording:
+
+            def backward(grad: Tensor) -> Gradients:
+                return (tape.new(rows, width, before, "gradient", "gradients"),)
+
+            tape.record(copy, (weight.node,), backward)
+    return copy
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, what: str = "output") -> Tensor:
+    """``x @ weight.T + bias``; keeps x for the weight's gradient, the weight for x's."""
+    tape = x.tape
+    if tape.autocast is not None:
+        x = to(x, tape.autocast, "input in the compute dtype")
+        weight = cast_weight(weight)
+        bias = cast_weight(bias) if bias is not None else None
+    rows, inputs, outputs, dtype = x.rows, weight.width, weight.rows, x.dtype
+    out = tape.new(rows, outputs, dtype, what)
+    flops = 2.0 * rows * inputs * outputs
+    tape.work(flops)
+    bias_node = bias.node if bias is not None else None
+    if tape.recording and not (x.node is weight.node is bias_node is None):
+        kept_x = x if weight.node is not None else None
+        kept_weight = weight if x.node is not None else None
+
+        def backward(grad: Tensor) -> Gradients:
+            to_x = to_weight = to_bias = None
+            if bias_node is not None:
+                to_bias = tape.new(1, outputs, dtype, "gradient", "gradients")
+            if kept_weight is not None:
+                tape.work(flops)
+                to_x = tape.new(rows, inputs, dtype, "gradient")
+            if kept_x is not None:
+                tape.work(flops)
+                to_weight = tape.new(outputs, inputs, dtype, "gradient", "gradients")
+                to_weight.is_view = True
+            return to_x, to_weight, to_bias
+
+        tape.record(out, (x.node, weight.node, bias_node), backward)
+    return out
+
+
+def quantized_linear(x: Tensor, outputs: int, inputs: int) -> Tensor:
+    """Run a frozen linear on a whole copy of its weight; backward makes the copy again."""
+    tape, rows, dtype = x.tape, x.rows, x.dtype
+    whole = tape.new(outputs, inputs, dtype, "dequantised weight", "buffers")
+    out = tape.new(rows, outputs, dtype, "output")
+    del whole
+    flops = 2.0 * rows * inputs * outputs
+    tape.work(flops)
+    if tape.recording and x.node is not None:
+
+        def backward(grad: Tensor) -> Gradients:
+            whole = tape.new(outputs, inputs, dtype, "dequantised weight", "buffers")
+            tape.work(flops)
+            to_x = tape.new(rows, inputs, dtype, "gradient")
+            del whole
+            return (to_x,)
+
+        tape.record(out, (x.node,), backward)
+    return out
+
+
+def add_bias(x: Tensor, bias: Tensor) -> Tensor:
+    """Add a bias to every row; keeps nothing."""
+    tape, width, dtype = x.tape, x.width, bias.dtype
+    out = tape.new(x.rows, width, x.dtype, "output")
+    if tape.recording and not (x.node is bias.node is None):
+        trains = bias.node is not None
+
+        def backward(grad: Tensor) -> Gradients:
+            return grad, tape.new(1, width, dtype, "gradient", "gradients") if trains else None
+
+        tape.record(out, (x.node, bias.node), backward)
+    return out
+
+
+def embedding(tokens: Tensor, weight: Tensor) -> Tensor:
+    """Look up rows of `weight`; keeps the tokens, its gradient is as large as the table."""
+    tape, rows, width, dtype = tokens.tape, tokens.rows, weight.width, weight.dtype
+    out = tape.new(rows, width, dtype, "hidden state")
+    if tape.recording and weight.node is not None:
+        kept, table = tokens, weight.rows
+
+        def backward(grad: Tensor) -> Gradients:
+            _ = kept
+            return (tape.new(table, width, dtype, "gradient", "gradients"),)
+
+        tape.record(out, (weight.node,), backward)
+    return out
+
+
+def matmul(a: Tensor, b: Tensor, rows: int, width: int) -> Tensor:
+    """Batched product of two activations, `rows` x `width` altogether; keeps both."""
+    tape = a.tape
+    if tape.autocast is not None:
+        a, b = to(a, tape.autocast), to(b, tape.autocast)
+    out = tape.new(rows, width, a.dtype, "product")
+    flops = 2.0 * a.rows * a.width * width
+    tape.work(flops)
+    if tape.recording and (a.node is not None or b.node is not None):
+        kept = a, b
+        a_rows, a_width, b_rows, b_width, dtype = a.rows, a.width, b.rows, b.width, a.dtype
+
+        def backward(grad: Tensor) -> Gradients:
+            _ = kept
+            tape.work(2 * flops)
+            return (
+                tape.new(a_rows, a_width, dtype, "gradient"),
+                tape.new(b_rows, b_width, dtype, "gradient"),
+            )
+
+        tape.record(out, (a.node, b.node), backward)
+    return out
+
+
+def fused_attention(
+    q: Tensor, k: Tensor, v: Tensor, heads: int, length: int, mask: Tensor | None = None
+) -> Tensor:
+    """Flash or memory-efficient attention: never makes the length x length scores.
+
+    Keeps q, k, v, out, the logsumexp of each row, and the mask as numbers where there is one.
+    """
+    tape = q.tape
+    if tape.autocast is not None:
+        q, k, v = (to(x, tape.autocast, "in the compute dtype") for x in (q, k, v))
+    dtype = q.dtype
+    bias = None if mask is None else tape.new(q.rows, length, dtype, "mask as numbers")
+    out_width = heads * (v.width // (k.width // (q.width // heads)))
+    out = tape.new(q.rows, out_width, dtype, "attention")
+    logsumexp = tape.new(q.rows, heads, FLOAT32, "logsumexp")
+    flops = 2.0 * q.rows * length * q.width  # two products, half of each masked away
+    tape.work(flops)
+    if tape.recording and not (q.node is k.node is v.node is None):
+        kept = q, k, v, detach(out), logsumexp, bias
+
+        def backward(grad: Tensor) -> Gradients:
+            tape.work(2.5 * flops)
+            return tuple(
+                tape.new(x.rows, x.width, dtype, "gradient") for x in (kept[0], kept[1], kept[2])
+            )
+
+        tape.record(out, (q.node, k.node, v.node), backward)
+    return out
