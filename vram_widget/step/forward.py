@@ -97,7 +97,7 @@ def forward(step: Pass) -> Tensor:
             step.held.append(logits)
         return logits
 
-    if config.loss_kernel == "liger" or config.use_liger:
+    if config.loss_kernel == "liger":
         loss = losses.liger(x, lm_head)
     else:
         loss = losses.OVER_LOGITS[config.loss_kernel](x, labels, head)

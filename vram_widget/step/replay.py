@@ -18,6 +18,7 @@ from .blocks import BLOCKS
 from .blocks.context import Context
 from .forward import forward
 from .layer import Layer
+from .liger import as_run
 from .methods import UPCASTS_FOR_KBIT_TRAINING, method_for, num_trainable
 from .record import Record, Segment
 from .sharding import COMPUTE, sharding
@@ -48,7 +49,7 @@ class Pass:
         accumulated: bool = False,
     ) -> None:
         self.architecture = architecture
-        self.config = config
+        self.config = config = as_run(config, architecture.model_type)
         self.sharding = sharding(config)
         autocast = None if self.sharding.compute else COMPUTE[config.mixed_precision]
         self.tape = Tape(gpu.bf16_flops, gpu.bandwidth, autocast)
@@ -180,6 +181,7 @@ def replay(architecture: Architecture, config: TrainingConfig, gpu: GPU) -> Reco
     gpu : GPU
         Its speeds set the timeline's seconds.
     """
+    config = as_run(config, architecture.model_type)
     values = (value for name, value in config.config.items() if name not in ELSEWHERE)
     choices = (tuple(value) if isinstance(value, list) else value for value in values)
     quantised_by = config.trainer in UPCASTS_FOR_KBIT_TRAINING

@@ -1,0 +1,79 @@
+"""Which of Liger's kernels a run really gets, by family and trainer (liger-kernel 0.8)."""
+
+from __future__ import annotations
+
+from ..config import TrainingConfig
+
+#: Families that Liger has kernels for, by model_type (MODEL_TYPE_TO_APPLY_LIGER_FN in
+#: liger_kernel/transformers/monkey_patch.py). For any other the trainers go on without it.
+FAMILIES = {
+    "deepseek_v2",
+    "deepseek_v3",
+    "exaone4",
+    "falcon_h1",
+    "gemma",
+    "gemma2",
+    "gemma3",
+    "gemma3_text",
+    "gemma4",
+    "gemma4_text",
+    "glm4",
+    "gpt_oss",
+    "granite",
+    "hunyuan_v1_dense",
+    "hunyuan_v1_moe",
+    "llama",
+    "llama4",
+    "llama4_text",
+    "ministral",
+    "mistral",
+    "mixtral",
+    "nemotron",
+    "olmo2",
+    "olmo3",
+    "phi3",
+    "qwen2",
+    "qwen2_5_vl",
+    "qwen2_5_vl_text",
+    "qwen2_vl",
+    "qwen2_vl_text",
+    "qwen3",
+    "qwen3_5",
+    "qwen3_5_moe",
+    "qwen3_5_moe_text",
+    "qwen3_5_text",
+    "qwen3_moe",
+    "qwen3_next",
+    "qwen3_vl",
+    "qwen3_vl_moe",
+    "qwen3_vl_moe_text",
+    "qwen3_vl_text",
+    "smollm3",
+}
+
+#: Granite scales its logits, so that Liger cannot skip making them: apply_liger_kernel_to_granite
+#: takes its cross-entropy, which works in place, and refuses the fused linear one.
+MAKES_LOGITS = {"granite"}
+
+
+def as_run(config: TrainingConfig, model_type: str) -> TrainingConfig:
+    """Return the configuration with what `use_liger` means for a family.
+
+    Training Hub's sft needs the logits too: instructlab/training/model.py asks Liger for
+    ``cross_entropy=True, fused_linear_cross_entropy=False``.
+
+    Examples
+    --------
+    >>> config = TrainingConfig("m", training_method="osft", use_liger=True)
+    >>> as_run(config, "llama").loss_kernel, as_run(config, "granite").loss_kernel
+    ('liger', 'fused')
+    >>> as_run(config, "gpt2").use_liger
+    False
+    """
+    if not config.use_liger:
+        return config
+    if model_type not in FAMILIES:
+        return config.replace(use_liger=False)
+    instructlab = (config.trainer, config.training_method) == ("training_hub", "sft")
+    makes_logits = model_type in MAKES_LOGITS or instructlab
+    return config.replace(loss_kernel="fused" if makes_logits else "liger")
