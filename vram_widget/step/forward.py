@@ -22,6 +22,9 @@ LEARNED_POSITIONS = {"gpt_bigcode"}
 #: Families that have one cosine for each pair of features, not one for each feature.
 HALF_TABLES = {"gpt_oss"}
 
+#: Families that transformers runs eager where others run sdpa (``_supports_sdpa``).
+WITHOUT_SDPA = {"gpt_oss"}
+
 
 class Outside(NamedTuple):
     """What a family does before and behind its layers.
@@ -122,18 +125,24 @@ def base_model(step: Pass, tokens: Tensor) -> Tensor:
     length = min(config.max_seq_len, config.tokens)
     cos, sin = rotary_positions(step, length, x)
     new = tape.new
+    attention = config.attn_implementation
+    if attention == "sdpa" and architecture.model_type in WITHOUT_SDPA:
+        attention = "eager"
     tape.operator = "attention mask"
-    mask = new(config.tokens, length, BOOL, "mask") if config.padded else None
-    windows = {run.sliding_window for run in architecture.layers} - {None}
-    slides = config.attn_implementation == "sdpa" and any(length > w for w in windows if w)
-    sliding_mask = new(length, length, BOOL, "mask") if slides else None
-    context = Context(
-        architecture.config, length, config.attn_implementation, cos, sin, mask, sliding_mask
-    )
-    # the layers share them; the graph holds a leaf that wants a gradient
-    held = sliding_mask if config.gradient_checkpointing else None  # a checkpoint's argument
+    mask = sliding_mask = None
+    windows = {run.sliding_window for run in architecture.layers}
+    eager_masks = []
+    if attention == "eager":  # a mask of numbers for each distance that attention reaches back
+        eager_masks = [new(config.tokens, length, x.dtype, "mask") for _ in windows]
+    else:
+        mask = new(config.tokens, length, BOOL, "mask") if config.padded else None
+        slides = attention == "sdpa" and any(length > window for window in windows if window)
+        sliding_mask = new(length, length, BOOL, "mask") if slides else None
+    context = Context(architecture.config, length, attention, cos, sin, mask, sliding_mask)
+    # the layers share them; the graph holds a leaf that wants a gradient, a checkpoint its masks
+    masks = (*eager_masks, mask, sliding_mask) if config.gradient_checkpointing else ()
     others = [rotary_positions(step, length, x) for _ in range(1, outside.position_tables)]
-    step.keep(cos, sin, others, mask, leaf, held)
+    step.keep(cos, sin, others, leaf, masks)
     # the model's forward holds what goes into the first layer, which that layer may keep itself
     kept = config.gradient_checkpointing and not config.offload_activations
     norm_keeps = x.dtype is FLOAT32 or outside.norm is layer_norm or config.use_liger

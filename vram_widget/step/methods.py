@@ -55,11 +55,6 @@ class LoRA(Full):
         if module == name or not self.is_target(module):
             return base
         outputs, inputs = shape
-        if self.rank > min(shape):
-            raise ConfigError(
-                f"lora_r = {self.rank:,} is larger than {module} ({outputs:,} × {inputs:,}): "
-                f"take at most {min(shape):,}."
-            )
         dtype = self.adapter_dtype
         adapter = [
             Parameter(f"{module}.lora_A", self.rank, inputs, dtype, True),
@@ -270,6 +265,34 @@ def method_for(
         return LoRA(config, is_target)
     is_linear = run.linears.__contains__ if run else nothing
     return QLoRA(config, is_target, is_linear, stored or config.quantization)
+
+
+def check_adapters(architecture: Architecture, config: TrainingConfig) -> None:
+    """Check that there is a layer to adapt, and one that the rank is not larger than.
+
+    Raises
+    ------
+    ConfigError
+        With what to change.
+    """
+    targets = {
+        module: run.weights[f"{module}.weight"]
+        for run in architecture.layers
+        for module in filter(target(config, run), run.linears)
+    }
+    if not targets:
+        names = sorted({name for run in architecture.layers for name in run.linears})
+        raise ConfigError(
+            f"target_modules = {config.target_modules!r} matches no linear layer of "
+            f"{config.model_path}, which has {', '.join(names)}."
+        )
+    widest, shape = max(targets.items(), key=lambda found: min(found[1]))
+    if config.lora_r > min(shape):
+        outputs, inputs = shape
+        raise ConfigError(
+            f"lora_r = {config.lora_r:,} is larger than {widest} ({outputs:,} × {inputs:,}): "
+            f"take at most {min(shape):,}."
+        )
 
 
 def num_trainable(architecture: Architecture, config: TrainingConfig) -> int:

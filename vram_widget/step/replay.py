@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from functools import partial
 
 from ..config import TrainingConfig
-from ..errors import ConfigError
 from ..gpu import GPU
 from ..model.architecture import Architecture, LayerRun, Shape
 from . import ops
@@ -19,7 +18,7 @@ from .blocks.context import Context
 from .forward import forward
 from .layer import Layer
 from .liger import as_run
-from .methods import UPCASTS_FOR_KBIT_TRAINING, method_for, num_trainable
+from .methods import UPCASTS_FOR_KBIT_TRAINING, check_adapters, method_for
 from .record import Record, Segment
 from .sharding import COMPUTE, sharding
 from .states import load, optimizer_step
@@ -194,12 +193,8 @@ def replay(architecture: Architecture, config: TrainingConfig, gpu: GPU) -> Reco
 
 
 def _replay(architecture: Architecture, config: TrainingConfig, gpu: GPU) -> Record:
-    if config.training_method in ("lora", "qlora") and not num_trainable(architecture, config):
-        names = sorted({name for run in architecture.layers for name in run.linears})
-        raise ConfigError(
-            f"target_modules = {config.target_modules!r} matches no linear layer of "
-            f"{config.model_path}, which has {', '.join(names)}."
-        )
+    if config.training_method in ("lora", "qlora"):
+        check_adapters(architecture, config)
     only = Pass(architecture, config, gpu)
     body = only.segments
     if config.gradient_accumulation_steps > 1:

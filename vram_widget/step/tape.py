@@ -119,11 +119,12 @@ class Tensor:
 class Node:
     """One operator of the graph: it holds what it needs for backward until it has run."""
 
-    __slots__ = ("backward", "component", "edges", "grad", "operator")
+    __slots__ = ("backward", "component", "edges", "grad", "logged", "operator")
 
     def __init__(self, tape: Tape, edges: tuple[Node | Leaf | None, ...], backward: Backward):
         self.edges = edges
         self.backward = backward
+        self.logged = len(tape.log)
         self.operator = tape.operator
         self.component = tape.component
         self.grad: Tensor | None = None
@@ -136,6 +137,18 @@ class Node:
         """Take a gradient; a second one is added in place, as autograd's input buffer does."""
         if self.grad is None:
             self.grad = grad
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the operator keeps tensors: whether its backward function refers to any."""
+        closure = getattr(self.backward, "__closure__", None) or ()
+        return any(_holds_tensor(cell.cell_contents) for cell in closure)
+
+
+def _holds_tensor(value: object) -> bool:
+    if isinstance(value, (tuple, list)):
+        return any(map(_holds_tensor, value))
+    return isinstance(value, Tensor)
 
 
 Gradients = tuple[Tensor | None, ...]
@@ -207,6 +220,8 @@ class Tape:
         Seconds so far: nominal, from the FLOPs and the bytes moved.
     recording : bool
         Whether operators are recorded for backward (``torch.no_grad`` turns it off).
+    rerunning : bool
+        Whether backward is in what a checkpoint has run again.
     autocast : DType or None
         The dtype that matrix products are cast to, where autocast is on.
     """
@@ -215,6 +230,7 @@ class Tape:
         self.log: list[Event] = []
         self.nodes: list[Node | Boundary] = []
         self.recording = True
+        self.rerunning = False
         self.autocast = autocast
         self.casts: dict[int, Tensor] = {}
         self.operator = ""
@@ -254,6 +270,27 @@ class Tape:
         nodes = self.nodes
         while len(nodes) > down_to:
             self._step_back(nodes.pop())
+
+    def backward_of_rerun(self, first: int, start: int) -> None:
+        """Run backward over what a checkpoint has just run again, from node `first` on.
+
+        The run again begins only when an operator asks for a tensor that it kept: those behind the
+        last such operator have run backwards by then, and never run forwards again (``early_stop``
+        in torch/utils/checkpoint.py). So the log from `start` on is put in that order.
+        """
+        nodes, log, end = self.nodes, self.log, len(self.log)
+        last = next((n for n in reversed(nodes[first:]) if isinstance(n, Node) and n.keeps), None)
+        stopped = last.logged - 1 if last else start  # it stops before it makes its result
+        while len(nodes) > first and nodes[-1] is not last:
+            self._step_back(nodes.pop())
+        behind = log[stopped:end]
+        released = {allocation for nbytes, allocation in behind if nbytes < 0}
+        never = {allocation for nbytes, allocation in behind if nbytes > 0} & released
+        rerun = log[start:stopped] + [event for event in behind if event[1] not in never]
+        log[start:] = log[end:] + rerun
+        self.rerunning = True
+        self.backward(down_to=first)
+        self.rerunning = False
 
     def _step_back(self, node: Node | Boundary) -> None:
         if isinstance(node, Boundary):

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .. import ops, ops_experts
+from .. import ops
 from ..layer import Layer
+from ..ops import experts as mixture
 from ..tape import FLOAT32, Tensor
 from .context import Context
 
@@ -39,17 +40,17 @@ def mixtral_router(context: Context, layer: Layer, name: str, x: Tensor) -> Rout
     """Softmax over all experts; the scores of the chosen add up to one, in float32."""
     logits = layer.linear(name, x)
     layer.begin(name)
-    scores, chosen = ops_experts.top_k(ops.softmax(logits, FLOAT32), chosen_experts(context))
-    return Routing(logits, ops_experts.normalize(scores), chosen)
+    scores, chosen = mixture.top_k(ops.softmax(logits, FLOAT32), chosen_experts(context))
+    return Routing(logits, mixture.normalize(scores), chosen)
 
 
 def qwen_router(context: Context, layer: Layer, name: str, x: Tensor) -> Routing:
     """Softmax over all experts; the scores of the chosen perhaps add up to one."""
     logits = layer.linear(name, x)
     layer.begin(name)
-    scores, chosen = ops_experts.top_k(ops.softmax(logits, FLOAT32), chosen_experts(context))
+    scores, chosen = mixture.top_k(ops.softmax(logits, FLOAT32), chosen_experts(context))
     if context.config.get("norm_topk_prob"):
-        scores = ops_experts.normalize(scores)
+        scores = mixture.normalize(scores)
     return Routing(logits, ops.to(scores, logits.dtype, "scores"), chosen)
 
 
@@ -57,7 +58,7 @@ def granite_router(context: Context, layer: Layer, name: str, x: Tensor) -> Rout
     """Softmax over the chosen experts only."""
     logits = ops.to(layer.linear(name, x), FLOAT32, "logits in float32")
     layer.begin(name)
-    best, chosen = ops_experts.top_k(logits, chosen_experts(context))
+    best, chosen = mixture.top_k(logits, chosen_experts(context))
     return Routing(logits, ops.to(ops.softmax(best, FLOAT32), x.dtype, "scores"), chosen)
 
 
@@ -65,7 +66,7 @@ def gpt_oss_router(context: Context, layer: Layer, name: str, x: Tensor) -> Rout
     """Softmax over the chosen experts only, in the logits' dtype."""
     logits = layer.linear(name, x)
     layer.begin(name)
-    best, chosen = ops_experts.top_k(logits, chosen_experts(context))
+    best, chosen = mixture.top_k(logits, chosen_experts(context))
     return Routing(logits, ops.softmax(best, best.dtype), chosen)
 
 
@@ -83,10 +84,10 @@ def swiglu(both: Tensor) -> Tensor:
 def clamped_swiglu(both: Tensor) -> Tensor:
     """gpt-oss: (up + 1) * gate * sigmoid(alpha * gate), both clamped, gate and up interleaved."""
     gate, up = ops.part(both, both.width // 2), ops.part(both, both.width // 2)
-    gate = ops_experts.clamp(gate, bounds=1)
-    up = ops_experts.clamp(up, bounds=2)
+    gate = mixture.clamp(gate, bounds=1)
+    up = mixture.clamp(up, bounds=2)
     glu = ops.mul(gate, ops.sigmoid(ops.scale(gate)), "gate * sigmoid")
-    return ops.mul(ops_experts.shift(up), glu, "gated")
+    return ops.mul(mixture.shift(up), glu, "gated")
 
 
 def experts(
@@ -104,28 +105,28 @@ def experts(
     """
     layer.begin(name)
     count = routing.chosen.width
-    in_order, order = ops_experts.sort(routing.chosen)
-    tokens = ops_experts.like(order, "token of each pair")
-    selected = ops_experts.gather(x, tokens, "inputs, expert by expert")
+    in_order, order = mixture.sort(routing.chosen)
+    tokens = mixture.like(order, "token of each pair")
+    selected = mixture.gather(x, tokens, "inputs, expert by expert")
     pairs = ops.reshape(routing.scores, x.rows * count, 1)
-    scores = ops_experts.gather(pairs, order, "scores, expert by expert")
-    ends = ops_experts.offsets(int(context.config["num_experts"]), of=order)
+    scores = mixture.gather(pairs, order, "scores, expert by expert")
+    ends = mixture.offsets(int(context.config["num_experts"]), of=order)
     biases = chosen_biases(layer, f"{name}.{first}", in_order)
     out = grouped_linear(layer, f"{name}.{first}", selected, biases, ends)
     out = gated(out)
     biases = chosen_biases(layer, f"{name}.down_proj", in_order)
     out = grouped_linear(layer, f"{name}.down_proj", out, biases, ends)
     weighted = ops.mul(out, scores, "weighted outputs")
-    inverse = ops_experts.like(order, "place of each pair")
-    weighted = ops_experts.gather(weighted, inverse, "outputs, token by token")
-    total = ops_experts.sum_groups(weighted, count)
+    inverse = mixture.like(order, "place of each pair")
+    weighted = mixture.gather(weighted, inverse, "outputs, token by token")
+    total = mixture.sum_groups(weighted, count)
     return ops.to(total, x.dtype, "output")
 
 
 def chosen_biases(layer: Layer, name: str, in_order: Tensor) -> Tensor | None:
     """Return each row's bias, where the experts have biases; `in_order` says whose it is."""
     bias = layer.weights.get(f"{name}_bias")
-    return ops_experts.gather(bias, in_order, "biases, expert by expert") if bias else None
+    return mixture.gather(bias, in_order, "biases, expert by expert") if bias else None
 
 
 def grouped_linear(
@@ -136,5 +137,5 @@ def grouped_linear(
     outputs = weight.rows // ends.rows
     if weight.width != x.width:  # gpt-oss stores its experts transposed
         outputs = weight.width
-    out = ops_experts.grouped_mm(ops.to(x, weight.dtype), weight, ends, outputs, "output")
-    return ops_experts.add_in_place(out, biases) if biases else out
+    out = mixture.grouped_mm(ops.to(x, weight.dtype), weight, ends, outputs)
+    return mixture.add_in_place(out, biases) if biases else out

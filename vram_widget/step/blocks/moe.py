@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .. import ops, ops_experts
+from .. import ops
 from ..layer import Layer
+from ..ops import experts as mixture
 from ..tape import Tensor
-from .attention import attend, grouped_attention, repeated, rotary
+from .attention import attend, attend_on_concatenated, grouped_attention, repeated, rotary
 from .context import Context
 from .dense import normed_attention
 from .experts import (
@@ -136,20 +137,16 @@ def gpt_oss_moe(context: Context, layer: Layer, x: Tensor) -> Tensor:
 
 
 def sink_attention(context: Context, layer: Layer, x: Tensor) -> Tensor:
-    """Grouped attention in which each head may attend to nothing.
-
-    SDPA has no such sinks, so transformers runs this family eager unless flash attention is asked
-    for.
-    """
+    """Grouped attention in which each head may attend to nothing; eager, or a flash kernel's."""
     q = layer.linear("self_attn.q_proj", x)
     k = layer.linear("self_attn.k_proj", x)
     v = layer.linear("self_attn.v_proj", x)
     layer.begin("self_attn")
     q, k = rotate_by_halves(context, q), rotate_by_halves(context, k)
-    if context.attn_implementation == "flash_attention_2":
-        out = ops.contiguous(attend(context, q, k, v))
-    else:
+    if context.attn_implementation == "eager":
         out = attend_with_sinks(context, q, k, v, layer.weights["self_attn.sinks"])
+    else:
+        out = attend_on_concatenated(context, q, k, v)
     return layer.linear("self_attn.o_proj", out)
 
 
@@ -169,8 +166,9 @@ def attend_with_sinks(context: Context, q: Tensor, k: Tensor, v: Tensor, sinks: 
     k, v = repeated(context, q, k, v)
     scores = ops.scale(ops.matmul(q, k, q.rows * context.heads, context.length))
     scores = ops.add_mask(scores)
-    combined = ops.cat(scores, ops_experts.expand(sinks, scores.rows))
-    combined = ops_experts.subtract_max(combined)
+    scores = ops.to(scores, ops.wider(scores.dtype, sinks.dtype), "scores in the sinks' dtype")
+    combined = ops.cat(scores, mixture.expand(sinks, scores.rows))
+    combined = mixture.subtract_max(combined)
     probabilities = ops.softmax(combined, combined.dtype)
     weights = ops.part(probabilities, context.length)
     return ops.contiguous(ops.matmul(ops.to(weights, v.dtype), v, q.rows, q.width))

@@ -2,39 +2,22 @@
 
 from __future__ import annotations
 
-from .tape import BOOL, FLOAT32, INT32, INT64, Gradients, Tensor
+from ..tape import BOOL, FLOAT32, INT32, INT64, Gradients, Tensor
+from .recorded import follows, passes
 
 
 def top_k(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Return the largest `count` of each row and where they are, which is what it keeps."""
-    tape, rows, width, dtype = x.tape, x.rows, x.width, x.dtype
-    values = tape.new(rows, count, dtype, "largest")
-    indices = tape.new(rows, count, INT64, "chosen experts")
-    if tape.recording and x.node is not None:
-        kept = indices
-
-        def backward(grad: Tensor) -> Gradients:
-            _ = kept
-            return (tape.new(rows, width, dtype, "gradient"),)
-
-        tape.record(values, (x.node,), backward)
-    return values, indices
+    values = x.tape.new(x.rows, count, x.dtype, "largest")
+    indices = x.tape.new(x.rows, count, INT64, "chosen experts")
+    return follows(values, x, indices), indices
 
 
 def normalize(x: Tensor) -> Tensor:
     """Divide each row by its sum in place; keeps the sum and what was there before."""
-    tape, rows, width, dtype = x.tape, x.rows, x.width, x.dtype
-    total = tape.new(rows, 1, dtype, "sum")
-    out = Tensor(tape, rows, width, dtype, x.storage)
-    if tape.recording and x.node is not None:
-        kept = total, tape.new(rows, width, dtype, "before")
-
-        def backward(grad: Tensor) -> Gradients:
-            _ = kept
-            return (tape.new(rows, width, dtype, "gradient"),)
-
-        tape.record(out, (x.node,), backward)
-    return out
+    total = x.tape.new(x.rows, 1, x.dtype, "sum")
+    before = x.tape.new(x.rows, x.width, x.dtype, "before")
+    return follows(Tensor(x.tape, x.rows, x.width, x.dtype, x.storage), x, (total, before))
 
 
 def sort(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -54,30 +37,17 @@ def offsets(count: int, of: Tensor) -> Tensor:
 
 
 def gather(x: Tensor, indices: Tensor, what: str) -> Tensor:
-    """``x[indices]``; keeps the indices, its gradient is x's size."""
-    tape, rows, width, dtype = x.tape, x.rows, x.width, x.dtype
-    out = tape.new(indices.rows, width, dtype, what)
-    if tape.recording and x.node is not None:
-        kept = indices
-
-        def backward(grad: Tensor) -> Gradients:
-            _ = kept
-            return (tape.new(rows, width, dtype, "gradient"),)
-
-        tape.record(out, (x.node,), backward)
-    return out
+    """``x[indices]``; keeps the indices."""
+    return follows(x.tape.new(indices.rows, x.width, x.dtype, what), x, indices)
 
 
-def grouped_mm(x: Tensor, weight: Tensor, ends: Tensor, outputs: int, what: str) -> Tensor:
+def grouped_mm(x: Tensor, weight: Tensor, ends: Tensor, outputs: int) -> Tensor:
     """Multiply each expert's rows by its own matrix; keeps x and all matrices, as `linear`.
 
-    Autocast does not know this operator: it runs in the weights' dtype. No expert runs more than
-    once, and the rows of all of them are as many as there are pairs of token and expert, so what
-    is made does not depend on which experts are chosen.
+    Autocast does not know this operator: it runs in the weights' dtype.
     """
-    tape = x.tape
-    rows, inputs, dtype = x.rows, x.width, x.dtype
-    out = tape.new(rows, outputs, dtype, what)
+    tape, rows, inputs, dtype = x.tape, x.rows, x.width, x.dtype
+    out = tape.new(rows, outputs, dtype, "output")
     flops = 2.0 * rows * inputs * outputs
     tape.work(flops)
     if tape.recording and not (x.node is weight.node is None):
@@ -99,35 +69,23 @@ def grouped_mm(x: Tensor, weight: Tensor, ends: Tensor, outputs: int, what: str)
     return out
 
 
-def sum_groups(x: Tensor, count: int) -> Tensor:
-    """Sum every `count` rows, under autocast in float32; the gradient is repeated for each."""
-    tape, rows, width, dtype = x.tape, x.rows, x.width, x.dtype
-    out = tape.new(rows // count, width, FLOAT32 if tape.autocast else dtype, "sum over experts")
-    if tape.recording and x.node is not None:
-
-        def backward(grad: Tensor) -> Gradients:
-            return (tape.new(rows, width, dtype, "gradient"),)
-
-        tape.record(out, (x.node,), backward)
-    return out
-
-
 def add_in_place(x: Tensor, y: Tensor) -> Tensor:
     """``x.add_(y)``; both get the same gradient."""
-    tape = x.tape
-    out = Tensor(tape, x.rows, x.width, x.dtype, x.storage)
-    if tape.recording and not (x.node is y.node is None):
-        tape.record(out, (x.node, y.node), lambda grad: (grad, grad))
+    out = Tensor(x.tape, x.rows, x.width, x.dtype, x.storage)
+    if x.tape.recording and not (x.node is y.node is None):
+        x.tape.record(out, (x.node, y.node), lambda grad: (grad, grad))
     return out
+
+
+def sum_groups(x: Tensor, count: int) -> Tensor:
+    """Sum every `count` rows, under autocast in float32; the gradient is repeated for each."""
+    dtype = FLOAT32 if x.tape.autocast else x.dtype
+    return follows(x.tape.new(x.rows // count, x.width, dtype, "sum over experts"), x)
 
 
 def shift(x: Tensor) -> Tensor:
     """Add a number; the gradient passes through."""
-    tape = x.tape
-    out = tape.new(x.rows, x.width, x.dtype, "shifted")
-    if tape.recording and x.node is not None:
-        tape.record(out, (x.node,), lambda grad: (grad,))
-    return out
+    return passes(x.tape.new(x.rows, x.width, x.dtype, "shifted"), x)
 
 
 def clamp(x: Tensor, bounds: int) -> Tensor:
@@ -149,7 +107,7 @@ def clamp(x: Tensor, bounds: int) -> Tensor:
 
 
 def expand(x: Tensor, rows: int) -> Tensor:
-    """A view of a small weight as a column of `rows`; its gradient is summed up again."""
+    """Return a small weight as a column of `rows`, without a copy; gradients are summed up."""
     tape, own_rows, width, dtype = x.tape, x.rows, x.width, x.dtype
     view = Tensor(tape, rows, 1, dtype, x.storage)
     if tape.recording and x.node is not None:
@@ -171,7 +129,8 @@ def subtract_max(x: Tensor) -> Tensor:
 
         def backward(grad: Tensor) -> Gradients:
             _ = kept
-            tape.new(rows, width, dtype, "gradient of the largest")
+            negated = tape.new(rows, width, dtype, "gradient of the largest")
+            del negated
             scattered = tape.new(rows, width, dtype, "gradient of the largest")
             del scattered
             return (grad,)
