@@ -17,7 +17,9 @@ GiB = 1024**3
 METHODS = ("sft", "lora", "qlora", "osft")
 models = st.fixed_dictionaries(
     {
-        "model_type": st.sampled_from(["llama", "qwen2", "qwen3", "granite", "gemma2", "phi3"]),
+        "model_type": st.sampled_from(
+            ["llama", "qwen2", "qwen3", "granite", "gemma2", "phi3", "phi", "gpt_neox", "olmo2"]
+        ),
         "num_hidden_layers": st.integers(1, 12),
         "head_dim": st.sampled_from([32, 64, 128]),
         "num_key_value_heads": st.sampled_from([1, 2, 4]),

@@ -20,6 +20,8 @@ class Layer:
         Every stored tensor, whole.
     weights : dict of str to Tensor
         The same by name, as the operators see them: whole, in the dtype they are used in.
+    copies : int
+        How many layers it stands for.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Layer:
                 for p in self.parameters
             ]
         self.weights: dict[str, Tensor] = {}
+        self.copies = 1
         self.whole: Tensor | None = None
         self.blocks = 1
         self.liger = config.use_liger

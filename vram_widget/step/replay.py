@@ -24,8 +24,6 @@ from .sharding import COMPUTE, sharding
 from .states import load, optimizer_step
 from .tape import FLOAT32, Boundary, Event, Leaf, Node, Tape, Tensor
 
-Layers = list[tuple[int, Layer]]
-
 
 class Pass:
     """Forward, loss and backward of one micro-batch.
@@ -36,8 +34,8 @@ class Pass:
         What the pass did to memory.
     held : list of Tensor
         What the training loop holds until the pass is over.
-    layers : list of (int, Layer)
-        Every layer that was executed, with how many it stands for.
+    layers : list of Layer
+        Every layer that was executed; its `copies` say how many it stands for.
     """
 
     def __init__(
@@ -54,20 +52,18 @@ class Pass:
         self.tape = Tape(gpu.bf16_flops, gpu.bandwidth, autocast)
         self.accumulated = accumulated
         self.segments: list[Segment] = []
-        self.layers: Layers = []
+        self.layers: list[Layer] = []
         self.held: list[Tensor] = []
         self._opened = 0
         self._since = 0.0
         self.outside = self.layer(architecture.outside)
         self.run()
 
-    def layer(
-        self, weights: Mapping[str, Shape], run: LayerRun | None = None, count: int = 1
-    ) -> Layer:
-        """Return a layer that stands for `count`; its gradients are there if accumulated."""
+    def layer(self, weights: Mapping[str, Shape], run: LayerRun | None = None) -> Layer:
+        """Return a layer that is ready to run; its gradients are there if accumulated."""
         method = method_for(self.config, run, self.architecture.quantization)
         layer = Layer(self.tape, method, weights, self.sharding, self.config)
-        self.layers.append((count, layer))
+        self.layers.append(layer)
         if self.accumulated:
             for weight in layer.weights.values():
                 if isinstance(weight.node, Leaf):
@@ -116,20 +112,30 @@ class Pass:
         slides = context.sliding_mask is not None
         model = self.architecture
         for stretch in model.windowed_stretches if slides else model.stretches:
-            # the first stands for itself alone where its input has no gradient
-            alone = 1 if x.node is None else 0
-            for count in filter(None, (alone, stretch.count - alone)):
+            left = stretch.count
+            while left:
                 self.cut("forward")
-                Boundary(tape, partial(self.cut, "backward", count))
+                executed: list[Layer] = []
+                Boundary(tape, partial(self._end_of_layers, executed))
+                wants_gradient, dtype = x.node is not None, x.dtype
                 for run in stretch.layers:
-                    x = self.run_layer(run, count, context, x)
+                    layer = self.layer(run.weights, run)
+                    executed.append(layer)
+                    x = self.run_layer(run, layer, context, x)
+                # the first stands for itself alone where its input is not like the others'
+                count = left if wants_gradient and x.dtype is dtype else 1
+                for layer in executed:
+                    layer.copies = count
                 self.cut("forward", count, handed_on=_hidden_state(x))
                 Boundary(tape, partial(self.cut, "backward"))
+                left -= count
         return x
 
-    def run_layer(self, run: LayerRun, count: int, context: Context, x: Tensor) -> Tensor:
+    def _end_of_layers(self, executed: list[Layer]) -> None:
+        self.cut("backward", executed[0].copies)
+
+    def run_layer(self, run: LayerRun, layer: Layer, context: Context, x: Tensor) -> Tensor:
         """Run one layer."""
-        layer = self.layer(run.weights, run, count)
         if context.sliding_mask and run.sliding_window and context.length > run.sliding_window:
             context = context._replace(mask=context.sliding_mask)
         block = partial(BLOCKS[run.block], context, layer)

@@ -9,36 +9,36 @@ from .parameter import Parameter
 from .sharding import sharding
 from .tape import FLOAT32, Allocation, DType, Event, Leaf, rounded
 
-Layers = list[tuple[int, Layer]]
 
-
-def load(layers: Layers, config: TrainingConfig) -> list[Event]:
+def load(layers: list[Layer], config: TrainingConfig) -> list[Event]:
     """Return the allocations of loading: weights as the method stores them, DDP's buckets."""
     shares = sharding(config)
     events: list[Event] = []
-    for count, layer in layers:
+    for layer in layers:
         for p in layer.parameters:
             if not shares.parameters_on_host:
                 nbytes = p.nbytes(shares.parameters)
-                events.append(_event("parameters", p.name, "weight", p, p.dtype, nbytes, count))
+                events.append(
+                    _event("parameters", p.name, "weight", p, p.dtype, nbytes, layer.copies)
+                )
     if config.training_method == "osft":
         events += _decomposition(layers)
     if shares.buckets:
-        for count, layer in layers:
+        for layer in layers:
             for p in layer.parameters:
                 if p.trainable:
                     bucket = _event(
-                        "buffers", "DDP buckets", "gradient", p, p.dtype, p.nbytes(), count
+                        "buffers", "DDP buckets", "gradient", p, p.dtype, p.nbytes(), layer.copies
                     )
                     events.append(bucket)
     return events
 
 
-def _decomposition(layers: Layers) -> list[Event]:
+def _decomposition(layers: list[Layer]) -> list[Event]:
     """Return OSFT's start: the largest target in float32, its U, S, V, and their two halves."""
     targets = {
         p.name.rsplit(".", 1)[0]: (u.rows, p.width)
-        for _, layer in layers
+        for layer in layers
         for u, p in zip(layer.parameters, layer.parameters[2:], strict=False)
         if u.name.endswith(".U_low") and p.name.endswith(".V_low")
     }
@@ -60,7 +60,7 @@ def _decomposition(layers: Layers) -> list[Event]:
     return events + [(-nbytes, allocation) for nbytes, allocation in events]
 
 
-def optimizer_step(layers: Layers, config: TrainingConfig) -> tuple[list[Event], list[Event]]:
+def optimizer_step(layers: list[Layer], config: TrainingConfig) -> tuple[list[Event], list[Event]]:
     """Return what the first and every later optimizer step do to memory.
 
     The first makes the states; each makes and drops its temporaries, then drops the gradients.
@@ -70,7 +70,7 @@ def optimizer_step(layers: Layers, config: TrainingConfig) -> tuple[list[Event],
     scratch: list[Event] = []
     gradients: list[Event] = []
     largest: Parameter | None = None
-    for count, layer in layers:
+    for layer in layers:
         for p in layer.parameters:
             leaf = layer.weights[p.name].node
             if not isinstance(leaf, Leaf):
@@ -86,16 +86,30 @@ def optimizer_step(layers: Layers, config: TrainingConfig) -> tuple[list[Event],
                 share = share._replace(dtype=FLOAT32)
                 nbytes = share.nbytes()
                 states.append(
-                    _event("optimizer", p.name, "weight in float32", share, FLOAT32, nbytes, count)
+                    _event(
+                        "optimizer",
+                        p.name,
+                        "weight in float32",
+                        share,
+                        FLOAT32,
+                        nbytes,
+                        layer.copies,
+                    )
                 )
             for what, elements, dtype in STATES[config.optim](share):
                 shape = p._replace(rows=1, width=elements)
                 nbytes = rounded(elements * dtype.itemsize)
-                states.append(_event("optimizer", p.name, what, shape, dtype, nbytes, count))
+                states.append(_event("optimizer", p.name, what, shape, dtype, nbytes, layer.copies))
             if config.optim in ALL_AT_ONCE and not config.optimizer_in_backward:
                 scratch.append(
                     _event(
-                        "optimizer", p.name, "temporary", share, share.dtype, share.nbytes(), count
+                        "optimizer",
+                        p.name,
+                        "temporary",
+                        share,
+                        share.dtype,
+                        share.nbytes(),
+                        layer.copies,
                     )
                 )
             if largest is None or share.size > largest.size:
