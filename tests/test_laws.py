@@ -94,6 +94,7 @@ def test_nothing_is_ever_negative_and_everything_adds_up(estimate, model, run):
     assert max(est.timeline.total) == est.expected
     for levels in est.timeline.bytes.values():
         assert min(levels) >= 0
+    assert est.timeline.seconds == sorted(est.timeline.seconds)
     assert est.explain().bytes == est.expected
 
 

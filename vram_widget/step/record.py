@@ -14,7 +14,7 @@ Levels = list[int]
 NOTHING: Levels = [0] * len(COMPONENTS)
 
 #: How many layers of a run the timeline draws: the others are between them, on a straight line.
-DRAWN = 8
+DRAWN = 12
 
 
 class Moment(NamedTuple):
@@ -118,6 +118,10 @@ class Record:
                 seconds += begin, begin + peak_at
                 points += start, plus(start, highest)
                 moments += Moment(number, repeat, 0), Moment(number, repeat, segment.highest_at)
+                if segment.count > DRAWN:  # the next one is left out: this one ends here
+                    seconds.append(now + (repeat + 1) * segment.seconds)
+                    points.append(plus(start, change))
+                    moments.append(Moment(number, repeat, len(segment.events)))
             now += segment.count * segment.seconds
         last = self.segments[-1]
         seconds.append(now)
