@@ -25,6 +25,9 @@ HALF_TABLES = {"gpt_oss"}
 #: Families that transformers runs eager where others run sdpa (``_supports_sdpa``).
 WITHOUT_SDPA = {"gpt_oss"}
 
+#: Families that make a mask even where no token is padding.
+MASKED = {("sdpa", "falcon")}
+
 
 class Outside(NamedTuple):
     """What a family does before and behind its layers.
@@ -135,7 +138,8 @@ def base_model(step: Pass, tokens: Tensor) -> Tensor:
     if attention == "eager":  # a mask of numbers for each distance that attention reaches back
         eager_masks = [new(config.tokens, length, x.dtype, "mask") for _ in windows]
     else:
-        mask = new(config.tokens, length, BOOL, "mask") if config.padded else None
+        masked = config.padded or (attention, architecture.model_type) in MASKED
+        mask = new(config.tokens, length, BOOL, "mask") if masked else None
         slides = attention == "sdpa" and any(length > window for window in windows if window)
         sliding_mask = new(length, length, BOOL, "mask") if slides else None
     context = Context(architecture.config, length, attention, cos, sin, mask, sliding_mask)

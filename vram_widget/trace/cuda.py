@@ -73,8 +73,11 @@ def _attention(
     half = query.dtype in HALF
     width, value_width = query.shape[-1], value.shape[-1]
     aligned = width % (8 if half else 4) == value_width % (8 if half else 4) == 0
+    # Unless grouped heads are asked for, the fused kernels want a key head for each query head
+    # (check_batch_size_and_num_heads_dense): Falcon 7B hands them one for all.
+    fused = enable_gqa or query.shape[1] == key.shape[1] == value.shape[1]
     out: Tensor
-    if attn_mask is None and half and width == value_width <= 256:
+    if fused and attn_mask is None and half and width == value_width <= 256:
         if not aligned:
             scale = scale or width**-0.5
             query, key, value = (F.pad(tensor, (0, -width % 8)) for tensor in (query, key, value))
@@ -82,7 +85,7 @@ def _attention(
             query, key, value, dropout_p, is_causal, scale=scale
         )[0]
         return out if aligned else out[..., :width]
-    if aligned and not enable_gqa:
+    if fused and aligned and not enable_gqa:
         if attn_mask is not None:
             attn_mask = _additive(attn_mask, query)
         trained = torch.is_grad_enabled() and any(t.requires_grad for t in (query, key, value))
@@ -90,9 +93,18 @@ def _attention(
             query, key, value, attn_mask, trained, dropout_p, is_causal, scale=scale
         )[0]
         return out
-    out = aten._scaled_dot_product_attention_math(
-        query, key, value, attn_mask, dropout_p, is_causal, None, scale=scale, enable_gqa=enable_gqa
-    )[0]
+    with torch.autocast("cpu", enabled=False):  # it ends where an operator is dispatched
+        out = aten._scaled_dot_product_attention_math(
+            query,
+            key,
+            value,
+            attn_mask,
+            dropout_p,
+            is_causal,
+            None,
+            scale=scale,
+            enable_gqa=enable_gqa,
+        )[0]
     return out
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from ..layer import Layer
 from ..tape import Tensor
-from . import dense, gemma, moe
+from . import dense, falcon, gemma, moe
 from .context import Context
 
 Block = Callable[[Context, Layer, Tensor], Tensor]
@@ -29,6 +29,9 @@ BLOCKS: dict[str, Block] = {
     "gpt_neox": dense.gpt_neox,
     "gpt_neox_serial": dense.gpt_neox_serial,
     "gpt_bigcode": dense.gpt_bigcode,
+    "falcon": falcon.falcon,
+    "falcon_two_norms": falcon.falcon_two_norms,
+    "falcon_serial": falcon.falcon_serial,
     "gemma": gemma.gemma,
     "gemma2": gemma.gemma2,
     "gemma3": gemma.gemma3,

@@ -138,4 +138,4 @@ def grouped_linear(
     if weight.width != x.width:  # gpt-oss stores its experts transposed
         outputs = weight.width
     out = mixture.grouped_mm(ops.to(x, weight.dtype), weight, ends, outputs)
-    return mixture.add_in_place(out, biases) if biases else out
+    return ops.add_in_place(out, biases) if biases else out

@@ -9,6 +9,7 @@ from .checkpoint import checkpoint
 from .elementwise import (
     activation,
     add,
+    add_in_place,
     add_mask,
     divide,
     dropout,
@@ -19,6 +20,7 @@ from .elementwise import (
     nll_loss,
     rsqrt,
     scale,
+    scale_in_place,
     sigmoid,
     softmax,
     square,
@@ -38,17 +40,31 @@ from .products import (
     quantized_linear,
 )
 from .recorded import detach, follows, passes, require_grad
-from .views import cat, contiguous, first_rows, part, repeat_heads, reshape, split, split_widths
+from .views import (
+    cat,
+    contiguous,
+    copied_part,
+    copy_heads,
+    first_rows,
+    part,
+    repeat_heads,
+    reshape,
+    split,
+    split_widths,
+)
 
 __all__ = [
     "activation",
     "add",
     "add_bias",
+    "add_in_place",
     "add_mask",
     "cast_weight",
     "cat",
     "checkpoint",
     "contiguous",
+    "copied_part",
+    "copy_heads",
     "detach",
     "divide",
     "dropout",
@@ -75,6 +91,7 @@ __all__ = [
     "reshape",
     "rsqrt",
     "scale",
+    "scale_in_place",
     "sigmoid",
     "softmax",
     "split",

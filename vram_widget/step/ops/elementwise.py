@@ -86,6 +86,19 @@ def scale(x: Tensor, what: str = "scaled") -> Tensor:
     return follows(x.tape.new(x.rows, x.width, x.dtype, what), x)
 
 
+def scale_in_place(x: Tensor) -> Tensor:
+    """Multiply or divide by a number in place; keeps nothing."""
+    return follows(detach(x), x)
+
+
+def add_in_place(x: Tensor, y: Tensor) -> Tensor:
+    """Add ``y`` to x itself; both get the same gradient."""
+    out = detach(x)
+    if x.tape.recording and not (x.node is y.node is None):
+        x.tape.record(out, (x.node, y.node), lambda grad: (grad, grad))
+    return out
+
+
 neg = scale
 
 

@@ -69,14 +69,6 @@ def grouped_mm(x: Tensor, weight: Tensor, ends: Tensor, outputs: int) -> Tensor:
     return out
 
 
-def add_in_place(x: Tensor, y: Tensor) -> Tensor:
-    """``x.add_(y)``; both get the same gradient."""
-    out = Tensor(x.tape, x.rows, x.width, x.dtype, x.storage)
-    if x.tape.recording and not (x.node is y.node is None):
-        x.tape.record(out, (x.node, y.node), lambda grad: (grad, grad))
-    return out
-
-
 def sum_groups(x: Tensor, count: int) -> Tensor:
     """Sum every `count` rows, under autocast in float32; the gradient is repeated for each."""
     dtype = FLOAT32 if x.tape.autocast else x.dtype

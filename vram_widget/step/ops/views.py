@@ -18,6 +18,11 @@ def part(x: Tensor, width: int) -> Tensor:
     return follows(Tensor(x.tape, x.rows, width, x.dtype, x.storage), x)
 
 
+def copied_part(x: Tensor, width: int) -> Tensor:
+    """Return some of x's features as a tensor of their own (indexing with a list)."""
+    return follows(x.tape.new(x.rows, width, x.dtype, "part"), x)
+
+
 def split(x: Tensor, parts: int) -> list[Tensor]:
     """Return views of equal shares of x's features; their gradients are put together again."""
     return _views(x, [x.width // parts] * parts)
@@ -103,15 +108,11 @@ def repeat_heads(x: Tensor, width: int, head_dim: int) -> Tensor:
     """
     if x.width == width:
         return x
-    tape, rows, narrow, dtype = x.tape, x.rows, x.width, x.dtype
-    if narrow == head_dim:
-        out = Tensor(tape, rows, width, dtype, x.storage)
-    else:
-        out = tape.new(rows, width, dtype, "repeated heads")
-    if tape.recording and x.node is not None:
+    if x.width == head_dim:
+        return follows(Tensor(x.tape, x.rows, width, x.dtype, x.storage), x)
+    return copy_heads(x, width)
 
-        def backward(grad: Tensor) -> Gradients:
-            return (tape.new(rows, narrow, dtype, "gradient"),)
 
-        tape.record(out, (x.node,), backward)
-    return out
+def copy_heads(x: Tensor, width: int) -> Tensor:
+    """Copy key or value heads, once for each of their queries."""
+    return follows(x.tape.new(x.rows, width, x.dtype, "repeated heads"), x)
