@@ -111,7 +111,7 @@ class Record:
         now = 0.0
         for number, segment in enumerate(self.segments):
             base, change, highest = self.bases[number], segment.change, segment.highest_levels
-            peak_at = segment.seconds * segment.highest_at / max(len(segment.events), 1)
+            peak_at = segment.seconds * (segment.highest_at / max(len(segment.events), 1))
             for repeat in drawn(segment.count):
                 start = plus(base, change, repeat) if repeat else base
                 begin = now + repeat * segment.seconds
