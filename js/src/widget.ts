@@ -51,6 +51,7 @@ function render({ model, el }: RenderProps<Traits>): () => void {
     header.update(report);
     chart.update(report);
     table.update(report);
+    root.dataset.revision = String(report.revision);
   }, view.signal);
 
   const names = groups.flatMap(({ fields }) => fields.map(({ name }) => name));

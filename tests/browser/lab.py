@@ -148,11 +148,11 @@ class Notebook:
         """Run a statement in the notebook's kernel."""
         self.python(f"exec({statement!r})")
 
-    def frame(self) -> None:
-        """Wait until what was asked for is drawn."""
-        self.page.evaluate(
-            "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
-        )
+    def drawn(self) -> None:
+        """Wait until the first view shows the last report of `w`."""
+        revision = self.python("w.report['revision']")
+        seen = self.page.locator(f'.vram-widget[data-revision="{revision}"]').first
+        seen.wait_for(state="attached", timeout=5000)
 
 
 @contextmanager
@@ -192,8 +192,12 @@ def open_notebook(
         }""",
         f"JupyterLab {theme.capitalize()}",
     )
-    notebook.widget.locator(".vw-area").first.wait_for(state="attached", timeout=60_000)
-    notebook.frame()
+    failure = page.locator('[data-mime-type="application/vnd.jupyter.stderr"]')
+    notebook.widget.locator(".vw-area").first.or_(failure.first).wait_for(
+        state="attached", timeout=60_000
+    )
+    if failure.count():
+        raise RuntimeError(failure.first.text_content())
     try:
         yield notebook
     finally:
