@@ -8,6 +8,9 @@ from typing import TypeVar
 
 import pytest
 
+#: It holds no doctests, and pytest would take it for another folder's module of the same name.
+collect_ignore = ["conftest.py"]
+
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 
