@@ -14,7 +14,7 @@ from .gpu import GPU, resolve
 from .model import Architecture
 from .notes import notes
 from .step.methods import PACKED, num_trainable
-from .step.record import Record
+from .step.record import Moment, Record
 from .step.replay import replay
 from .timeline import COMPONENTS, GiB, Timeline
 
@@ -151,9 +151,10 @@ class ReplayedEstimate(MemoryEstimate):
         >>> tree.bytes == est.expected == sum(est.components.values())
         True
         """
-        moment = self._record.peak_moment if index is None else self._record.timeline[1][index]
-        overhead = self.components["overhead"]
-        if index is not None:
+        if index is None:
+            moment, overhead = self._record.peak_moment, self.components["overhead"]
+        else:
+            moment = Moment(*self._record.timeline[1][index])
             overhead = self.timeline.bytes["overhead"][index]
         rows = [
             (a.component, a.operator or "batch", a.what, a.shape, a.dtype.name, n, n * a.nbytes)

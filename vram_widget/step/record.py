@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from operator import add
 from typing import NamedTuple
 
 from ..timeline import COMPONENTS, Timeline
@@ -14,7 +15,7 @@ Levels = list[int]
 NOTHING: Levels = [0] * len(COMPONENTS)
 
 #: How many layers of a run the timeline draws: the others are between them, on a straight line.
-DRAWN = 12
+DRAWN = 8
 
 
 class Moment(NamedTuple):
@@ -103,10 +104,10 @@ class Record:
         return plus(start, segment.levels(0, moment.events))
 
     @cached_property
-    def timeline(self) -> tuple[Timeline, list[Moment]]:
+    def timeline(self) -> tuple[Timeline, list[tuple[int, int, int]]]:
         """Memory over time, and the moment behind each of its points."""
         seconds: list[float] = []
-        moments: list[Moment] = []
+        moments: list[tuple[int, int, int]] = []
         points: list[Levels] = []
         now = 0.0
         for number, segment in enumerate(self.segments):
@@ -116,22 +117,22 @@ class Record:
                 start = plus(base, change, repeat) if repeat else base
                 begin = now + repeat * segment.seconds
                 seconds += begin, begin + peak_at
-                points += start, plus(start, highest)
-                moments += Moment(number, repeat, 0), Moment(number, repeat, segment.highest_at)
+                points += start, list(map(add, start, highest))
+                moments += (number, repeat, 0), (number, repeat, segment.highest_at)
                 if segment.count > DRAWN:  # the next one is left out: this one ends here
                     seconds.append(now + (repeat + 1) * segment.seconds)
-                    points.append(plus(start, change))
-                    moments.append(Moment(number, repeat, len(segment.events)))
+                    points.append(list(map(add, start, change)))
+                    moments.append((number, repeat, len(segment.events)))
             now += segment.count * segment.seconds
         last = self.segments[-1]
         seconds.append(now)
         points.append(plus(self.bases[-1], last.change, last.count))
-        moments.append(Moment(len(self.segments) - 1, last.count - 1, len(last.events)))
+        moments.append((len(self.segments) - 1, last.count - 1, len(last.events)))
         columns = map(list, zip(*points, strict=True))
         timeline = Timeline(
             seconds,
-            [self.steps[moment.segment] for moment in moments],
-            [self.segments[moment.segment].phase for moment in moments],
+            [self.steps[segment] for segment, _, _ in moments],
+            [self.segments[segment].phase for segment, _, _ in moments],
             dict(zip(COMPONENTS, columns, strict=True)),
         )
         return timeline, moments
@@ -154,7 +155,7 @@ class Record:
 
 def plus(base: Levels, change: Levels, times: int = 1) -> Levels:
     """Return `base` after `times` times the change."""
-    return [a + times * b for a, b in zip(base, change, strict=True)]
+    return [a + times * b for a, b in zip(base, change)]  # noqa: B905  # a hot path, of one length
 
 
 def drawn(count: int) -> list[int]:

@@ -248,7 +248,7 @@ class Tape:
         component: str | None = None,
     ) -> Tensor:
         """Allocate a tensor."""
-        nbytes = -(-rows * width * dtype.itemsize // BLOCK) * BLOCK
+        nbytes = (rows * width * dtype.itemsize + BLOCK - 1) & -BLOCK  # BLOCK is a power of two
         self.clock += nbytes * self._seconds_per_byte
         allocation = Allocation(
             component or self.component, self.operator, what, rows, width, dtype, nbytes
