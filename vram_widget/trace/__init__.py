@@ -91,7 +91,6 @@ def trace(
     config: TrainingConfig,
     model_config: Mapping[str, Any] | None = None,
     *,
-    keep_outputs: bool = False,
     device: Literal["cuda", "cpu"] = "cuda",
 ) -> Trace:
     """Run two training steps of the real model on tensors without data, and log every storage.
@@ -104,9 +103,6 @@ def trace(
         The run.
     model_config : mapping, optional
         The model's config.json; without it, the one that ``config.model_path`` leads to.
-    keep_outputs : bool
-        Whether something holds the model's outputs, logits included, during backward. The
-        Trainer does not, unless it computes metrics from them.
     device : {"cuda", "cpu"}
         Whose operators to follow, and whose allocator: CUDA rounds every storage up to 512 bytes.
 
@@ -131,12 +127,12 @@ def trace(
 
     Examples
     --------
-    >>> tiny = {"model_type": "llama", "hidden_size": 64, "intermediate_size": 128,
-    ...     "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 1000,
-    ...     "tie_word_embeddings": False}
-    >>> config = TrainingConfig("tiny", trainer="trl", max_seq_len=128)
-    >>> trace(config, tiny).num_parameters
-    210240
+    With torch, transformers and peft installed::
+
+        config = vw.TrainingConfig("meta-llama/Llama-3.2-1B", training_method="lora")
+        result = vw.trace(config)
+        result.allocated, result.peak_phase, result.components
+        result.timeline  # of the same type as vw.estimate(config).timeline
     """
     versions = _versions()
     from .run import run
@@ -145,7 +141,7 @@ def trace(
         from ..model import load
 
         model_config = load(config.model_path).config
-    return Trace(config, *run(config, model_config, keep_outputs, device), versions)
+    return Trace(config, *run(config, model_config, device), versions)
 
 
 def _versions() -> dict[str, str]:

@@ -52,6 +52,10 @@ def build(
         raise ConfigError(
             f"training_method={config.training_method!r} cannot be traced; trace sft or lora."
         )
+    if config.optimizer_in_backward and config.gradient_accumulation_steps > 1:
+        raise ConfigError(
+            "optimizer_in_backward keeps no gradient to sum; set gradient_accumulation_steps to 1."
+        )
     # PEFT moves its adapters about, which fake tensors do not allow: so the model is put together
     # on the meta device, and its weights are made when it is complete.
     with unset_fake_temporarily(), torch.device("meta"):
@@ -96,7 +100,7 @@ def _transformers_model(config: TrainingConfig, model_config: Mapping[str, Any])
             )
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(
-            f"transformers cannot build this model from its config ({error}); check config.json."
+            f"transformers cannot build this model as it is configured: {error}"
         ) from error
     model.tie_weights()
     if attention == "flash_attention_2":
@@ -105,18 +109,20 @@ def _transformers_model(config: TrainingConfig, model_config: Mapping[str, Any])
 
 
 def _with_lora(model: PreTrainedModel, config: TrainingConfig) -> PeftModel:
-    targets = config.target_modules
     lora = LoraConfig(
         r=config.lora_r,
         lora_alpha=config.lora_alpha,
         lora_dropout=config.lora_dropout,
-        target_modules=targets,
+        target_modules=config.target_modules,
         use_dora=config.use_dora,
         task_type="CAUSAL_LM",
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        adapted = get_peft_model(model, lora)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            adapted = get_peft_model(model, lora)
+    except ValueError as error:
+        raise ConfigError(f"PEFT cannot adapt this model as it is configured: {error}") from error
     # on the meta device PEFT leaves its adapters in the dtype it makes them in
     for name, parameter in adapted.named_parameters():
         if "lora_" in name:

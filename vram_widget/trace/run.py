@@ -18,7 +18,7 @@ from .storages import CUDA_BLOCK, StorageLog
 
 
 def run(
-    config: TrainingConfig, model_config: Mapping[str, Any], keep_outputs: bool, device: str
+    config: TrainingConfig, model_config: Mapping[str, Any], device: str
 ) -> tuple[list[Event], int, int]:
     """Return every storage event, the parameters, and how many of them are trained."""
     kernels, block = (CudaKernels, CUDA_BLOCK) if device == "cuda" else (nullcontext, 1)
@@ -26,7 +26,7 @@ def run(
         model = build(config, model_config, kernels)
         log = StorageLog(block)
         with kernels():
-            steps = TrainingSteps(config, model, log, keep_outputs)
+            steps = TrainingSteps(config, model, log)
             steps.run()
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return log.events, parameters, sum(p.numel() for p in steps.trainable)

@@ -36,8 +36,6 @@ class TrainingSteps:
         The model, ready to train.
     log : StorageLog
         Where every storage is written down.
-    keep_outputs : bool
-        Whether something holds the model's outputs, logits included, during backward.
     """
 
     def __init__(
@@ -45,10 +43,8 @@ class TrainingSteps:
         config: TrainingConfig,
         model: PreTrainedModel | PeftModel,
         log: StorageLog,
-        keep_outputs: bool,
     ) -> None:
         self.config, self.model, self.log = config, model, log
-        self.keep_outputs = keep_outputs
         self.trainable = [p for p in model.parameters() if p.requires_grad]
         self.fused = config.optim == "adamw_torch_fused"
 
@@ -69,6 +65,7 @@ class TrainingSteps:
                 self.log.phase = "optimizer_step"
                 if optimizer is not None:
                     self._update(optimizer)
+            self.log.close()
 
     def _batch(self) -> dict[str, torch.Tensor]:
         config = self.config
@@ -92,7 +89,7 @@ class TrainingSteps:
         with self._autocast():
             outputs = self.model(**batch, use_cache=False)
         loss = outputs.loss
-        if not self.keep_outputs:
+        if not self.config.keeps_outputs:
             del outputs
         log.phase = "backward"
         loss.backward()

@@ -100,6 +100,10 @@ class StorageLog(TorchDispatchMode):
                 storage.component = component
                 found += storage.sources
 
+    def close(self) -> None:
+        """Stop following: what is released from now on is no part of the run."""
+        self._alive.clear()
+
     # -- what PyTorch tells the log ------------------------------------------------------------
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
