@@ -9,7 +9,7 @@ from html import escape
 from .timeline import COMPONENTS, GiB
 
 
-@dataclass
+@dataclass(repr=False)
 class Node:
     """A part of the memory, and what it is made of.
 
@@ -34,7 +34,7 @@ class Node:
     shape: tuple[int, ...] = ()
     dtype: str = ""
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return "\n".join(self._lines())
 
     def _lines(self, depth: int = 0) -> Iterator[str]:
