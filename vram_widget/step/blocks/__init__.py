@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from ..layer import Layer
 from ..tape import Tensor
-from . import dense, falcon, gemma, moe
+from . import dense, falcon, gemma, granite, moe
 from .context import Context
 
 Block = Callable[[Context, Layer, Tensor], Tensor]
@@ -35,6 +35,10 @@ BLOCKS: dict[str, Block] = {
     "gemma": gemma.gemma,
     "gemma2": gemma.gemma2,
     "gemma3": gemma.gemma3,
+    "granite_attention": granite.granite_attention,
+    "granite_attention_moe": granite.granite_attention_moe,
+    "granite_mamba2": granite.granite_mamba2,
+    "granite_mamba2_moe": granite.granite_mamba2_moe,
     "mixtral": moe.mixtral,
     "qwen2_moe": moe.qwen2_moe,
     "qwen3_moe": moe.qwen3_moe,

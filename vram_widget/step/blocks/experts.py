@@ -84,10 +84,10 @@ def swiglu(both: Tensor) -> Tensor:
 def clamped_swiglu(both: Tensor) -> Tensor:
     """gpt-oss: (up + 1) * gate * sigmoid(alpha * gate), both clamped, gate and up interleaved."""
     gate, up = ops.part(both, both.width // 2), ops.part(both, both.width // 2)
-    gate = mixture.clamp(gate, bounds=1)
-    up = mixture.clamp(up, bounds=2)
+    gate = ops.clamp(gate, bounds=1)
+    up = ops.clamp(up, bounds=2)
     glu = ops.mul(gate, ops.sigmoid(ops.scale(gate)), "gate * sigmoid")
-    return ops.mul(mixture.shift(up), glu, "gated")
+    return ops.mul(ops.shift(up), glu, "gated")
 
 
 def experts(

@@ -49,6 +49,16 @@ def gemma_rms_norm(layer: Layer, name: str, x: Tensor) -> Tensor:
     return out
 
 
+def gated_rms_norm(layer: Layer, name: str, x: Tensor, gate: Tensor) -> Tensor:
+    """Mamba-2's RMSNorm: of x * act(gate), all in float32."""
+    outer, dtype = layer.begin(name), x.dtype
+    x = ops.to(x, FLOAT32, "input in float32")
+    x = ops.mul(x, ops.activation(ops.to(gate, FLOAT32, "gate in float32"), "act(gate)"), "gated")
+    out = ops.mul(ops.to(_normed(x), dtype, "normed"), layer.weights[f"{name}.weight"], "output")
+    layer.end(outer)
+    return out
+
+
 def layer_norm(layer: Layer, name: str, x: Tensor) -> Tensor:
     """LayerNorm: one kernel that keeps its input."""
     outer = layer.begin(name)

@@ -102,6 +102,29 @@ def add_in_place(x: Tensor, y: Tensor) -> Tensor:
 neg = scale
 
 
+def shift(x: Tensor) -> Tensor:
+    """Add a number; the gradient passes through."""
+    return passes(x.tape.new(x.rows, x.width, x.dtype, "shifted"), x)
+
+
+def clamp(x: Tensor, bounds: int) -> Tensor:
+    """Clamp from one side or from both; keeps x, and compares it again in backward."""
+    tape, rows, width, dtype = x.tape, x.rows, x.width, x.dtype
+    out = tape.new(rows, width, dtype, "clamped")
+    if tape.recording and x.node is not None:
+        kept = x
+
+        def backward(grad: Tensor) -> Gradients:
+            _ = kept
+            inside = [tape.new(rows, width, BOOL, "inside") for _ in range(bounds)]
+            result = tape.new(rows, width, dtype, "gradient")
+            del inside
+            return (result,)
+
+        tape.record(out, (x.node,), backward)
+    return out
+
+
 def add_mask(scores: Tensor) -> Tensor:
     """Add an attention mask that trains nothing: a new tensor, the gradient passes through."""
     out = scores.tape.new(scores.rows, scores.width, scores.dtype, "masked scores")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..tape import BOOL, FLOAT32, INT32, INT64, Gradients, Tensor
-from .recorded import follows, passes
+from ..tape import FLOAT32, INT32, INT64, Gradients, Tensor
+from .recorded import follows
 
 
 def top_k(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -73,29 +73,6 @@ def sum_groups(x: Tensor, count: int) -> Tensor:
     """Sum every `count` rows, under autocast in float32; the gradient is repeated for each."""
     dtype = FLOAT32 if x.tape.autocast else x.dtype
     return follows(x.tape.new(x.rows // count, x.width, dtype, "sum over experts"), x)
-
-
-def shift(x: Tensor) -> Tensor:
-    """Add a number; the gradient passes through."""
-    return passes(x.tape.new(x.rows, x.width, x.dtype, "shifted"), x)
-
-
-def clamp(x: Tensor, bounds: int) -> Tensor:
-    """Clamp from one side or from both; keeps x, and compares it again in backward."""
-    tape, rows, width, dtype = x.tape, x.rows, x.width, x.dtype
-    out = tape.new(rows, width, dtype, "clamped")
-    if tape.recording and x.node is not None:
-        kept = x
-
-        def backward(grad: Tensor) -> Gradients:
-            _ = kept
-            inside = [tape.new(rows, width, BOOL, "inside") for _ in range(bounds)]
-            result = tape.new(rows, width, dtype, "gradient")
-            del inside
-            return (result,)
-
-        tape.record(out, (x.node,), backward)
-    return out
 
 
 def expand(x: Tensor, rows: int) -> Tensor:
