@@ -70,6 +70,7 @@ OUTSIDE = {
     "gpt_neox": LAYER_NORM,
     "gpt_bigcode": LAYER_NORM,
     "falcon": LAYER_NORM,
+    "falcon_h1": GRANITE,
 }
 
 
@@ -175,11 +176,14 @@ def rotated_features(config: Mapping[str, Any]) -> int:
     """Return how many features of a head are rotated; none where positions are learned."""
     if config["model_type"] in LEARNED_POSITIONS:
         return 0
-    if config["model_type"] == "granitemoehybrid" and config.get("position_embedding_type") != "rope":
+    if (
+        config["model_type"] == "granitemoehybrid"
+        and config.get("position_embedding_type") != "rope"
+    ):
         return 0
     rope = config.get("rope_parameters") or {}
     share = rope.get("partial_rotary_factor") or config.get("partial_rotary_factor")
     share = share or config.get("rotary_pct") or 1.0
-    if config["model_type"] in HALF_TABLES:
+    if family in HALF_TABLES:
         share /= 2
     return int(config.get("qk_rope_head_dim") or config["head_dim"] * share)

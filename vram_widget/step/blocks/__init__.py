@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from ..layer import Layer
 from ..tape import Tensor
-from . import dense, falcon, gemma, granite, moe
+from . import dense, falcon, falcon_h1, gemma, granite, moe
 from .context import Context
 
 Block = Callable[[Context, Layer, Tensor], Tensor]
@@ -32,6 +32,7 @@ BLOCKS: dict[str, Block] = {
     "falcon": falcon.falcon,
     "falcon_two_norms": falcon.falcon_two_norms,
     "falcon_serial": falcon.falcon_serial,
+    "falcon_h1": falcon_h1.falcon_h1,
     "gemma": gemma.gemma,
     "gemma2": gemma.gemma2,
     "gemma3": gemma.gemma3,

@@ -37,17 +37,24 @@ class Mixer(NamedTuple):
 
 def mamba2(context: Context, layer: Layer, mixer: Mixer, x: Tensor) -> Tensor:
     """Project, convolve over time, scan, norm behind a gate, and project."""
-    name, dtype = mixer.name, x.dtype
+    projected = layer.linear(f"{mixer.name}.in_proj", masked(context, x))
+    scanned, gate = scan_projected(context, layer, mixer, projected)
+    scanned = gated_rms_norm(layer, f"{mixer.name}.norm", scanned, gate)
+    return layer.linear(f"{mixer.name}.out_proj", ops.to(scanned, x.dtype, "output in x's dtype"))
+
+
+def scan_projected(
+    context: Context, layer: Layer, mixer: Mixer, projected: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Convolve and scan what the first projection made; return that, and the gate for it."""
+    name = mixer.name
     inner, states = mixer.heads * mixer.head_dim, mixer.groups * mixer.state
-    projected = layer.linear(f"{name}.in_proj", masked(context, x))
     layer.begin(name)
     decay = ops.neg(scan.exp(ops.to(layer.weights[f"{name}.A_log"], FLOAT32)))
     gate, convolved, step = ops.split_widths(projected, inner, inner + 2 * states, mixer.heads)
     convolved = masked(context, convolve(context, layer, f"{name}.conv1d", convolved))
     x, b, c = ops.split_widths(convolved, inner, states, states)
-    scanned = chunk_scan(context, layer, mixer, x, step, decay, b, c)
-    scanned = gated_rms_norm(layer, f"{name}.norm", scanned, gate)
-    return layer.linear(f"{name}.out_proj", ops.to(scanned, dtype, "output in x's dtype"))
+    return chunk_scan(context, layer, mixer, x, step, decay, b, c), gate
 
 
 def masked(context: Context, x: Tensor) -> Tensor:
