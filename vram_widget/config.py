@@ -515,9 +515,8 @@ class TrainingConfig(HasTraits):
         return TrainingConfig(**{**followed, **self._chosen, **choices})
 
     def __repr__(self) -> str:
-        chosen = {
-            "model_path": self.model_path,
-            "training_method": self.training_method,
-            **self._chosen,
-        }
+        chosen = {"model_path": self.model_path, "training_method": self.training_method}
+        if self.trainer != self.fields()["trainer"].default_value:
+            chosen["trainer"] = self.trainer
+        chosen |= self._chosen
         return f"TrainingConfig({', '.join(f'{k}={v!r}' for k, v in chosen.items())})"
