@@ -174,12 +174,10 @@ def rotary_positions(step: Pass, length: int, x: Tensor) -> tuple[Tensor | None,
 
 def rotated_features(config: Mapping[str, Any]) -> int:
     """Return how many features of a head are rotated; none where positions are learned."""
-    if config["model_type"] in LEARNED_POSITIONS:
+    family = config["model_type"]
+    if family in LEARNED_POSITIONS:
         return 0
-    if (
-        config["model_type"] == "granitemoehybrid"
-        and config.get("position_embedding_type") != "rope"
-    ):
+    if family == "granitemoehybrid" and config.get("position_embedding_type") != "rope":
         return 0
     rope = config.get("rope_parameters") or {}
     share = rope.get("partial_rotary_factor") or config.get("partial_rotary_factor")
