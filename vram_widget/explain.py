@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from html import escape
 
 from .timeline import COMPONENTS, GiB
 
@@ -55,6 +54,8 @@ class Node:
         return f'<div style="font-variant-numeric:tabular-nums">{self._html(opened=True)}</div>'
 
     def _html(self, opened: bool = False) -> str:
+        from html import escape
+
         head = f"<b>{amount(self.bytes)}</b> {escape(self.label)}"
         if not self.children:
             return f'<div style="margin-left:1.2em">{head}</div>'

@@ -6,10 +6,13 @@ import os
 import time
 from dataclasses import replace
 from threading import Lock, Thread
+from typing import TYPE_CHECKING
 
-from . import catalogue, nvml, smi
+from . import catalogue
 from .catalogue import GPU
-from .nvml import Device
+
+if TYPE_CHECKING:
+    from .nvml import Device
 
 #: Seconds after which a driver that does not answer is taken for none.
 TIMEOUT = 2.0
@@ -51,6 +54,8 @@ def discover_gpus() -> list[GPU]:
 
 def _devices(until: float) -> list[Device]:
     """Ask NVML in a thread, since a broken driver can hang it for good; else nvidia-smi."""
+    from . import nvml, smi
+
     global _asking
     if _asking is not None and _asking.is_alive():
         return []  # hung on an earlier question

@@ -8,15 +8,17 @@ from dataclasses import replace
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import ModelError
-from . import catalog, folder, hub
+from . import catalog
 from .architecture import Architecture
-from .checkpoint import Checkpoint
 from .config_file import locate
 from .families import from_config
 from .hub_errors import GatedModel, HubInTrouble, NoNetwork, RateLimited
-from .reconcile import reconcile
+
+if TYPE_CHECKING:
+    from .checkpoint import Checkpoint
 
 __all__ = ["Architecture", "from_config", "known", "load"]
 
@@ -98,8 +100,10 @@ def _from_hub(
     stand_in, until = _stand_ins.get(name, (None, 0.0))
     if stand_in is not None and time.monotonic() < until:
         return stand_in
-    if name.startswith(("/", "./", "../", "~", "\\")) or name.count("/") > 1 and "@" not in name:
+    if name.startswith(("/", "./", "../", "~", "\\")) or (name.count("/") > 1 and "@" not in name):
         raise ModelError(_not_found(name))
+    from . import hub
+
     try:
         checkpoint = hub.read(name, progress=progress, cancelled=cancelled)
     except (NoNetwork, GatedModel, RateLimited, HubInTrouble) as refusal:
@@ -116,6 +120,8 @@ def _from_hub(
 
 
 def _from_checkpoint(checkpoint: Checkpoint) -> Architecture:
+    from .reconcile import reconcile
+
     found = reconcile(from_config(checkpoint.config), checkpoint)
     return replace(found, source=checkpoint.source, quantization=checkpoint.quantization)
 
@@ -144,6 +150,8 @@ def _modified(path: Path) -> int:
 
 @lru_cache(maxsize=64)
 def _from_path(path: Path, modified: int) -> Architecture:
+    from . import folder
+
     return _from_checkpoint(folder.read(path))
 
 
