@@ -4,10 +4,13 @@
 >>> low, expected, high = vw.estimate("meta-llama/Llama-3.1-8B", training_method="qlora", gpu="T4")
 """
 
+from .advise import compare, largest, recommend, suggest, sweep
 from .config import TrainingConfig
 from .errors import ConfigError, GPUError, ModelError, UnknownFieldError, VRAMWidgetError
 from .estimate import MemoryEstimate, estimate
+from .export import export, from_axolotl, from_training_hub, from_trl
 from .gpu import discover_gpus
+from .runtime import run_time
 from .trace import trace
 from .widget import VRAMWidget
 
@@ -20,7 +23,17 @@ __all__ = [
     "UnknownFieldError",
     "VRAMWidget",
     "VRAMWidgetError",
+    "compare",
     "discover_gpus",
     "estimate",
+    "export",
+    "from_axolotl",
+    "from_training_hub",
+    "from_trl",
+    "largest",
+    "recommend",
+    "run_time",
+    "suggest",
+    "sweep",
     "trace",
 ]

@@ -1,0 +1,228 @@
+"""Which models, by which method, fit given hardware."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .. import trainers, words
+from ..config import TrainingConfig
+from ..errors import ConfigError, VRAMWidgetError
+from ..gpu import GPU, resolve
+from ..model import catalog, load
+from .sweep import attempt
+from .table import Cell, table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: The plain settings: one sequence of this length in a pass, every block checkpointed.
+PLAIN: dict[str, Any] = {
+    "micro_batch_size": 1,
+    "max_seq_len": 2048,
+    "gradient_checkpointing": True,
+}
+
+
+class Outcome(NamedTuple):
+    """What an estimate says in short; bytes on one GPU."""
+
+    low: int
+    expected: int
+    high: int
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model of the catalogue, or several whose dimensions are the same.
+
+    Attributes
+    ----------
+    model_path : str
+        The first of them by name.
+    also : tuple of str
+        The others.
+    num_parameters : int
+        Parameters.
+    outcomes : dict of str to Outcome
+        By method.
+    refused : dict of str to str
+        The methods that cannot be, with the sentence that says why.
+    """
+
+    model_path: str
+    also: tuple[str, ...]
+    num_parameters: int
+    outcomes: dict[str, Outcome] = field(repr=False)
+    refused: dict[str, str] = field(repr=False)
+
+    def verdict(self, method: str) -> str | None:
+        """Return the verdict on a method, None where it cannot be."""
+        return self.outcomes[method].verdict if method in self.outcomes else None
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """What fits given hardware; shows itself as a table in a notebook.
+
+    Attributes
+    ----------
+    gpu : GPU
+        The card.
+    num_gpus : int
+        How many.
+    methods : tuple of str
+        The columns.
+    rows : tuple of Row
+        The models, the largest first.
+    settings : dict
+        The fields that are the same for all, as far as they were set.
+    """
+
+    gpu: GPU
+    num_gpus: int
+    methods: tuple[str, ...]
+    rows: tuple[Row, ...]
+    settings: dict[str, Any]
+
+    def fitting(self, method: str) -> list[str]:
+        """Return the models that surely fit by a method, the largest first."""
+        return [row.model_path for row in self.rows if row.verdict(method) == "fits"]
+
+    @property
+    def title(self) -> str:
+        """What was asked, in words."""
+        batch = self.settings["micro_batch_size"], self.settings["max_seq_len"]
+        return f"{self.num_gpus} × {self.gpu.name}, {batch[0]} × {batch[1]:,} tokens"
+
+    def data(self) -> dict[str, Any]:
+        """Return the table in JSON types, bytes on one GPU: what the widget shows."""
+        rows = [
+            {
+                "model_path": row.model_path,
+                "also": list(row.also),
+                "num_parameters": row.num_parameters,
+                "cells": {method: each._asdict() for method, each in row.outcomes.items()},
+                "refused": row.refused,
+            }
+            for row in self.rows
+        ]
+        return {
+            "title": self.title,
+            "capacity": self.gpu.memory,
+            "methods": list(self.methods),
+            "rows": rows,
+        }
+
+    def plot(self) -> Figure:
+        """Return the table as a heat map, a matplotlib figure."""
+        from .charts import recommendation_figure
+
+        return recommendation_figure(self)
+
+    def __repr__(self) -> str:
+        lines = [self.title]
+        for method in self.methods:
+            fits = self.fitting(method)
+            largest = f", the largest {fits[0]}" if fits else ""
+            lines.append(f"  {METHODS[method]:<6}{len(fits):>4} of {len(self.rows)} fit{largest}")
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        head = ["model", "parameters", *(f"{METHODS[method]}, GiB" for method in self.methods)]
+        rows = [
+            [
+                row.model_path,
+                words.quantity(row.num_parameters),
+                *(self._cell(row, method) for method in self.methods),
+            ]
+            for row in self.rows
+        ]
+        return table(self.title, head, rows)
+
+    @staticmethod
+    def _cell(row: Row, method: str) -> str | Cell:
+        if method in row.refused:
+            return "–"
+        each = row.outcomes[method]
+        return Cell(words.gib(each.expected), each.verdict)
+
+
+METHODS: dict[str, str] = TrainingConfig.fields()["training_method"].metadata["options"]
+
+
+def recommend(
+    gpu: str | None = None,
+    num_gpus: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+    **choices: Any,
+) -> Recommendation:
+    """Return which models of the catalogue fit some GPUs, by every method of a trainer.
+
+    Parameters
+    ----------
+    gpu : str, optional
+        A name in the GPU catalogue; None takes the card found in this machine.
+    num_gpus : int
+        How many.
+    progress : callable, optional
+        Called with the number of models done and of all, after each.
+    **choices
+        Fields of all runs, such as ``trainer="trl"`` or ``max_seq_len=4096``. Unless said, one
+        sequence of 2,048 tokens in a pass, with checkpointing, and all else as the trainer does.
+
+    Returns
+    -------
+    Recommendation
+        Models of the same dimensions share a row.
+
+    Raises
+    ------
+    UnknownFieldError, ConfigError, GPUError
+        For choices that no run can have.
+
+    Examples
+    --------
+    >>> found = recommend(gpu="L40S", num_gpus=2)
+    >>> "meta-llama/Llama-3.1-8B" in found.fitting("qlora")
+    True
+    """
+    for chosen in ("model_path", "training_method"):
+        if chosen in choices:
+            raise ConfigError(f"recommend goes over every {chosen}; leave it out.")
+    settings = {**PLAIN, **choices, "gpu": gpu, "num_gpus": num_gpus}
+    plain = TrainingConfig(**settings)
+    methods = [method for method in METHODS if trainers.supports(plain.trainer, method)]
+    alike = _alike()
+    rows = []
+    for done, names in enumerate(alike, 1):
+        rows.append(_row(names, methods, settings))
+        if progress:
+            progress(done, len(alike))
+    rows.sort(key=lambda row: (-row.num_parameters, row.model_path))
+    card, _ = resolve(plain.gpu, plain.gpu_memory, plain.num_gpus)
+    return Recommendation(card, num_gpus, tuple(methods), tuple(rows), settings)
+
+
+def _alike() -> list[list[str]]:
+    """Return the models of the catalogue, those whose config is the same together."""
+    groups: dict[str, list[str]] = {}
+    for name in catalog.names():
+        config = catalog.lookup(name) or {}
+        groups.setdefault(repr(sorted(config.items(), key=lambda item: item[0])), []).append(name)
+    return list(groups.values())
+
+
+def _row(names: list[str], methods: list[str], settings: dict[str, Any]) -> Row:
+    outcomes: dict[str, Outcome] = {}
+    refused: dict[str, str] = {}
+    for method in methods:
+        each = attempt(TrainingConfig(names[0], training_method=method, **settings))
+        if isinstance(each, VRAMWidgetError):
+            refused[method] = str(each)
+        else:  # not the estimate itself: a catalogue of replayed steps would fill the memory
+            outcomes[method] = Outcome(each.low, each.expected, each.high, each.verdict)
+    size = load(names[0]).num_parameters
+    return Row(names[0], tuple(names[1:]), size, outcomes, refused)

@@ -1,0 +1,77 @@
+"""Tries changes of one configuration, and estimates each once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..config import TrainingConfig
+from ..errors import ConfigError
+from ..estimate import MemoryEstimate, estimate
+from .able import can
+from .change import FREE, Change, Saver
+from .suggestion import Suggestion
+
+
+class Search:
+    """A configuration from which changes are tried.
+
+    Parameters
+    ----------
+    now : MemoryEstimate
+        Of the configuration as it is.
+    """
+
+    def __init__(self, now: MemoryEstimate) -> None:
+        self.now = now
+        self.config = now.config.replace()
+        self.values = self.config.config
+        self._estimates: dict[str, MemoryEstimate | None] = {}
+        self._ladders: dict[tuple[Saver, str], list[Change]] = {}
+
+    def estimate(self, config: TrainingConfig) -> MemoryEstimate | None:
+        """Return the estimate of a configuration, or None where the model cannot take it."""
+        key = repr(config)
+        if key not in self._estimates:
+            try:
+                self._estimates[key] = estimate(config)
+            except ConfigError:
+                self._estimates[key] = None
+        return self._estimates[key]
+
+    def fits(self, config: TrainingConfig) -> bool:
+        """Return whether a configuration fits even in the worst case."""
+        found = self.estimate(config)
+        return found is not None and found.verdict == "fits"
+
+    def ladder(self, saver: Saver, config: TrainingConfig) -> list[Change]:
+        """Return what a saver can do with a configuration and its trainer can be told."""
+        key = saver, repr(config)
+        if key not in self._ladders:
+            rungs = saver(config, self.now)
+            self._ladders[key] = [rung for rung in rungs if can(config, rung.fields)]
+        return self._ladders[key]
+
+    def gentlest(self, rungs: Sequence[TrainingConfig]) -> int:
+        """Return the index of the first that fits, where each saves more than the one before.
+
+        The last one's where none does.
+        """
+        low, high = 0, len(rungs) - 1
+        if not self.fits(rungs[high]):
+            return high
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self.fits(rungs[middle]) else (middle + 1, high)
+        return high
+
+    def suggestion(self, parts: Sequence[Change], config: TrainingConfig) -> Suggestion | None:
+        """Return what changes do together; `config` has them made. None where it cannot be."""
+        after = self.estimate(config)
+        if after is None:
+            return None
+        changes = {name: new for name, new in config.config.items() if new != self.values[name]}
+        first, *others = (part.what for part in parts)
+        what = ", ".join([first, *(other[0].lower() + other[1:] for other in others)])
+        costs = list(dict.fromkeys(part.cost for part in parts if part.cost != FREE)) or [FREE]
+        saves = self.now.expected - after.expected
+        return Suggestion(what, changes, saves, "; ".join(costs), after)

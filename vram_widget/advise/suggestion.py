@@ -1,0 +1,95 @@
+"""A change to a configuration, with what it does and what it costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .. import words
+from ..config import TrainingConfig
+from ..estimate import MemoryEstimate
+from ..timeline import GiB
+from .table import Cell, table
+
+#: Less than this is not worth a change.
+WORTH = GiB // 10
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A change, or several together, and what it does: estimated, never guessed.
+
+    Attributes
+    ----------
+    what : str
+        The change in words.
+    changes : dict
+        The fields that differ, with their new values: ``config.replace(**changes)``.
+    saves : int
+        Bytes less on each GPU, as expected; negative where it spends room.
+    cost : str
+        What it costs in time, quality or hardware.
+    estimate : MemoryEstimate
+        With the change made.
+    """
+
+    what: str
+    changes: dict[str, Any]
+    saves: int
+    cost: str
+    estimate: MemoryEstimate
+
+    @property
+    def verdict(self) -> str:
+        """Whether it fits afterwards: ``fits``, ``likely``, ``risky`` or ``does_not_fit``."""
+        return self.estimate.verdict
+
+    @property
+    def fits(self) -> bool:
+        """Whether it fits afterwards even in the worst case."""
+        return self.verdict == "fits"
+
+    @property
+    def config(self) -> TrainingConfig:
+        """The configuration with the change made."""
+        return self.estimate.config
+
+    @property
+    def text(self) -> str:
+        """The suggestion in one sentence."""
+        if abs(self.saves) < WORTH:
+            return f"{self.what}: {self.cost}"
+        verb = "saves" if self.saves > 0 else "takes"
+        return f"{self.what}: {verb} {words.gib(abs(self.saves))} GiB, {self.cost}"
+
+    def data(self) -> dict[str, Any]:
+        """Return the suggestion in JSON types, bytes on one GPU: what the widget shows."""
+        return {
+            "what": self.what,
+            "text": self.text,
+            "cost": self.cost,
+            "saves": self.saves,
+            "changes": self.changes,
+            "verdict": {"level": self.verdict, "words": words.verdict(self.estimate)},
+            "expected": self.estimate.expected,
+            "high": self.estimate.high,
+        }
+
+    def __repr__(self) -> str:
+        return f"{self.text} ({words.verdict(self.estimate)})"
+
+
+class Suggestions(list[Suggestion]):
+    """Suggestions, the best first, which show themselves as a table in a notebook."""
+
+    def _repr_html_(self) -> str:
+        rows: list[list[str | Cell]] = [
+            [
+                each.what,
+                words.gib(each.saves) if each.saves >= 0 else f"−{words.gib(-each.saves)}",
+                each.cost,
+                Cell(words.verdict(each.estimate), each.verdict),
+            ]
+            for each in self
+        ]
+        return table("Suggestions", ["change", "saves, GiB", "cost", "then"], rows)

@@ -1,0 +1,192 @@
+"""One field over many values, everything else as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .. import words
+from ..config import TrainingConfig
+from ..errors import ConfigError, UnknownFieldError, VRAMWidgetError
+from ..estimate import MemoryEstimate, estimate
+from ..fields import nearest
+from ..timeline import COMPONENTS
+from .table import Cell, table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Estimates of a configuration with one field at several values.
+
+    Iterates over the estimates; shows itself as a table in a notebook.
+
+    Attributes
+    ----------
+    field : str
+        The field that changes.
+    values : tuple
+        The values that can be, as given.
+    estimates : tuple of MemoryEstimate
+        One for each of `values`.
+    refused : dict of str to str
+        The values that cannot be, as text, with the sentence that says why.
+    """
+
+    field: str
+    values: tuple[Any, ...]
+    estimates: tuple[MemoryEstimate, ...]
+    refused: dict[str, str]
+
+    def __iter__(self) -> Iterator[MemoryEstimate]:
+        return iter(self.estimates)
+
+    def __len__(self) -> int:
+        return len(self.estimates)
+
+    @property
+    def label(self) -> str:
+        """The field's name for people, with its unit."""
+        metadata = TrainingConfig.fields()[self.field].metadata
+        label, unit = str(metadata["label"]), metadata.get("unit")
+        return f"{label}, {unit}" if unit else label
+
+    @property
+    def title(self) -> str:
+        """What stays the same, in words."""
+        first = self.estimates[0]
+        parts = {
+            words.title(first.config): {"model_path"},
+            words.method(first.config): {"training_method", "lora_r", "unfreeze_rank_ratio"},
+            f"{first.config.num_gpus} × {first.gpu.name}": {"gpu", "gpu_memory", "num_gpus"},
+        }
+        return " · ".join(part for part, fields in parts.items() if self.field not in fields)
+
+    def data(self) -> dict[str, Any]:
+        """Return the sweep in JSON types, bytes on one GPU: what the widget draws."""
+        return {
+            "field": self.field,
+            "label": self.label,
+            "scale": TrainingConfig.fields()[self.field].metadata.get("scale"),
+            "values": list(self.values),
+            "low": [each.low for each in self.estimates],
+            "expected": [each.expected for each in self.estimates],
+            "high": [each.high for each in self.estimates],
+            "capacity": [each.capacity for each in self.estimates],
+            "verdicts": [each.verdict for each in self.estimates],
+            "bytes": {
+                name: [each.components[name] for each in self.estimates] for name in COMPONENTS
+            },
+            "refused": [[value, why] for value, why in self.refused.items()],
+        }
+
+    def plot(self) -> Figure:
+        """Return what fills the card at the peak, over the values, as a matplotlib figure."""
+        from .charts import sweep_figure
+
+        return sweep_figure(self)
+
+    def __repr__(self) -> str:
+        rows = [
+            f"  {said(value):>9}  {words.verdict(each)}"
+            for value, each in zip(self.values, self.estimates, strict=True)
+        ]
+        errors = [f"  {said(value):>9}  {why}" for value, why in self.refused.items()]
+        return "\n".join([f"{self.label}:", *rows, *errors])
+
+    def _repr_html_(self) -> str:
+        rows: list[list[str | Cell]] = [
+            [
+                said(value),
+                words.gib(each.expected),
+                words.band(each),
+                words.moment(each.peak_phase, each.peak_step),
+                Cell(words.VERDICTS[each.verdict], each.verdict),
+            ]
+            for value, each in zip(self.values, self.estimates, strict=True)
+        ]
+        rows += [[said(value), why] for value, why in self.refused.items()]
+        head = [self.label, "GiB on each GPU", "range", "peak", "verdict"]
+        return table(self.title, head, rows)
+
+
+def sweep(
+    config: TrainingConfig | Mapping[str, Any] | str, field: str, values: Iterable[Any]
+) -> Sweep:
+    """Estimate a configuration with one field at each of several values.
+
+    Parameters
+    ----------
+    config : TrainingConfig, mapping or str
+        The choices, or only the model.
+    field : str
+        Any field: ``"max_seq_len"``, ``"gpu"``, ``"training_method"``, ...
+    values : iterable
+        What it takes. One that cannot be, such as a rank larger than a layer, is kept with the
+        sentence that says why and does not stop the others.
+
+    Raises
+    ------
+    UnknownFieldError
+        If there is no such field.
+    ConfigError
+        If no value is given.
+    VRAMWidgetError
+        The first refusal, if no value can be.
+
+    Examples
+    --------
+    >>> lengths = sweep("meta-llama/Llama-3.1-8B", "max_seq_len", [2048, 4096, 8192])
+    >>> [each.config.max_seq_len for each in lengths]
+    [2048, 4096, 8192]
+    """
+    if field not in TrainingConfig.fields():
+        hint = nearest(field, TrainingConfig.fields())
+        raise UnknownFieldError(f"TrainingConfig has no field {field!r}.{hint}")
+    start = TrainingConfig.of(config)
+    tried = [(value, _at(start, field, value)) for value in values]
+    found = [(value, each) for value, each in tried if isinstance(each, MemoryEstimate)]
+    refused = {said(value): each for value, each in tried if isinstance(each, VRAMWidgetError)}
+    if not found:
+        raise next(iter(refused.values()), ConfigError(f"Give a value for {field} to take."))
+    return Sweep(
+        field,
+        tuple(value for value, _ in found),
+        tuple(each for _, each in found),
+        {value: str(error) for value, error in refused.items()},
+    )
+
+
+def attempt(config: TrainingConfig) -> MemoryEstimate | VRAMWidgetError:
+    """Return the estimate of a configuration, or the error that says why there is none."""
+    try:
+        return estimate(config)
+    except VRAMWidgetError as error:
+        return error
+
+
+def _at(config: TrainingConfig, field: str, value: object) -> MemoryEstimate | VRAMWidgetError:
+    try:
+        return attempt(config.replace(**{field: value}))
+    except ConfigError as error:
+        return error
+
+
+def said(value: object) -> str:
+    """Return a field's value as a table shows it.
+
+    Examples
+    --------
+    >>> said(131072), said(None), said(["q_proj", "v_proj"])
+    ('131,072', 'none', 'q_proj v_proj')
+    """
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
