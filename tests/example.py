@@ -9,15 +9,22 @@ import json
 from pathlib import Path
 from typing import Any
 
+from vram_widget.model.lookup import Looking
+from vram_widget.report import progress
 from vram_widget.widget import VRAMWidget
 
 EXAMPLE = Path(__file__).parents[1] / "js" / "tests" / "example.json"
 
 
 def example() -> dict[str, Any]:
-    """Return the form, a report and the values of the fields, of one widget."""
+    """Return the form, a report and the values of the fields, of one widget; and a look-up."""
     widget = VRAMWidget("ibm-granite/granite-3.3-2b-instruct", gpu="L40S", num_gpus=2)
-    return {"form": widget.form, "report": widget.report, "values": widget.config}
+    return {
+        "form": widget.form,
+        "report": widget.report,
+        "values": widget.config,
+        "lookup": progress(Looking("someone/new", 1, 3, "model-00001-of-00002.safetensors")),
+    }
 
 
 if __name__ == "__main__":

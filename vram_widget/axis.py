@@ -42,13 +42,14 @@ def spans(timeline: Timeline) -> list[Span]:
 
 
 def highest(timeline: Timeline, phase: str, step: int) -> int:
-    """Return the index of the highest moment within a phase of a step.
+    """Return the index of the highest moment within a phase of a step, the last of several.
 
     A step may reach exactly the peak of the one before: the phase and step say which is meant.
     """
     total = timeline.total
     kinds = enumerate(zip(timeline.phase, timeline.step, strict=True))
-    return max((i for i, kind in kinds if kind == (phase, step)), key=total.__getitem__)
+    within = [i for i, kind in kinds if kind == (phase, step)]
+    return max(reversed(within), key=total.__getitem__)
 
 
 def positions(timeline: Timeline) -> list[float]:
@@ -70,7 +71,9 @@ def positions(timeline: Timeline) -> list[float]:
     left = 0.0
     for run, length, share in zip(runs, lengths, _shares(runs, lengths), strict=True):
         scale, start = share / (length or 1.0), seconds[run.first]
-        places += [left + scale * (moment - start) for moment in seconds[run.first : run.last + 1]]
+        moments = seconds[run.first : run.last + 1]
+        # Rounded, the last of them may lie a bit beyond the end.
+        places += [min(left + scale * (moment - start), left + share) for moment in moments]
         left += share
     return places
 

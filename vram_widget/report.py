@@ -9,6 +9,7 @@ from .axis import highest, positions, spans
 
 if TYPE_CHECKING:
     from .estimate import MemoryEstimate
+    from .model.lookup import Looking
 
 
 def report(estimate: MemoryEstimate) -> dict[str, Any]:
@@ -48,4 +49,14 @@ def report(estimate: MemoryEstimate) -> dict[str, Any]:
         },
         "notices": list(estimate.notices),
         "errors": {},
+    }
+
+
+def progress(looking: Looking[Any]) -> dict[str, Any]:
+    """Return how far a look-up on the Hub is, in JSON types (``Lookup`` in messages.ts)."""
+    return {
+        "model_path": looking.model_path,
+        "done": looking.done,
+        "total": looking.total,
+        "file": looking.file,
     }

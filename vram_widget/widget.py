@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anywidget
 import traitlets
 
-from . import words
+from . import model, words
 from .config import TrainingConfig
 from .errors import VRAMWidgetError
 from .estimate import MemoryEstimate
 from .estimate import estimate as estimate_memory
 from .form import form
-from .report import report
+from .model.lookup import Looking, Lookup
+from .report import progress, report
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 STATIC = Path(__file__).parent / "static"
+
+#: Traits that only Python writes.
+SAID = {"form", "report", "lookup"}
 
 
 class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
@@ -31,6 +37,8 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
     Every field of `TrainingConfig` is a trait that is synced with the controls: it may be given
     as a keyword, set and observed from Python, or linked with ipywidgets. What is shown is always
     the estimate for `config`: a value with which there is none is refused, and the last one stays.
+    A model that has to be looked up on the Hub is waited for where Python names it; one that is
+    named in the controls is looked up beside the notebook, which stays free meanwhile.
 
     Parameters
     ----------
@@ -67,17 +75,22 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
 
     form = traitlets.Dict(read_only=True).tag(sync=True)
     report = traitlets.Dict(read_only=True).tag(sync=True)
+    # A dict would begin empty: None is that nothing is looked up.
+    lookup = traitlets.Any(None, read_only=True).tag(sync=True)
 
     # How many batches of changes are open, and whether a field has changed since the estimate.
     _open_batches = 0
     _stale = True
     _revision = 0
+    # The look-up that `lookup` tells of.
+    _looking: Lookup[model.Architecture] | None = None
 
     def __init__(self, model_path: str | None = None, **choices: Any) -> None:
         if model_path is not None:
             choices["model_path"] = model_path
         with self._batch():
             super().__init__(**choices)
+        self.on_msg(self._asked)
 
     @traitlets.default("form")
     def _form(self) -> dict[str, Any]:
@@ -87,6 +100,11 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
         """Open the connection to the front end, with a first report to show."""
         self._estimate_again()
         super().open()
+
+    def close(self) -> None:
+        """Close the connection, and end what still runs for it."""
+        self._stop_looking()
+        super().close()
 
     @property
     def estimate(self) -> MemoryEstimate:
@@ -170,9 +188,13 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Take values from the front end and answer with a report; never raise for a bad one."""
-        theirs = {name: v for name, v in sync_data.items() if name not in ("form", "report")}
+        theirs = {name: v for name, v in sync_data.items() if name not in SAID}
         errors = {name: why for name, v in theirs.items() if (why := self._why_not(name, v))}
         good = {name: value for name, value in theirs.items() if name not in errors}
+        if "model_path" in theirs:
+            self._stop_looking()
+        if self._looks_up(good.get("model_path")):
+            del good["model_path"]
         answered = self._revision
         # One message, so that no view puts the last good value over what a person has to correct.
         with self.hold_sync():
@@ -193,3 +215,54 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
         except VRAMWidgetError as error:
             return str(error)
         return ""
+
+    def _asked(self, _widget: Any, request: dict[str, Any], _buffers: Any) -> None:
+        """Do what the front end asks for (``Request`` in messages.ts)."""
+        if request.get("type") == "cancel" and self.lookup is not None:
+            self._stop_looking()
+            self.send_state("model_path")
+            self._publish({**self.report, "errors": {}})
+
+    # -- models looked up beside the notebook ----------------------------------------------------
+
+    def _looks_up(self, model_path: str | None) -> bool:
+        """Begin to look a model up where that takes the Hub; return whether it has begun."""
+        try:
+            loop = asyncio.get_running_loop()
+            if model_path is None or model.known(model_path):
+                return False
+        except (RuntimeError, VRAMWidgetError):
+            # No loop that could bring the answer, or a path that the estimate will speak about.
+            return False
+
+        def tell(looking: Looking[model.Architecture]) -> None:
+            loop.call_soon_threadsafe(partial(self._looked_up, looking))
+
+        self._looking = Lookup(model.load, tell)
+        self.set_trait("lookup", progress(Looking(model_path.strip())))
+        self._looking.start(model_path.strip())
+        return True
+
+    def _looked_up(self, looking: Looking[model.Architecture]) -> None:
+        """Show how far a look-up is, and at its end the estimate for the model or the error."""
+        if self.lookup is None or self.lookup["model_path"] != looking.model_path:
+            return  # told before it was no longer wanted
+        if not looking.finished:
+            self.set_trait("lookup", progress(looking))
+            return
+        self.set_trait("lookup", None)
+        if looking.error is None:
+            self.set_state({"model_path": looking.model_path})
+            return
+        fault = not isinstance(looking.error, VRAMWidgetError)
+        why = f"The look-up failed: {looking.error!r}." if fault else str(looking.error)
+        self._publish({**self.report, "errors": {"model_path": why}})
+        self.send_state("model_path")
+
+    @traitlets.observe("model_path")
+    def _stop_looking(self, _change: object = None) -> None:
+        """Give up what is looked up: something else is wanted, or nothing."""
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
+            self.set_trait("lookup", None)

@@ -6,9 +6,10 @@ import type { Field, Group, Report, Rule, Value } from "./messages";
 type Read = (name: string) => unknown;
 type Change = (name: string, value: Value) => void;
 
-export function createForm(groups: Group[], change: Change) {
+/** `beneath` holds what stands below the fields of a group, by the group's name. */
+export function createForm(groups: Group[], change: Change, beneath: Record<string, HTMLElement>) {
   let showAll = false;
-  const sections = groups.map((group) => createSection(group, change));
+  const sections = groups.map((group) => createSection(group, change, beneath[group.name]));
   const toggle = html("button", { class: "vw-all", type: "button", "aria-expanded": "false" });
   const element = html(
     "form",
@@ -36,7 +37,7 @@ export function createForm(groups: Group[], change: Change) {
   return { element, update };
 }
 
-function createSection(group: Group, change: Change) {
+function createSection(group: Group, change: Change, beneath?: HTMLElement) {
   const title = unique(group.name.replaceAll(" ", "-"));
   const remark = html("p", { class: "vw-remark" });
   const rows = group.fields.map((field) => createRow(field, change));
@@ -45,6 +46,7 @@ function createSection(group: Group, change: Change) {
     { class: "vw-group", "aria-labelledby": title, "data-group": group.name },
     html("h3", { id: title }, group.label),
     ...rows.map((row) => row.element),
+    ...(beneath ? [beneath] : []),
     remark,
   );
 

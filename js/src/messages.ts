@@ -1,8 +1,8 @@
 /**
  * What Python and the front end say to each other.
  *
- * Python sends `form` once and `report` after every change; the front end writes only the fields
- * of the form. `vram_widget/form.py` and `vram_widget/report.py` are the other end.
+ * Python sends `form` once, `report` after every change, and `lookup` while it reads from the Hub;
+ * the front end writes only the fields of the form, and asks with a `Request`. `vram_widget/form.py` and `vram_widget/report.py` are the other end.
  */
 import type { AnyModel } from "@anywidget/types";
 
@@ -104,9 +104,27 @@ export interface Report {
   errors: Record<string, string>;
 }
 
-export type Traits = { form: Form; report: Report } & Record<string, unknown>;
+/** How far a look-up of a model on the Hub is: files read, files in all, the file just read. */
+export interface Lookup {
+  model_path: string;
+  done: number;
+  total: number;
+  file: string;
+}
+
+/** What the front end asks Python for beside the values of fields. */
+export type Request = { type: "cancel" };
+
+export type Traits = { form: Form; report: Report; lookup: Lookup | null } & Record<
+  string,
+  unknown
+>;
 
 export type Model = AnyModel<Traits>;
+
+export function ask(model: Model, request: Request): void {
+  model.send(request);
+}
 
 /** Call `handler` whenever one of the named traits changes, until `signal` aborts. */
 export function listen(

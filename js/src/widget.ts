@@ -5,7 +5,8 @@ import { createChart } from "./chart/chart";
 import { html, perFrame } from "./dom";
 import { createForm } from "./form";
 import { createHeader } from "./header";
-import { listen, type Traits } from "./messages";
+import { ask, listen, type Traits } from "./messages";
+import { createProgress } from "./progress";
 import { createTable } from "./table";
 import { followTheme } from "./theme";
 
@@ -17,7 +18,8 @@ function render({ model, el }: RenderProps<Traits>): () => void {
   const { groups, components } = model.get("form");
 
   const header = createHeader();
-  const form = createForm(groups, change);
+  const progress = createProgress(cancel);
+  const form = createForm(groups, change, { model: progress.element });
   const chart = createChart(components, view.signal);
   const table = createTable(components);
   const root = html(
@@ -38,6 +40,11 @@ function render({ model, el }: RenderProps<Traits>): () => void {
     model.save_changes();
     waiting ||= window.setTimeout(() => root.classList.add("vw-working"), PATIENCE);
   }
+  function cancel(): void {
+    // The button goes away, and with it the focus.
+    root.querySelector<HTMLElement>('[data-field="model_path"] input')?.focus();
+    ask(model, { type: "cancel" });
+  }
   function arrived(): void {
     window.clearTimeout(waiting);
     waiting = 0;
@@ -47,7 +54,11 @@ function render({ model, el }: RenderProps<Traits>): () => void {
 
   const draw = perFrame(() => {
     const report = model.get("report");
-    form.update((name) => model.get(name), report);
+    const lookup = model.get("lookup");
+    // A model that is looked up is named in its box already.
+    const wanted: Record<string, unknown> = lookup ? { model_path: lookup.model_path } : {};
+    form.update((name) => wanted[name] ?? model.get(name), report);
+    progress.update(lookup);
     header.update(report);
     chart.update(report);
     table.update(report);
@@ -55,7 +66,7 @@ function render({ model, el }: RenderProps<Traits>): () => void {
   }, view.signal);
 
   const names = groups.flatMap(({ fields }) => fields.map(({ name }) => name));
-  listen(model, names, draw, view.signal);
+  listen(model, [...names, "lookup"], draw, view.signal);
   listen(model, ["report"], arrived, view.signal);
   view.signal.addEventListener("abort", () => window.clearTimeout(waiting), { once: true });
 

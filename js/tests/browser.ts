@@ -1,7 +1,7 @@
 /** What jsdom lacks of a browser, and a model without Jupyter behind it. */
 import type { AnyModel } from "@anywidget/types";
 import { vi } from "vitest";
-import type { Field, Form, Report, Traits } from "../src/messages";
+import type { Field, Form, Lookup, Report, Traits } from "../src/messages";
 import example from "./example.json";
 
 /** Literal types widened, as JSON has none: what Python sends must have the type messages.ts says. */
@@ -19,6 +19,8 @@ const report: Widen<Report> = example.report;
 const components: Widen<Form["components"]> = example.form.components;
 const groups: { name: string; label: string; fields: { name: string; kind: string }[] }[] =
   example.form.groups;
+
+export const exampleLookup: Lookup = example.lookup;
 
 export function exampleReport(): Report {
   return structuredClone(report) as Report;
@@ -46,7 +48,9 @@ export class FakeModel {
     ...example.values,
     form: exampleForm(),
     report: exampleReport(),
+    lookup: null,
   };
+  readonly asked: unknown[] = [];
 
   get(name: string): unknown {
     return this.state[name];
@@ -64,6 +68,9 @@ export class FakeModel {
   save_changes(): void {
     this.saved.push(this.unsaved);
     this.unsaved = {};
+  }
+  send(request: unknown): void {
+    this.asked.push(request);
   }
   on(event: string, handler: () => void): void {
     const handlers = this.handlers.get(event) ?? new Set();

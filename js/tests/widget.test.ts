@@ -1,7 +1,7 @@
 import { beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { isDark } from "../src/theme";
 import widget from "../src/widget";
-import { completeJsdom, exampleReport, FakeModel, frame } from "./browser";
+import { completeJsdom, exampleLookup, exampleReport, FakeModel, frame } from "./browser";
 
 beforeAll(completeJsdom);
 
@@ -154,5 +154,33 @@ describe("the theme", () => {
     expect(isDark("rgb(255, 255, 255)")).toBe(false);
     expect(isDark("color(srgb 0.12 0.12 0.13)")).toBe(true);
     expect(isDark("rgba(0, 0, 0, 0)")).toBe(true);
+  });
+});
+
+describe("a look-up on the Hub", () => {
+  const lookup = { ...exampleLookup, model_path: "<b>/new" };
+
+  it("shows how far it is and names the model in its box", async () => {
+    model.receive("lookup", lookup);
+    await frame();
+    const group = el.querySelector('[data-group="model"]') as HTMLElement;
+    expect(group.querySelector('[role="status"]')?.textContent).toContain("<b>/new");
+    expect(group.querySelector("progress")?.value).toBe(1);
+    expect(group.textContent).toContain("1 of 3 files");
+    expect(row("model_path").querySelector("input")?.value).toBe("<b>/new");
+    model.receive("lookup", null);
+    await frame();
+    expect(group.querySelector<HTMLElement>(".vw-lookup")?.hidden).toBe(true);
+    expect(row("model_path").querySelector("input")?.value).toBe(model.get("model_path"));
+  });
+
+  it("can be cancelled, and leaves the focus on the model", async () => {
+    model.receive("lookup", lookup);
+    await frame();
+    const button = el.querySelector(".vw-lookup button") as HTMLButtonElement;
+    button.focus();
+    button.click();
+    expect(model.asked).toEqual([{ type: "cancel" }]);
+    expect(document.activeElement).toBe(row("model_path").querySelector("input"));
   });
 });

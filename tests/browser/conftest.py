@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
@@ -43,3 +44,19 @@ def open_notebook(browser: Browser, tmp_path_factory: pytest.TempPathFactory) ->
     folder = tmp_path_factory.mktemp("lab")
     with lab.running_lab(folder) as address:
         yield partial(lab.open_notebook, browser, address, folder)
+
+
+@pytest.fixture
+def hub_of_slow_models() -> Iterator[str]:
+    """The address of a Hub on loopback that takes its time over a/new, and longer over a/slow."""
+    sys.path.append(str(Path(__file__).parents[1] / "hub"))
+    from models import llama_tensors, sharded
+    from server import Hub
+
+    hub = Hub()
+    files = sharded(llama_tensors(), 4)
+    for name, seconds in (("a/new", 0.3), ("a/slow", 3)):
+        hub.add(name, files)
+        hub.faults[f"{name}/resolve"] = [["slow", seconds]] * 3
+    yield hub.endpoint
+    hub.close()

@@ -37,6 +37,14 @@ def unknown_model(notebook: Notebook) -> None:
     notebook.widget.locator(".vw-error:not([hidden])").wait_for()
 
 
+def looked_up(notebook: Notebook) -> None:
+    """Be in the middle of a look-up on the Hub."""
+    shown = {"model_path": "someone/a-new-model", "done": 3, "total": 12}
+    shown["file"] = "model-00003-of-00011.safetensors"
+    notebook.run(f"w.set_trait('lookup', {shown})")
+    notebook.widget.locator(".vw-lookup").wait_for()
+
+
 def bad_number(notebook: Notebook) -> None:
     """Type something that is no number."""
     box = notebook.row("max_seq_len").locator("input[type=text]")
@@ -76,6 +84,7 @@ STATES = {
     "focus": (f"{SHORT}, gpu='A100-80GB', micro_batch_size=4", focus),
     "search": (f"{SHORT}, gpu='L40S'", search),
     "unknown-model": (f"{SHORT}, gpu='L40S'", unknown_model),
+    "looked-up": (f"{SHORT}, gpu='L40S'", looked_up),
     "bad-number": (f"{SHORT}, gpu='L40S'", bad_number),
     "formula": (f"{SHORT}, gpu='L40S', memory_model='training_hub'", None),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -62,6 +63,7 @@ def test_the_widget_appears_with_what_python_computed(notebook: Notebook) -> Non
     box = notebook.widget.bounding_box()
     assert box
     assert box["height"] < 1000
+    assert not notebook.widget.locator(".vw-lookup").is_visible()
     assert notebook.errors == []
 
 
@@ -158,6 +160,29 @@ def test_a_model_id_is_text_whatever_it_holds(notebook: Notebook) -> None:
     assert box.input_value() == markup
     assert notebook.widget.locator("img").count() == 0
     assert notebook.page.title() != "taken"
+
+
+def test_a_model_is_looked_up_beside_the_notebook(
+    open_notebook: Open, hub_of_slow_models: str, tmp_path: Path
+) -> None:
+    there = {"HF_ENDPOINT": hub_of_slow_models, "HF_HOME": str(tmp_path)}
+    with open_notebook(f"import os; os.environ |= {there}\n{SHOW}") as notebook:
+        box = notebook.row("model_path").locator("input")
+        verdict = notebook.python("w.report['verdict']['words']")
+        box.fill("a/slow")
+        box.press("Enter")
+        notebook.widget.get_by_role("button", name="Cancel").click(timeout=5000)
+        notebook.widget.locator(".vw-lookup").wait_for(state="hidden", timeout=5000)
+        notebook.drawn()
+        assert box.input_value() == notebook.python("w.model_path")
+        assert notebook.widget.locator(".vw-verdict strong").text_content() == verdict
+        box.fill("a/new")
+        box.press("Enter")
+        notebook.widget.locator(".vw-lookup").wait_for(timeout=5000)
+        assert notebook.becomes("w.model_path", "a/new")
+        shows(notebook)
+        assert notebook.widget.locator(".vw-title").text_content() == "new"
+        assert notebook.errors == []
 
 
 def test_two_views_stay_in_step(open_notebook: Open) -> None:

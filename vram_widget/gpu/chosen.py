@@ -57,7 +57,7 @@ def resolve(
 
 def _named(gpu: str) -> tuple[GPU, str | None]:
     card, others = lookup(gpu), alternatives(gpu)
-    if not others:
+    if not others or gpu == card.name:
         return card, None
     size = f"{card.memory / GiB:.0f} GiB"
     return card, f"{gpu!r} is taken for the {card.name} of {size}; also: {', '.join(others)}."
