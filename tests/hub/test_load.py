@@ -63,6 +63,6 @@ def test_a_quantised_checkpoint_cannot_be_trained_whole():
 
     stored = replace(whole, quantization="gptq")
     with pytest.raises(ConfigError, match="gptq"):
-        method_for(vw.TrainingConfig("x", training_method="sft"), None, "gptq")
+        method_for(vw.TrainingConfig("x", training_method="sft"), stored)
     lora = vw.TrainingConfig("x", training_method="lora")
     assert num_trainable(stored, lora) == num_trainable(whole, lora)

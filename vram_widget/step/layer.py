@@ -113,6 +113,13 @@ class Layer:
         """Go back to what `begin` returned."""
         self.tape.operator = outer
 
+    def weight(self, name: str) -> Tensor:
+        """Return the weight `name` as the method has it used."""
+        outer = self.begin(name)
+        out = self.method.weight(self.weights, name)
+        self.end(outer)
+        return out
+
     def linear(self, name: str, x: Tensor) -> Tensor:
         """Run the linear `name` on x as the method does."""
         outer = self.begin(name)

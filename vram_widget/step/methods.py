@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from math import floor
+from math import floor, prod
+from types import MappingProxyType
 
 from ..config import TrainingConfig
 from ..errors import ConfigError
 from ..model.architecture import Architecture, LayerRun, Shape
 from . import ops
+from .expert_targets import expert_targets, old_names
 from .parameter import Parameter, as_matrix
 from .quantized import STORED
 from .tape import BFLOAT16, DTYPES, FLOAT32, Tensor
@@ -30,9 +32,13 @@ class Full:
         """Return the tensors that stand for the weight `name`."""
         return [Parameter(name, *as_matrix(shape), self.dtype, self.trains_base)]
 
+    def weight(self, weights: Weights, name: str) -> Tensor:
+        """Return the weight `name` as operators use it."""
+        return weights[name]
+
     def linear(self, weights: Weights, name: str, x: Tensor) -> Tensor:
         """Run the linear `name` on x."""
-        return ops.linear(x, weights[f"{name}.weight"], weights.get(f"{name}.bias"))
+        return ops.linear(x, self.weight(weights, f"{name}.weight"), weights.get(f"{name}.bias"))
 
 
 class LoRA(Full):
@@ -40,8 +46,14 @@ class LoRA(Full):
 
     trains_base = False
 
-    def __init__(self, config: TrainingConfig, is_target: Matches) -> None:
+    def __init__(
+        self,
+        config: TrainingConfig,
+        is_target: Matches,
+        expert_targets: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
         super().__init__(config)
+        self.expert_targets = expert_targets
         self.rank = config.lora_r
         self.adapter_dtype = DTYPES[config.lora_dtype]
         self.drops = config.lora_dropout > 0
@@ -52,6 +64,8 @@ class LoRA(Full):
         """Return the base weight and, where it is targeted, its adapter."""
         module = name.removesuffix(".weight")
         base = self.base(name, shape)
+        if name in self.expert_targets:
+            return [*base, *self.expert_adapter(name, shape)]
         if module == name or not self.is_target(module):
             return base
         outputs, inputs = shape
@@ -63,6 +77,22 @@ class LoRA(Full):
         if self.dora:
             adapter.append(Parameter(f"{module}.lora_magnitude", 1, outputs, dtype, True))
         return [*base, *adapter]
+
+    def expert_adapter(self, name: str, shape: Shape) -> list[Parameter]:
+        """Return the adapter of a stacked parameter: the adapters of all experts in one."""
+        *experts, outputs, inputs = shape
+        rank = self.rank * self.expert_targets[name] * prod(experts)
+        return [
+            Parameter(f"{name}.lora_A", rank, inputs, self.adapter_dtype, True),
+            Parameter(f"{name}.lora_B", outputs, rank, self.adapter_dtype, True),
+        ]
+
+    def weight(self, weights: Weights, name: str) -> Tensor:
+        """Return a weight; one with an adapter of its own is the sum of both, made whole."""
+        down = weights.get(f"{name}.lora_A")
+        if down is None:
+            return weights[name]
+        return ops.adapted_weight(weights[name], down, weights[f"{name}.lora_B"])
 
     def base(self, name: str, shape: Shape) -> list[Parameter]:
         """Return the tensors that hold the frozen weight."""
@@ -130,9 +160,14 @@ class QLoRA(LoRA):
     """LoRA on a base whose linears are stored in few bits and made whole as they run."""
 
     def __init__(
-        self, config: TrainingConfig, is_target: Matches, is_linear: Matches, quantization: str
+        self,
+        config: TrainingConfig,
+        is_target: Matches,
+        expert_targets: Mapping[str, int],
+        is_linear: Matches,
+        quantization: str,
     ) -> None:
-        super().__init__(config, is_target)
+        super().__init__(config, is_target, expert_targets)
         self.is_linear = is_linear
         self.quantization = quantization
         self.double = config.bnb_4bit_use_double_quant
@@ -213,9 +248,12 @@ class OSFT(Full):
 Method = Full
 
 
-def target(config: TrainingConfig, run: LayerRun) -> Matches:
-    """Return the test for the modules of `run` that get an adapter, as PEFT matches them."""
+def target(config: TrainingConfig, run: LayerRun, model_type: str = "") -> Matches:
+    """Return the test for the linears of `run` that get an adapter, as PEFT matches them."""
     wanted, inside = config.target_modules, run.linears
+    experts = old_names(config, model_type)
+    if experts:  # PEFT takes these names for the experts, and for nothing else
+        inside = frozenset(name for name in inside if name.rsplit(".", 1)[-1] not in experts)
     if wanted == "all-linear":
         return inside.__contains__
     if isinstance(wanted, str):
@@ -244,13 +282,13 @@ PACKED = {"nf4", "int8", "gptq", "awq"}
 
 
 def method_for(
-    config: TrainingConfig, run: LayerRun | None = None, stored: str | None = None
+    config: TrainingConfig, architecture: Architecture, run: LayerRun | None = None
 ) -> Method:
     """Return the method of a configuration for the layers of a run, or for what lies outside.
 
-    `stored` is how the checkpoint is quantised already: LoRA on such a base is QLoRA.
+    LoRA on a checkpoint that is quantised already is QLoRA.
     """
-    method = config.training_method
+    method, stored = config.training_method, architecture.quantization
     if method in ("sft", "osft") and stored in PACKED:
         raise ConfigError(
             f"{config.model_path} is stored as {stored}, which cannot be trained whole: "
@@ -260,11 +298,13 @@ def method_for(
         return Full(config)
     if method == "osft":
         return OSFT(config, osft_target(run) if run else nothing)
-    is_target = target(config, run) if run else nothing
+    kind = architecture.model_type
+    is_target = target(config, run, kind) if run else nothing
+    experts = expert_targets(config, run, kind) if run else {}
     if method == "lora" and stored not in PACKED:
-        return LoRA(config, is_target)
+        return LoRA(config, is_target, experts)
     is_linear = run.linears.__contains__ if run else nothing
-    return QLoRA(config, is_target, is_linear, stored or config.quantization)
+    return QLoRA(config, is_target, experts, is_linear, stored or config.quantization)
 
 
 def check_adapters(architecture: Architecture, config: TrainingConfig) -> None:
@@ -278,7 +318,7 @@ def check_adapters(architecture: Architecture, config: TrainingConfig) -> None:
     targets = {
         module: run.weights[f"{module}.weight"]
         for run in architecture.layers
-        for module in filter(target(config, run), run.linears)
+        for module in filter(target(config, run, architecture.model_type), run.linears)
     }
     if not targets:
         names = sorted({name for run in architecture.layers for name in run.linears})
@@ -302,7 +342,7 @@ def num_trainable(architecture: Architecture, config: TrainingConfig) -> int:
     parts += [(run.count, run, run.weights) for run in architecture.layers]
     total = 0
     for count, run, weights in parts:
-        method = method_for(config, run, architecture.quantization)
+        method = method_for(config, architecture, run)
         for name, shape in weights.items():
             trained = (p.size for p in method.parameters(name, shape) if p.trainable)
             total += count * sum(trained)

@@ -63,7 +63,7 @@ class Pass:
 
     def layer(self, weights: Mapping[str, Shape], run: LayerRun | None = None) -> Layer:
         """Return a layer that is ready to run; its gradients are there if accumulated."""
-        method = method_for(self.config, run, self.architecture.quantization)
+        method = method_for(self.config, self.architecture, run)
         layer = Layer(self.tape, method, weights, self.sharding, self.config)
         self.layers.append(layer)
         if self.accumulated:

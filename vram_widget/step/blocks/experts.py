@@ -133,7 +133,7 @@ def grouped_linear(
     layer: Layer, name: str, x: Tensor, biases: Tensor | None, ends: Tensor
 ) -> Tensor:
     """Run each expert's own linear on its rows."""
-    weight = layer.weights[name]
+    weight = layer.weight(name)
     outputs = weight.rows // ends.rows
     if weight.width != x.width:  # gpt-oss stores its experts transposed
         outputs = weight.width

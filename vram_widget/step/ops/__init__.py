@@ -33,6 +33,7 @@ from .elementwise import (
 )
 from .kernels import layer_norm, liger_gated, liger_rms_norm, liger_rotate
 from .products import (
+    adapted_weight,
     add_bias,
     cast_weight,
     embedding,
@@ -57,6 +58,7 @@ from .views import (
 
 __all__ = [
     "activation",
+    "adapted_weight",
     "add",
     "add_bias",
     "add_in_place",

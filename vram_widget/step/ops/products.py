@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..tape import FLOAT32, Gradients, Tensor
+from ..tape import FLOAT32, DType, Gradients, Tensor
 from .elementwise import to
 from .recorded import detach
 
@@ -59,6 +59,42 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, what: str = "o
 
         tape.record(out, (x.node, weight.node, bias_node), backward)
     return out
+
+
+def adapted_weight(weight: Tensor, down: Tensor, up: Tensor) -> Tensor:
+    """A weight with its adapter added, whole (PEFT's ParamWrapper); keeps the adapter's copies.
+
+    What uses it gives it a gradient as large as itself.
+    """
+    tape, dtype = weight.tape, weight.dtype
+    down, up = (_adapter_in(dtype, part) for part in (down, up))
+    out = tape.new(weight.rows, weight.width, dtype, "weight with its adapter")
+    if tape.recording:
+        kept = down, up
+        shapes = [(part.rows, part.width) for part in kept]
+
+        def backward(grad: Tensor) -> Gradients:
+            products = [tape.new(*shape, dtype, "product", "gradients") for shape in shapes]
+            gradients = [tape.new(*shape, dtype, "gradient", "gradients") for shape in shapes]
+            del products
+            return tuple(gradients)
+
+        tape.record(out, (down.node, up.node), backward)
+    return out
+
+
+def _adapter_in(dtype: DType, part: Tensor) -> Tensor:
+    if part.dtype is dtype:
+        return part
+    tape, rows, width, before = part.tape, part.rows, part.width, part.dtype
+    copy = tape.new(rows, width, dtype, "adapter in the weight's dtype", "buffers")
+    if tape.recording:
+
+        def backward(grad: Tensor) -> Gradients:
+            return (tape.new(rows, width, before, "gradient", "gradients"),)
+
+        tape.record(copy, (part.node,), backward)
+    return copy
 
 
 def quantized_linear(x: Tensor, outputs: int, inputs: int) -> Tensor:
