@@ -17,12 +17,14 @@ EXAMPLE = Path(__file__).parents[1] / "js" / "tests" / "example.json"
 
 
 def example() -> dict[str, Any]:
-    """Return the form, a report and the values of the fields, of one widget; and a look-up."""
+    """Return the form, a report and the values of the fields, of one widget; a look-up and advice."""
     widget = VRAMWidget("ibm-granite/granite-3.3-2b-instruct", gpu="L40S", num_gpus=2)
+    widget._handle_custom_msg({"type": "advise"}, [])
     return {
         "form": widget.form,
         "report": widget.report,
         "values": widget.config,
+        "advice": widget.advice,
         "lookup": progress(Looking("someone/new", 1, 3, "model-00001-of-00002.safetensors")),
     }
 

@@ -14,6 +14,7 @@ import anywidget
 import traitlets
 
 from . import model, words
+from .advice import advice
 from .config import TrainingConfig
 from .errors import VRAMWidgetError
 from .estimate import MemoryEstimate
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 STATIC = Path(__file__).parent / "static"
 
 #: Traits that only Python writes.
-SAID = {"form", "report", "lookup"}
+SAID = {"form", "report", "lookup", "advice"}
 
 
 class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
@@ -75,8 +76,10 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
 
     form = traitlets.Dict(read_only=True).tag(sync=True)
     report = traitlets.Dict(read_only=True).tag(sync=True)
-    # A dict would begin empty: None is that nothing is looked up.
+    # A dict would begin empty; these are None where there is nothing to say.
     lookup = traitlets.Any(None, read_only=True).tag(sync=True)
+
+    advice = traitlets.Any(None, read_only=True).tag(sync=True)
 
     # How many batches of changes are open, and whether a field has changed since the estimate.
     _open_batches = 0
@@ -167,18 +170,21 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
         try:
             self._estimate_again()
         except VRAMWidgetError:
-            good, chosen = self._good
-            for name, value in good.items():
-                setattr(self, name, value)
-            self._chosen = dict(chosen)
+            self._become(self._estimate.config)
             self._stale = False
             raise
 
     def _estimate_again(self) -> None:
         self._estimate = estimate_memory(self.replace())
-        self._good = self.config, dict(self._chosen)
         self._stale = False
         self._publish(report(self._estimate))
+
+    def _become(self, config: TrainingConfig) -> None:
+        """Take every choice of another configuration; what it left to the trainer stays so."""
+        with self._batch():
+            for name, value in config.config.items():
+                setattr(self, name, value)
+            self._chosen = dict(config._chosen)
 
     def _publish(self, shown: dict[str, Any]) -> None:
         self._revision += 1
@@ -218,10 +224,28 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
 
     def _asked(self, _widget: Any, request: dict[str, Any], _buffers: Any) -> None:
         """Do what the front end asks for (``Request`` in messages.ts)."""
-        if request.get("type") == "cancel" and self.lookup is not None:
-            self._stop_looking()
-            self.send_state("model_path")
-            self._publish({**self.report, "errors": {}})
+        match request:
+            case {"type": "cancel"} if self.lookup is not None:
+                self._stop_looking()
+                self.send_state("model_path")
+                self._publish({**self.report, "errors": {}})
+            case {"type": "advise"}:
+                self._advise()
+            case {"type": "apply", "changes": dict(changes)}:
+                self._apply(changes)
+
+    def _advise(self) -> None:
+        """Say what would help, once for each report however many views ask."""
+        if self.advice is None or self.advice["revision"] != self._revision:
+            said = {**advice(self._estimate), "revision": self._revision}
+            self.set_trait("advice", said)
+
+    def _apply(self, changes: dict[str, Any]) -> None:
+        """Make several changes that belong together; say why where they cannot be."""
+        try:
+            self._become(self.replace(**changes))
+        except VRAMWidgetError as error:
+            self._publish({**self.report, "errors": dict.fromkeys(changes, str(error))})
 
     # -- models looked up beside the notebook ----------------------------------------------------
 

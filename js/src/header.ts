@@ -3,7 +3,7 @@ import { html, say, set } from "./dom";
 import type { Level, Report } from "./messages";
 
 /** Signs that tell the verdicts apart without their colours. */
-const SIGNS: Record<Level, string> = {
+export const SIGNS: Record<Level, string> = {
   fits: "✓",
   likely: "≈",
   risky: "!",

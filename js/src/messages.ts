@@ -1,8 +1,8 @@
 /**
  * What Python and the front end say to each other.
  *
- * Python sends `form` once, `report` after every change, and `lookup` while it reads from the Hub;
- * the front end writes only the fields of the form, and asks with a `Request`. `vram_widget/form.py` and `vram_widget/report.py` are the other end.
+ * Python sends `form` once, `report` after every change, `lookup` while it reads from the Hub, and
+ * `advice` when asked; the front end writes only the fields of the form, and asks with a `Request`. `vram_widget/form.py` and `vram_widget/report.py` are the other end.
  */
 import type { AnyModel } from "@anywidget/types";
 
@@ -112,13 +112,34 @@ export interface Lookup {
   file: string;
 }
 
-/** What the front end asks Python for beside the values of fields. */
-export type Request = { type: "cancel" };
+/** Fields to change, with their new values. */
+export type Changes = Record<string, Value>;
 
-export type Traits = { form: Form; report: Report; lookup: Lookup | null } & Record<
-  string,
-  unknown
->;
+/** What would help, or what there is room for. */
+export interface Advice {
+  /** The report it is about; a later report waits for its own. */
+  revision: number;
+  heading: string;
+  suggestions: { what: string; effect: string; level: Level; changes: Changes }[];
+  /** How far the batch can go; without changes it is there, or nothing fits. */
+  largest: { text: string; changes: Changes };
+}
+
+/** What the front end asks Python for beside the values of fields. */
+export type Request =
+  /** Give the look-up up. */
+  | { type: "cancel" }
+  /** Say what would help: the moves have paused. */
+  | { type: "advise" }
+  /** Make changes that belong together. */
+  | { type: "apply"; changes: Changes };
+
+export type Traits = {
+  form: Form;
+  report: Report;
+  lookup: Lookup | null;
+  advice: Advice | null;
+} & Record<string, unknown>;
 
 export type Model = AnyModel<Traits>;
 

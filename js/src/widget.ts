@@ -1,6 +1,7 @@
 /** Entry point: one view of the widget, and the wires between its parts and the model. */
 import type { RenderProps } from "@anywidget/types";
 import "./styles/widget.css";
+import { createAdvice } from "./advice";
 import { createChart } from "./chart/chart";
 import { html, perFrame } from "./dom";
 import { createForm } from "./form";
@@ -12,6 +13,8 @@ import { followTheme } from "./theme";
 
 /** A change that takes Python longer than this (milliseconds) shows as work in progress. */
 const PATIENCE = 250;
+/** Advice takes Python longer than a redraw: it is asked for when so long nothing has moved. */
+const PAUSE = 250;
 
 function render({ model, el }: RenderProps<Traits>): () => void {
   const view = new AbortController();
@@ -22,6 +25,10 @@ function render({ model, el }: RenderProps<Traits>): () => void {
   const form = createForm(groups, change, { model: progress.element });
   const chart = createChart(components, view.signal);
   const table = createTable(components);
+  const advice = createAdvice((changes) => {
+    ask(model, { type: "apply", changes });
+    expect();
+  });
   const root = html(
     "div",
     { class: "vram-widget" },
@@ -30,7 +37,12 @@ function render({ model, el }: RenderProps<Traits>): () => void {
       "div",
       { class: "vw-body" },
       form.element,
-      html("div", { class: "vw-reading" }, chart.element, table.element),
+      html(
+        "div",
+        { class: "vw-reading" },
+        chart.element,
+        html("div", { class: "vw-under" }, table.element, advice.element),
+      ),
     ),
   );
 
@@ -38,6 +50,9 @@ function render({ model, el }: RenderProps<Traits>): () => void {
   function change(name: string, value: unknown): void {
     model.set(name, value);
     model.save_changes();
+    expect();
+  }
+  function expect(): void {
     waiting ||= window.setTimeout(() => root.classList.add("vw-working"), PATIENCE);
   }
   function cancel(): void {
@@ -50,6 +65,14 @@ function render({ model, el }: RenderProps<Traits>): () => void {
     waiting = 0;
     root.classList.remove("vw-working");
     draw();
+    wonder();
+  }
+  let pause = 0;
+  function wonder(): void {
+    window.clearTimeout(pause);
+    if (model.get("advice")?.revision !== model.get("report").revision) {
+      pause = window.setTimeout(() => ask(model, { type: "advise" }), PAUSE);
+    }
   }
 
   const draw = perFrame(() => {
@@ -62,17 +85,28 @@ function render({ model, el }: RenderProps<Traits>): () => void {
     header.update(report);
     chart.update(report);
     table.update(report);
+    advice.update(model.get("advice"), report);
     root.dataset.revision = String(report.revision);
   }, view.signal);
 
   const names = groups.flatMap(({ fields }) => fields.map(({ name }) => name));
-  listen(model, [...names, "lookup"], draw, view.signal);
+  listen(model, [...names, "lookup", "advice"], draw, view.signal);
   listen(model, ["report"], arrived, view.signal);
-  view.signal.addEventListener("abort", () => window.clearTimeout(waiting), { once: true });
+  view.signal.addEventListener(
+    "abort",
+    () => {
+      window.clearTimeout(waiting);
+      window.clearTimeout(pause);
+    },
+    {
+      once: true,
+    },
+  );
 
   el.append(root);
   followTheme(root, view.signal);
   draw();
+  wonder();
   return () => {
     view.abort();
     root.remove();

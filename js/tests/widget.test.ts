@@ -1,7 +1,14 @@
-import { beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { isDark } from "../src/theme";
 import widget from "../src/widget";
-import { completeJsdom, exampleLookup, exampleReport, FakeModel, frame } from "./browser";
+import {
+  completeJsdom,
+  exampleAdvice,
+  exampleLookup,
+  exampleReport,
+  FakeModel,
+  frame,
+} from "./browser";
 
 beforeAll(completeJsdom);
 
@@ -182,5 +189,40 @@ describe("a look-up on the Hub", () => {
     button.click();
     expect(model.asked).toEqual([{ type: "cancel" }]);
     expect(document.activeElement).toBe(row("model_path").querySelector("input"));
+  });
+});
+
+describe("advice", () => {
+  it("is asked for when the moves have paused, and shown beside the table", async () => {
+    await vi.waitFor(() => expect(model.asked).toEqual([{ type: "advise" }]));
+    const advice = exampleAdvice();
+    model.receive("advice", advice);
+    await frame();
+    const panel = el.querySelector(".vw-advice") as HTMLElement;
+    expect(panel.querySelector("h3")?.textContent).toBe(advice.heading);
+    for (const { what, effect } of advice.suggestions) {
+      expect(panel.textContent).toContain(what);
+      expect(panel.textContent).toContain(effect);
+    }
+    expect(panel.textContent).toContain(advice.largest.text);
+  });
+
+  it("applies the changes of a suggestion together", async () => {
+    const advice = exampleAdvice();
+    model.receive("advice", advice);
+    await frame();
+    const buttons = el.querySelectorAll<HTMLButtonElement>(".vw-advice button");
+    buttons[1]?.click();
+    expect(model.asked).toEqual([{ type: "apply", changes: advice.suggestions[1]?.changes }]);
+    expect(buttons[1]?.textContent).toBe(`Apply: ${advice.suggestions[1]?.what}`);
+  });
+
+  it("offers no button that would change nothing", async () => {
+    const advice = exampleAdvice();
+    model.receive("advice", { ...advice, largest: { text: "as it is", changes: {} } });
+    await frame();
+    const last = el.querySelector(".vw-advice li:last-child") as HTMLElement;
+    expect(last.textContent).toContain("as it is");
+    expect(last.querySelector("button")?.hidden).toBe(true);
   });
 });

@@ -109,6 +109,7 @@ def main(folder: Path, names: list[str]) -> None:
                     for width in WIDTHS:
                         notebook.page.set_viewport_size({"width": width + 104, "height": 1900})
                         notebook.page.wait_for_timeout(400)
+                        notebook.widget.locator(".vw-advice:not(.vw-stale)").wait_for()
                         if act:
                             act(notebook)
                         notebook.page.wait_for_timeout(200)

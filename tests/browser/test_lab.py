@@ -122,6 +122,23 @@ def test_every_component_can_be_read_by_keyboard(notebook: Notebook) -> None:
         assert part["name"].capitalize() in words
 
 
+def test_a_suggestion_is_applied_by_keyboard(notebook: Notebook) -> None:
+    notebook.run("w.max_seq_len = 8192")
+    shows(notebook)
+    advice = notebook.widget.locator(".vw-advice:not(.vw-stale)")
+    advice.wait_for(timeout=5000)
+    button = advice.get_by_role("button").first
+    promised = notebook.python("w.advice['suggestions'][0]")
+    button.focus()
+    notebook.page.keyboard.press("Enter")
+    assert notebook.becomes("w.report['verdict']['level']", promised["level"])
+    for name, value in promised["changes"].items():
+        assert notebook.python(f"w.{name}") == value
+    shows(notebook)
+    advice.wait_for(timeout=5000)
+    assert notebook.page.evaluate("document.activeElement.closest('.vw-advice') !== null")
+
+
 def test_the_control_follows_a_value_set_in_python(notebook: Notebook) -> None:
     notebook.run("w.training_method = 'lora'; w.lora_r = 128")
     box = notebook.row("lora_r").locator(".vw-number")

@@ -55,17 +55,23 @@ class Suggestion:
         return self.estimate.config
 
     @property
+    def effect(self) -> str:
+        """What it saves or takes, and what it costs."""
+        if abs(self.saves) < WORTH:
+            return self.cost
+        verb = "saves" if self.saves > 0 else "takes"
+        return f"{verb} {words.gib(abs(self.saves))} GiB, {self.cost}"
+
+    @property
     def text(self) -> str:
         """The suggestion in one sentence."""
-        if abs(self.saves) < WORTH:
-            return f"{self.what}: {self.cost}"
-        verb = "saves" if self.saves > 0 else "takes"
-        return f"{self.what}: {verb} {words.gib(abs(self.saves))} GiB, {self.cost}"
+        return f"{self.what}: {self.effect}"
 
     def data(self) -> dict[str, Any]:
         """Return the suggestion in JSON types, bytes on one GPU: what the widget shows."""
         return {
             "what": self.what,
+            "effect": self.effect,
             "text": self.text,
             "cost": self.cost,
             "saves": self.saves,

@@ -1,0 +1,38 @@
+"""The widget's advice on an estimate, as the front end shows it (``Advice`` in messages.ts)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .estimate import MemoryEstimate
+
+#: As many as can be taken in at a glance.
+MOST = 4
+
+
+def advice(estimate: MemoryEstimate) -> dict[str, Any]:
+    """Return what to change, and how far the batch can go, in JSON types."""
+    from .advise.largest import limit
+    from .advise.suggest import suggest
+
+    config = estimate.config
+    name = "micro_batch_size" if config.max_tokens_per_gpu is None else "max_tokens_per_gpu"
+    most = limit(config, name)
+    fits = estimate.verdict == "fits"
+    return {
+        "heading": "What there is room for" if fits else "What would help",
+        "suggestions": [
+            {
+                "what": each.what,
+                "effect": each.effect,
+                "level": each.verdict,
+                "changes": each.changes,
+            }
+            for each in suggest(config)[:MOST]
+        ],
+        "largest": {
+            "text": most.text,
+            "changes": {name: most.value} if most.value not in (0, getattr(config, name)) else {},
+        },
+    }
