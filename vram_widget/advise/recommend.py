@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -156,10 +156,11 @@ METHODS: dict[str, str] = TrainingConfig.fields()["training_method"].metadata["o
 def recommend(
     gpu: str | None = None,
     num_gpus: int = 1,
+    models: Iterable[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
     **choices: Any,
 ) -> Recommendation:
-    """Return which models of the catalogue fit some GPUs, by every method of a trainer.
+    """Return which models fit some GPUs, by every method of a trainer.
 
     Parameters
     ----------
@@ -167,6 +168,9 @@ def recommend(
         A name in the GPU catalogue; None takes the card found in this machine.
     num_gpus : int
         How many.
+    models : iterable of str, optional
+        The models to go over; without them the whole catalogue, models of the same dimensions
+        in one row.
     progress : callable, optional
         Called with the number of models done and of all, after each.
     **choices
@@ -176,12 +180,12 @@ def recommend(
     Returns
     -------
     Recommendation
-        Models of the same dimensions share a row.
+        The largest model first.
 
     Raises
     ------
-    UnknownFieldError, ConfigError, GPUError
-        For choices that no run can have.
+    UnknownFieldError, ConfigError, ModelError, GPUError
+        For choices that no run can have, or a model that is not known.
 
     Examples
     --------
@@ -195,7 +199,7 @@ def recommend(
     settings = {**PLAIN, **choices, "gpu": gpu, "num_gpus": num_gpus}
     plain = TrainingConfig(**settings)
     methods = [method for method in METHODS if trainers.supports(plain.trainer, method)]
-    alike = _alike()
+    alike = _alike() if models is None else [[name] for name in models]
     rows = []
     for done, names in enumerate(alike, 1):
         rows.append(_row(names, methods, settings))

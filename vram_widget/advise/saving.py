@@ -40,7 +40,8 @@ GENTLEST_FIRST: tuple[Saver, ...] = (
 )
 #: Those made first in a combination: what they make possible for others is asked afterwards.
 FOUNDATIONS = (concessions.more_gpus, concessions.adapters, concessions.quantised_base)
-#: Those that need other hardware: a combination takes them only where nothing else will do.
+#: Those that need other hardware: they must make it fit, and a combination takes them only where
+#: nothing else will do.
 HARDWARE = (concessions.more_gpus, concessions.bigger_card)
 
 Singles = dict[Saver, Suggestion]
@@ -53,7 +54,7 @@ def saving(search: Search) -> list[Suggestion]:
     singles: Singles = {}
     for saver in GENTLEST_FIRST:
         found = single(search, saver)
-        if found and (found.fits or found.saves >= WORTH):
+        if found and (found.fits or (found.saves >= WORTH and saver not in HARDWARE)):
             singles[saver] = found
     fitting = {saver for saver, found in singles.items() if found.fits}
     at_hand = [saver for saver in GENTLEST_FIRST if saver not in HARDWARE]

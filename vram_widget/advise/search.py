@@ -64,6 +64,18 @@ class Search:
             low, high = (low, middle) if self.fits(rungs[middle]) else (middle + 1, high)
         return high
 
+    def furthest(self, rungs: Sequence[TrainingConfig]) -> int | None:
+        """Return the index of the last that fits, where each takes more than the one before."""
+        if not rungs or not self.fits(rungs[0]):
+            return None
+        if self.fits(rungs[-1]):
+            return len(rungs) - 1
+        low, high = 0, len(rungs) - 1
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if self.fits(rungs[middle]) else (low, middle)
+        return low
+
     def suggestion(self, parts: Sequence[Change], config: TrainingConfig) -> Suggestion | None:
         """Return what changes do together; `config` has them made. None where it cannot be."""
         after = self.estimate(config)

@@ -1,16 +1,18 @@
-"""What to spend room on: the most that may fit, estimated again before it is said."""
+"""What to spend room on: ladders as in `savers`, from the least to the most it may be spent on."""
 
 from __future__ import annotations
 
 from ..config import TrainingConfig
 from ..estimate import MemoryEstimate
 from .change import Change, Saver
-from .largest import limit
 from .search import Search
 from .suggestion import Suggestion
 
 #: Beyond this rank adapters stop being small: torchtune's and PEFT's comparisons end at 64 to 128.
 MOST_RANK = 256
+MICRO_BATCH = ("micro_batch_size", "micro-batch")
+#: It is raised to no more than this many times what it is.
+MOST_TIMES = 256
 
 
 def no_checkpointing(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
@@ -36,44 +38,50 @@ def nothing_on_host(config: TrainingConfig, now: MemoryEstimate) -> list[Change]
 def larger_passes(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
     """Take more at once: of several passes before a step fewer, else a larger effective batch."""
     packed = config.max_tokens_per_gpu is not None
-    name = "max_tokens_per_gpu" if packed else "micro_batch_size"
+    name, unit = ("max_tokens_per_gpu", "tokens per GPU") if packed else MICRO_BATCH
     size, passes = getattr(config, name), config.gradient_accumulation_steps
-    most = limit(config, name).value
-    unit = "tokens per GPU" if packed else "micro-batch"
-    fewer = [k for k in range(2, passes + 1) if passes % k == 0 and size * k <= most]
-    if fewer:
-        times = max(fewer)
-        fields = {name: size * times, "gradient_accumulation_steps": passes // times}
-        what = f"Raise the {unit} to {size * times:,} and accumulate {passes // times}"
-        return [Change(fields, what, "same effective batch in fewer passes, faster")]
-    times = most // size
-    if times < 2:
-        return []
-    cost = f"{times} times the effective batch, faster"
-    return [Change({name: size * times}, f"Raise the {unit} to {size * times:,}", cost)]
+    if passes > 1:
+        return [
+            Change(
+                {name: size * times, "gradient_accumulation_steps": passes // times},
+                f"Raise the {unit} to {size * times:,} and accumulate {passes // times}",
+                "same effective batch in fewer passes, faster",
+            )
+            for times in range(2, passes + 1)
+            if passes % times == 0
+        ]
+    return [
+        Change(
+            {name: size * times},
+            f"Raise the {unit} to {size * times:,}",
+            f"{times} times the effective batch, faster",
+        )
+        for times in _doublings(2, MOST_TIMES)
+    ]
 
 
 def longer(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
-    """Take longer sequences, by powers of two."""
-    most = limit(config, "max_seq_len").value
-    length = 1 << (most.bit_length() - 1)
-    if config.max_tokens_per_gpu is not None:  # a sequence is no longer than its pass
-        length = min(length, config.max_tokens_per_gpu)
-    if length <= config.max_seq_len:
-        return []
-    what = f"Lengthen the sequences to {length:,} tokens"
-    return [Change({"max_seq_len": length}, what, "longer samples stay whole")]
+    """Take longer sequences, up to what the model reads and a pass holds."""
+    reads = now.architecture.config.get("max_position_embeddings") or config.max_seq_len
+    most = min(reads, config.max_tokens_per_gpu or reads)
+    return [
+        Change(
+            {"max_seq_len": length},
+            f"Lengthen the sequences to {length:,} tokens",
+            "longer samples stay whole",
+        )
+        for length in _doublings(2 * config.max_seq_len, most)
+    ]
 
 
 def higher_rank(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
     """Train larger adapters."""
     if config.training_method not in ("lora", "qlora"):
         return []
-    most = min(limit(config, "lora_r").value, MOST_RANK)
-    rank = 1 << (most.bit_length() - 1)
-    if rank <= config.lora_r:
-        return []
-    return [Change({"lora_r": rank}, f"Raise the LoRA rank to {rank}", "may learn more")]
+    return [
+        Change({"lora_r": rank}, f"Raise the LoRA rank to {rank}", "may learn more")
+        for rank in _doublings(2 * config.lora_r, MOST_RANK)
+    ]
 
 
 def more_directions(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
@@ -87,7 +95,7 @@ def more_directions(config: TrainingConfig, now: MemoryEstimate) -> list[Change]
             f"Raise the unfreeze rank ratio to {share:g}",
             "learns more, forgets more",
         )
-        for share in reversed(shares)
+        for share in shares
     ]
 
 
@@ -107,20 +115,24 @@ def every_weight(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
 
 
 def fewer_gpus(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
-    """Give GPUs back."""
-    if config.num_gpus == config.num_nodes:
-        return []
-    fewest = limit(config, "num_gpus").value
-    if not 0 < fewest < config.num_gpus:
-        return []
-    times, rest = divmod(config.num_gpus, fewest)
-    fields = {"num_gpus": fewest}
-    batch = "a smaller effective batch"
-    if not rest:
-        fields["gradient_accumulation_steps"] = config.gradient_accumulation_steps * times
-        batch = "the same effective batch"
-    what = f"Run on {fewest} GPU" + ("s" if fewest > 1 else "")
-    return [Change(fields, what, f"frees {config.num_gpus - fewest}, takes longer, {batch}")]
+    """Give GPUs back, and take as many passes more."""
+    each, passes = config.num_gpus // config.num_nodes, config.gradient_accumulation_steps
+    return [
+        Change(
+            {
+                "num_gpus": config.num_gpus // times,
+                "gradient_accumulation_steps": passes * times,
+            },
+            f"Run on {config.num_gpus // times} GPU{'s' * (config.num_gpus > times)}",
+            f"frees {config.num_gpus - config.num_gpus // times}, same effective batch, slower",
+        )
+        for times in range(2, each + 1)
+        if each % times == 0
+    ]
+
+
+def _doublings(first: int, most: int) -> list[int]:
+    return [first << k for k in range(24) if first << k <= most]
 
 
 #: Every way to spend room, the most wanted first.
@@ -141,9 +153,9 @@ def spending(search: Search) -> list[Suggestion]:
     """Return what the room allows, the most wanted first."""
     found = []
     for spender in MOST_WANTED_FIRST:
-        for change in search.ladder(spender, search.config):
-            each = search.suggestion([change], search.config.replace(**change.fields))
-            if each and each.fits:
-                found.append(each)
-                break
-    return found
+        ladder = search.ladder(spender, search.config)
+        rungs = [search.config.replace(**rung.fields) for rung in ladder]
+        at = search.furthest(rungs)
+        if at is not None:
+            found.append(search.suggestion([ladder[at]], rungs[at]))
+    return [each for each in found if each]
