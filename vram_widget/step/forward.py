@@ -22,6 +22,9 @@ LEARNED_POSITIONS = {"gpt_bigcode"}
 #: Families that have one cosine for each pair of features, not one for each feature.
 HALF_TABLES = {"gpt_oss"}
 
+#: The share of a head that families rotate unless config.json says.
+PARTIAL = {"qwen3_5_text": 0.25, "qwen3_5_moe_text": 0.25}
+
 #: Families that transformers runs eager where others run sdpa (``_supports_sdpa``).
 WITHOUT_SDPA = {"gpt_oss"}
 
@@ -65,6 +68,8 @@ OUTSIDE = {
     "gemma3_text": GEMMA._replace(position_tables=2),
     "olmo2": Outside(float32_rms_norm),
     "gpt_oss": Outside(float32_rms_norm),
+    "qwen3_5_text": Outside(gemma_rms_norm),
+    "qwen3_5_moe_text": Outside(gemma_rms_norm),
     "phi": LAYER_NORM,
     "stablelm": LAYER_NORM,
     "gpt_neox": LAYER_NORM,
@@ -181,7 +186,7 @@ def rotated_features(config: Mapping[str, Any]) -> int:
         return 0
     rope = config.get("rope_parameters") or {}
     share = rope.get("partial_rotary_factor") or config.get("partial_rotary_factor")
-    share = share or config.get("rotary_pct") or 1.0
+    share = share or config.get("rotary_pct") or PARTIAL.get(family, 1.0)
     if family in HALF_TABLES:
         share /= 2
     return int(config.get("qk_rope_head_dim") or config["head_dim"] * share)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from ..layer import Layer
 from ..tape import Tensor
-from . import dense, falcon, falcon_h1, gemma, granite, moe
+from . import dense, falcon, falcon_h1, gemma, granite, lfm2, moe, qwen3_5
 from .context import Context
 
 Block = Callable[[Context, Layer, Tensor], Tensor]
@@ -36,6 +36,8 @@ BLOCKS: dict[str, Block] = {
     "gemma": gemma.gemma,
     "gemma2": gemma.gemma2,
     "gemma3": gemma.gemma3,
+    "lfm2_conv": lfm2.lfm2_conv,
+    "lfm2_attention": lfm2.lfm2_attention,
     "granite_attention": granite.granite_attention,
     "granite_attention_moe": granite.granite_attention_moe,
     "granite_mamba2": granite.granite_mamba2,
@@ -47,4 +49,8 @@ BLOCKS: dict[str, Block] = {
     "granitemoe": moe.granitemoe,
     "granitemoeshared": moe.granitemoeshared,
     "gpt_oss": moe.gpt_oss,
+    "qwen3_5_linear": qwen3_5.qwen3_5_linear,
+    "qwen3_5_linear_moe": qwen3_5.qwen3_5_linear_moe,
+    "qwen3_5_attention": qwen3_5.qwen3_5_attention,
+    "qwen3_5_attention_moe": qwen3_5.qwen3_5_attention_moe,
 }

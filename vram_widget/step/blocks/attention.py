@@ -36,9 +36,11 @@ def partial_rotary(layer: Layer, context: Context, q: Tensor, k: Tensor) -> tupl
 def attend_on_concatenated(context: Context, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Attend with queries that `cat` has laid out head by head.
 
-    The kernel gives its result in the queries' layout, so the projection behind it needs a copy.
+    The kernel gives its result in the queries' layout, so the projection behind it needs a copy;
+    the one that takes a mask gives it token by token.
     """
-    return ops.contiguous(attend(context, q, k, v))
+    out = attend(context, q, k, v)
+    return out if context.mask is not None else ops.contiguous(out)
 
 
 def _parts(context: Context, x: Tensor, rotated: int) -> tuple[Tensor, Tensor]:

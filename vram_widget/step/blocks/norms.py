@@ -59,6 +59,21 @@ def gated_rms_norm(layer: Layer, name: str, x: Tensor, gate: Tensor) -> Tensor:
     return out
 
 
+def norm_then_gate(gate: Tensor) -> Norm:
+    """Return Qwen 3.5's gated RMSNorm: Llama's, times act(gate) in float32."""
+
+    def norm(layer: Layer, name: str, x: Tensor) -> Tensor:
+        outer, dtype = layer.begin(name), x.dtype
+        out = ops.mul(ops.to(_normed(x), dtype, "normed"), layer.weights[f"{name}.weight"])
+        heads = ops.reshape(gate, x.rows, x.width)
+        act = ops.activation(ops.to(heads, FLOAT32, "gate in float32"), "act(gate)")
+        out = ops.to(ops.mul(out, act, "gated"), dtype, "output")
+        layer.end(outer)
+        return out
+
+    return norm
+
+
 def layer_norm(layer: Layer, name: str, x: Tensor) -> Tensor:
     """LayerNorm: one kernel that keeps its input."""
     outer = layer.begin(name)

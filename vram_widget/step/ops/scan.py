@@ -110,6 +110,21 @@ def like(x: Tensor) -> Tensor:
     return follows(x.tape.new(x.rows, x.width, x.dtype, "difference"), x)
 
 
+def between(total: Tensor, width: int) -> Tensor:
+    """Return the differences between any two positions of a chunk, from their running sums."""
+    tape, rows, own_width, dtype = total.tape, total.rows, total.width, total.dtype
+    out = tape.new(rows * own_width, width, dtype, "differences")
+    if tape.recording and total.node is not None:
+
+        def backward(grad: Tensor) -> Gradients:
+            negated = tape.new(rows * own_width, width, dtype, "gradient")
+            del negated
+            return (tape.new(rows, own_width, dtype, "gradient"),)
+
+        tape.record(out, (total.node,), backward)
+    return out
+
+
 def append(first: Tensor, x: Tensor) -> Tensor:
     """Put x behind numbers that need no gradient; its gradient is a view."""
     return passes(x.tape.new(first.rows + x.rows, x.width, x.dtype, "concatenated"), x)
@@ -119,3 +134,89 @@ def carry(x: Tensor) -> Tensor:
     """Carry states from chunk to chunk: one product with small decays; keeps a copy of x."""
     laid = contiguous(x)
     return relaid(follows(x.tape.new(x.rows, x.width, x.dtype, "states"), laid, laid))
+
+
+def sum_features(x: Tensor) -> Tensor:
+    """Sum over the features; the gradient is looked at once for each of them."""
+    out = x.tape.new(x.rows, 1, x.dtype, "sum")
+    if x.tape.recording and x.node is not None:
+        tape, rows, width, dtype = x.tape, x.rows, x.width, x.dtype
+
+        def backward(grad: Tensor) -> Gradients:
+            return (Tensor(tape, rows, width, dtype, grad.storage),)
+
+        tape.record(out, (x.node,), backward)
+    return out
+
+
+def solve_triangular(system: Tensor, b: Tensor) -> Tensor:
+    """Solve a triangular system for each chunk; keeps the system and its solution."""
+    tape, rows, width, dtype = b.tape, b.rows, b.width, b.dtype
+    out = tape.new(rows, width, dtype, "solution")
+    tape.work(float(rows) * system.width * width)
+    if tape.recording and not (system.node is b.node is None):
+        kept, shape = (system, detach(out)), (system.rows, system.width)
+
+        def backward(grad: Tensor) -> Gradients:
+            _ = kept
+            tape.work(2.0 * rows * system.width * width)
+            to_b = tape.new(rows, width, dtype, "gradient")
+            product = tape.new(*shape, dtype, "product")
+            negated = tape.new(*shape, dtype, "product")
+            del product
+            to_system = tape.new(*shape, dtype, "gradient")
+            del negated
+            return to_system, to_b
+
+        tape.record(out, (system.node, b.node), backward)
+    return out
+
+
+def delta_rule(
+    query: Tensor,
+    key: Tensor,
+    values: Tensor,
+    decayed: Tensor,
+    weights: Tensor,
+    state: Tensor,
+    steps: int,
+) -> Tensor:
+    """Go from chunk to chunk: read each chunk's state, and write to the next one's.
+
+    One operator for the `steps` of the loop in ``torch_chunk_gated_delta_rule``. It keeps every
+    chunk's state and corrected values; `state` has the shape of all states. Backward copies the
+    whole gradient anew for each chunk, and that of each input is as large as the input.
+    """
+    tape, rows, width, low = query.tape, values.rows, values.width, query.tape.autocast
+    out = tape.new(rows, width, values.dtype, "output")
+    tape.work(2.0 * rows * (query.width * 3 + weights.width) * width)
+    if not tape.recording or query.node is None:  # each step's tensors go with it
+        tape.new(4 * rows // steps, width, values.dtype, "one step")
+        return out
+    if low is None:
+        corrected = tape.new(rows, width, values.dtype, "corrected values")
+        states = tape.new(state.rows, state.width, state.dtype, "states")
+        kept = [query, key, decayed, weights, corrected, states]
+    else:
+        # Each product keeps copies of its own. Nobody reads the first state's gradient, nor what
+        # the last step would hand on: they keep nothing for those.
+        before_last = (steps - 1) / steps
+        kept = [
+            tape.new(int(x.rows * before_last), x.width, low, "in the compute dtype")
+            for x in (query, key, decayed)
+        ]
+        kept += [tape.new(weights.rows, weights.width, low, "in the compute dtype")]
+        kept += [tape.new(int(rows * n), width, low, "corrected values") for n in (1, before_last)]
+        kept += [tape.new(state.rows, state.width, low, "states") for _ in range(2)]
+        kept += [tape.new(int(state.rows * before_last), state.width, state.dtype, "states")]
+    shapes = [(x.rows, x.width, x.dtype) for x in (values, decayed, query, weights, key)]
+
+    def backward(grad: Tensor) -> Gradients:
+        _ = kept
+        gradients = [tape.new(*shape, "gradient") for shape in shapes]
+        again = [tape.new(*shapes[0], "gradient of the output") for _ in range(2)]
+        del again
+        return tuple(gradients)
+
+    tape.record(out, tuple(x.node for x in (values, decayed, query, weights, key)), backward)
+    return out
