@@ -34,7 +34,12 @@ def execute(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(path.parent)}}
     client = NotebookClient(
-        notebook, timeout=TIMEOUT, kernel_name="python3", resources=resources, record_timing=False
+        notebook,
+        timeout=TIMEOUT,
+        kernel_name="python3",
+        resources=resources,
+        record_timing=False,
+        coalesce_streams=True,
     )
     client.execute()
     for cell in notebook.cells:
