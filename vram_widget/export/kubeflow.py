@@ -62,7 +62,7 @@ def export(config: TrainingConfig) -> Draft:
             "trainer": {
                 "numNodes": nodes,
                 "numProcPerNode": per_node,
-                "resourcesPerNode": {"requests": cards, "limits": dict(cards)},  # YAML repeats no alias
+                "resourcesPerNode": {"requests": cards, "limits": dict(cards)},
                 "command": command,
                 "env": [{"name": ARGUMENTS, "value": json.dumps(arguments)}],
             },
