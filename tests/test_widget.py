@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import json
 import subprocess
 import sys
+import warnings
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +19,7 @@ from vram_widget import widget as module
 from vram_widget.config import TrainingConfig
 from vram_widget.errors import ConfigError, ModelError, UnknownFieldError, VRAMWidgetError
 from vram_widget.estimate import estimate
+from vram_widget.export import ExportWarning
 from vram_widget.widget import VRAMWidget
 
 GRANITE = "ibm-granite/granite-3.3-2b-instruct"
@@ -204,6 +208,19 @@ def test_the_largest_micro_batch_can_be_applied(widget: VRAMWidget) -> None:
     assert widget.report["verdict"]["level"] == "fits"
     ask(widget, type="advise")
     assert widget.advice["largest"]["changes"] == {}
+
+
+def test_the_text_to_launch_with_is_what_the_exports_say(widget: VRAMWidget) -> None:
+    widget.training_method = "lora"
+    ask(widget, type="advise")
+    texts = {each["name"]: each["text"] for each in widget.advice["launches"]}
+    assert ast.literal_eval(texts["python"]) == widget.config
+    for target in ("training_hub", "trl"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExportWarning)
+            assert ast.literal_eval(texts[target]) == widget.export(target)
+    assert yaml.safe_load(texts["axolotl"]) == widget.export("axolotl")
+    assert yaml.safe_load(texts["kubeflow"])["kind"] == "TrainJob"
 
 
 def test_changes_that_cannot_be_applied_are_refused_together(widget: VRAMWidget) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .launch import launches
+
 if TYPE_CHECKING:
     from .estimate import MemoryEstimate
 
@@ -12,7 +14,7 @@ MOST = 4
 
 
 def advice(estimate: MemoryEstimate) -> dict[str, Any]:
-    """Return what to change, and how far the batch can go, in JSON types."""
+    """Return what to change, how far the batch can go, and what launches it, in JSON types."""
     from .advise.largest import limit
     from .advise.suggest import suggest
 
@@ -35,4 +37,5 @@ def advice(estimate: MemoryEstimate) -> dict[str, Any]:
             "text": most.text,
             "changes": {name: most.value} if most.value not in (0, getattr(config, name)) else {},
         },
+        "launches": launches(config),
     }

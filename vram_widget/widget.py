@@ -114,6 +114,31 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
         """The estimate that is shown, for exactly `config`."""
         return self._estimate
 
+    def export(self, target: str) -> dict[str, Any]:
+        """Return the configuration as a plain dict that `target` accepts.
+
+        What the target cannot be told comes as a warning, one sentence each.
+
+        Parameters
+        ----------
+        target : str
+            ``"training_hub"``, ``"trl"``, ``"axolotl"`` or ``"kubeflow"``.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such target, or it cannot run the configuration at all.
+
+        Examples
+        --------
+        >>> w = VRAMWidget("ibm-granite/granite-3.3-2b-instruct", gpu="H100", num_gpus=2)
+        >>> w.export("training_hub")["nproc_per_node"]
+        2
+        """
+        from .export import export
+
+        return export(self.replace(), target)
+
     def plot(self) -> Figure:
         """Return the chart as a matplotlib Figure, for print."""
         from .plot import timeline_figure

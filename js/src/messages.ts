@@ -115,6 +115,14 @@ export interface Lookup {
 /** Fields to change, with their new values. */
 export type Changes = Record<string, Value>;
 
+/** The configuration as text for one target; without text, the notices say why there is none. */
+export interface Launch {
+  name: string;
+  label: string;
+  text: string;
+  notices: string[];
+}
+
 /** What would help, or what there is room for. */
 export interface Advice {
   /** The report it is about; a later report waits for its own. */
@@ -123,6 +131,7 @@ export interface Advice {
   suggestions: { what: string; effect: string; level: Level; changes: Changes }[];
   /** How far the batch can go; without changes it is there, or nothing fits. */
   largest: { text: string; changes: Changes };
+  launches: Launch[];
 }
 
 /** What the front end asks Python for beside the values of fields. */

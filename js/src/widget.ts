@@ -4,6 +4,7 @@ import "./styles/widget.css";
 import { createAdvice } from "./advice";
 import { createChart } from "./chart/chart";
 import { html, perFrame } from "./dom";
+import { createExport } from "./export";
 import { createForm } from "./form";
 import { createHeader } from "./header";
 import { ask, listen, type Traits } from "./messages";
@@ -29,6 +30,7 @@ function render({ model, el }: RenderProps<Traits>): () => void {
     ask(model, { type: "apply", changes });
     expect();
   });
+  const launch = createExport();
   const root = html(
     "div",
     { class: "vram-widget" },
@@ -44,6 +46,7 @@ function render({ model, el }: RenderProps<Traits>): () => void {
         html("div", { class: "vw-under" }, table.element, advice.element),
       ),
     ),
+    launch.element,
   );
 
   let waiting = 0;
@@ -86,6 +89,7 @@ function render({ model, el }: RenderProps<Traits>): () => void {
     chart.update(report);
     table.update(report);
     advice.update(model.get("advice"), report);
+    launch.update(model.get("advice"), report);
     root.dataset.revision = String(report.revision);
   }, view.signal);
 

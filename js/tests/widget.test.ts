@@ -226,3 +226,59 @@ describe("advice", () => {
     expect(last.querySelector("button")?.hidden).toBe(true);
   });
 });
+
+describe("the export", () => {
+  const code = () => el.querySelector(".vw-code") as HTMLElement;
+  const tab = (label: string) =>
+    Array.from(el.querySelectorAll<HTMLElement>('[role="tab"]')).find(
+      (each) => each.textContent === label,
+    ) as HTMLElement;
+
+  beforeEach(async () => {
+    const advice = { ...exampleAdvice(), revision: exampleReport().revision };
+    model.receive("advice", advice);
+    await frame();
+  });
+
+  it("has a tab for each target, by pointer and by arrow keys", () => {
+    const { launches } = exampleAdvice();
+    for (const { label, text } of launches) {
+      tab(label).click();
+      expect(code().textContent).toBe(text);
+      expect(tab(label).getAttribute("aria-selected")).toBe("true");
+    }
+    const key = new KeyboardEvent("keydown", { key: "Home", bubbles: true });
+    tab("TrainJob").dispatchEvent(key);
+    expect(code().textContent).toBe(launches[0]?.text);
+    expect(document.activeElement).toBe(tab("Python dict"));
+  });
+
+  it("copies the text that is shown", async () => {
+    const written: string[] = [];
+    const clipboard = { writeText: async (text: string) => written.push(text) };
+    vi.stubGlobal("navigator", { ...navigator, clipboard });
+    tab("TRL").click();
+    (el.querySelector(".vw-export-bar > button") as HTMLElement).click();
+    await vi.waitFor(() => expect(el.querySelector(".vw-answer")?.textContent).toBe("Copied"));
+    expect(written).toEqual([code().textContent]);
+    vi.unstubAllGlobals();
+    completeJsdom();
+  });
+
+  it("says why a target has no text, and copies nothing of an earlier report", async () => {
+    const advice = { ...exampleAdvice(), revision: -1 };
+    advice.launches[1] = {
+      name: "training_hub",
+      label: "Training Hub",
+      text: "",
+      notices: ["<b>"],
+    };
+    model.receive("advice", advice);
+    await frame();
+    const copy = el.querySelector(".vw-export-bar > button") as HTMLButtonElement;
+    expect(copy.disabled).toBe(true);
+    tab("Training Hub").click();
+    expect(copy.hidden).toBe(true);
+    expect(el.querySelector(".vw-export .vw-notices")?.textContent).toBe("<b>");
+  });
+});

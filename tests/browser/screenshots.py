@@ -58,6 +58,14 @@ def all_settings(notebook: Notebook) -> None:
     notebook.widget.locator(".vw-all").click()
 
 
+def export(notebook: Notebook) -> None:
+    """Open the export for TRL."""
+    opened = notebook.widget.locator(".vw-export[open]")
+    if not opened.count():
+        notebook.widget.locator(".vw-export summary").click()
+    notebook.widget.get_by_role("tab", name="TRL").click()
+
+
 def focus(notebook: Notebook) -> None:
     """Focus the chart by keyboard and walk along it."""
     notebook.widget.locator(".vw-chart").focus()
@@ -86,6 +94,7 @@ STATES = {
     "unknown-model": (f"{SHORT}, gpu='L40S'", unknown_model),
     "looked-up": (f"{SHORT}, gpu='L40S'", looked_up),
     "bad-number": (f"{SHORT}, gpu='L40S'", bad_number),
+    "export": (f"{LLAMA}, training_method='lora', gpu='L40S', loss_kernel='fused'", export),
     "formula": (f"{SHORT}, gpu='L40S', memory_model='training_hub'", None),
 }
 

@@ -221,6 +221,7 @@ def test_axe_finds_nothing(open_notebook: Open, theme: str) -> None:
     with open_notebook(SHOW, theme=theme) as notebook:
         notebook.page.locator(f'.vram-widget[data-theme="{theme}"]').wait_for(timeout=5000)
         notebook.widget.locator(".vw-all").click()
+        notebook.widget.locator(".vw-export summary").click(timeout=5000)
         box = notebook.row("model_path").locator("input")
         for act in (lambda: None, lambda: box.fill("qwen"), lambda: box.press("Enter")):
             act()
