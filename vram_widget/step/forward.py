@@ -6,12 +6,14 @@ It reads like transformers' ForCausalLM.forward, and holds on to the same tensor
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import losses, ops
+from .blocks import gemma4
 from .blocks.context import Context
-from .blocks.norms import Norm, float32_rms_norm, gemma_rms_norm, layer_norm, rms_norm
-from .tape import BOOL, FLOAT32, INT64, Tensor
+from .blocks.norms import Norm, float32_rms_norm, gemma_rms_norm, layer_norm, per_head, rms_norm
+from .tape import BOOL, FLOAT32, INT64, Boundary, Node, Tensor
 
 if TYPE_CHECKING:
     from .replay import Pass
@@ -29,7 +31,7 @@ PARTIAL = {"qwen3_5_text": 0.25, "qwen3_5_moe_text": 0.25}
 WITHOUT_SDPA = {"gpt_oss"}
 
 #: Families that make a mask even where no token is padding.
-MASKED = {("sdpa", "falcon")}
+MASKED = {("sdpa", "falcon"), ("sdpa", "deepseek_v32")}
 
 
 class Outside(NamedTuple):
@@ -41,6 +43,8 @@ class Outside(NamedTuple):
         Its last norm.
     scales_embedding : bool
         Granite's embedding_multiplier, Gemma's square root of the hidden size.
+    scales_output : bool
+        MiniCPM 3's logits_scaling, by which what goes into the lm_head is divided.
     scales_logits : bool
         Granite's logits_scaling.
     position_tables : int
@@ -49,12 +53,14 @@ class Outside(NamedTuple):
 
     norm: Norm = rms_norm
     scales_embedding: bool = False
+    scales_output: bool = False
     scales_logits: bool = False
     position_tables: int = 1
 
 
 GRANITE = Outside(scales_embedding=True, scales_logits=True)
 GEMMA = Outside(gemma_rms_norm, scales_embedding=True)
+GEMMA4 = Outside(gemma4.norm, scales_embedding=True, position_tables=2)
 LAYER_NORM = Outside(layer_norm)
 #: model_type -> what lies outside its layers; the others are like Llama.
 OUTSIDE = {
@@ -64,6 +70,7 @@ OUTSIDE = {
     "granitemoehybrid": GRANITE,
     "gemma": GEMMA,
     "gemma2": GEMMA,
+    "gemma4_text": GEMMA4,
     "gemma3": GEMMA._replace(position_tables=2),
     "gemma3_text": GEMMA._replace(position_tables=2),
     "olmo2": Outside(float32_rms_norm),
@@ -76,6 +83,7 @@ OUTSIDE = {
     "gpt_bigcode": LAYER_NORM,
     "falcon": LAYER_NORM,
     "falcon_h1": GRANITE,
+    "minicpm3": Outside(scales_embedding=True, scales_output=True),
 }
 
 
@@ -148,11 +156,14 @@ def base_model(step: Pass, tokens: Tensor) -> Tensor:
         mask = new(config.tokens, length, BOOL, "mask") if masked else None
         slides = attention == "sdpa" and any(length > window for window in windows if window)
         sliding_mask = new(length, length, BOOL, "mask") if slides else None
-    context = Context(architecture.config, length, attention, cos, sin, mask, sliding_mask)
+    by_layer = per_layer_inputs(step, tokens, x)
+    context = Context(
+        architecture.config, length, attention, cos, sin, mask, sliding_mask, by_layer
+    )
     # the layers share them; the graph holds a leaf that wants a gradient, a checkpoint its masks
     masks = (*eager_masks, mask, sliding_mask) if config.gradient_checkpointing else ()
     others = [rotary_positions(step, length, x) for _ in range(1, outside.position_tables)]
-    step.keep(cos, sin, others, leaf, masks)
+    step.keep(cos, sin, others, leaf, masks, by_layer)
     # the model's forward holds what goes into the first layer, which that layer may keep itself
     kept = config.gradient_checkpointing and not config.offload_activations
     norm_keeps = x.dtype is FLOAT32 or outside.norm is layer_norm or config.use_liger
@@ -162,9 +173,32 @@ def base_model(step: Pass, tokens: Tensor) -> Tensor:
     handed_over = [x]  # who holds on to the hidden state keeps its memory: only the layers do
     del x, leaf
     x = step.run_layers(context, handed_over)
+    if by_layer is not None and isinstance(by_layer.node, Node):
+        # one gradient for the inputs of all layers, to which each layer adds its own
+        Boundary(tape, partial(_start_gradient, by_layer.node, by_layer))
     x = outside.norm(step.outside, architecture.norm_name, x)
     del inputs_embeds
     return x
+
+
+def per_layer_inputs(step: Pass, tokens: Tensor, x: Tensor) -> Tensor | None:
+    """Return Gemma 4's inputs by layer (E2B, E4B): a table's rows and a projection, normed."""
+    weights = step.outside.weights
+    table = weights.get("model.embed_tokens_per_layer.weight")
+    if table is None:
+        return None
+    step.tape.operator = "model.embed_tokens_per_layer"
+    rows = ops.scale(ops.embedding(tokens, table))
+    projected = ops.scale(step.outside.linear("model.per_layer_model_projection", x))
+    width = int(step.architecture.config["hidden_size_per_layer_input"])
+    projected = per_head(
+        gemma4.norm, step.outside, "model.per_layer_projection_norm", projected, width
+    )
+    return ops.scale(ops.add(projected, rows), "inputs by layer")
+
+
+def _start_gradient(node: Node, of: Tensor) -> None:
+    node.accumulate(of.tape.new(of.rows, of.width, of.dtype, "gradient"))
 
 
 def rotary_positions(step: Pass, length: int, x: Tensor) -> tuple[Tensor | None, Tensor | None]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from ..layer import Layer
 from ..tape import Tensor
-from . import dense, falcon, falcon_h1, gemma, granite, lfm2, moe, qwen3_5
+from . import dense, falcon, falcon_h1, gemma, gemma4, granite, latent, lfm2, moe, qwen3_5
 from .context import Context
 
 Block = Callable[[Context, Layer, Tensor], Tensor]
@@ -36,12 +36,18 @@ BLOCKS: dict[str, Block] = {
     "gemma": gemma.gemma,
     "gemma2": gemma.gemma2,
     "gemma3": gemma.gemma3,
+    "gemma4": gemma4.gemma4,
     "lfm2_conv": lfm2.lfm2_conv,
     "lfm2_attention": lfm2.lfm2_attention,
     "granite_attention": granite.granite_attention,
     "granite_attention_moe": granite.granite_attention_moe,
     "granite_mamba2": granite.granite_mamba2,
     "granite_mamba2_moe": granite.granite_mamba2_moe,
+    "deepseek": latent.deepseek,
+    "deepseek_moe": latent.deepseek_moe,
+    "deepseek_v32": latent.deepseek_v32,
+    "deepseek_v32_moe": latent.deepseek_v32_moe,
+    "minicpm3": latent.minicpm3,
     "mixtral": moe.mixtral,
     "qwen2_moe": moe.qwen2_moe,
     "qwen3_moe": moe.qwen3_moe,

@@ -25,6 +25,8 @@ class Context(NamedTuple):
         The attention mask of a padded batch.
     sliding_mask : Tensor or None
         That of layers whose attention reaches back less far than a sequence.
+    per_layer_inputs : Tensor or None
+        What Gemma 4 (E2B, E4B) gives each layer beside the hidden state, side by side.
     """
 
     config: Mapping[str, Any]
@@ -34,6 +36,7 @@ class Context(NamedTuple):
     sin: Tensor | None = None
     mask: Tensor | None = None
     sliding_mask: Tensor | None = None
+    per_layer_inputs: Tensor | None = None
 
     @property
     def heads(self) -> int:
