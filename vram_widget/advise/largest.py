@@ -97,7 +97,7 @@ def largest(
     -----
     By bisection, and by straight lines where memory is one, on the same estimate as everywhere:
     five to ten replays of the step. A sequence is never longer than the model's
-    `max_position_embeddings`, a rank never larger than the smallest layer that has an adapter. The
+    `max_position_embeddings`, a rank never larger than the widest layer that has an adapter. The
     number of GPUs goes in whole nodes; beyond the first, where DDP adds its buckets and FSDP its
     gathered weights, more never need more on each.
 
