@@ -253,6 +253,22 @@ def test_an_unknown_keyword_names_the_nearest() -> None:
         VRAMWidget(GRANITE, micro_batch=4)
 
 
+def test_a_tutorial_shows_only_its_controls() -> None:
+    widget = VRAMWidget(GRANITE, gpu="L40S", controls=["max_seq_len", "lora_alpha"])
+    fields = [field for group in widget.form["groups"] for field in group["fields"]]
+    assert [field["name"] for field in fields] == ["lora_alpha", "max_seq_len"]
+    assert not any(field["advanced"] for field in fields)
+    widget.set_state({"max_seq_len": 4096})
+    assert agrees(widget)
+    assert len(VRAMWidget(GRANITE, gpu="L40S").form["groups"]) > 2
+
+
+@pytest.mark.parametrize("controls", [["max_seq_length"], "max_seq_length", ["gpu", "num_epochs"]])
+def test_a_control_that_there_is_not_names_the_nearest(controls: Any) -> None:
+    with pytest.raises(UnknownFieldError, match=r"max_seq_len|no control 'num_epochs'"):
+        VRAMWidget(GRANITE, controls=controls)
+
+
 def test_an_unknown_model_is_an_exception_in_python() -> None:
     with pytest.raises(ModelError, match="no folder"):
         VRAMWidget("./nothing")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
 from . import gpu
 from .config import TrainingConfig
-from .fields import Choice, Field
+from .errors import UnknownFieldError
+from .fields import Choice, Field, nearest
 from .model import catalog
 from .palette import PALETTE
 from .timeline import GiB
@@ -33,9 +35,40 @@ LEFT_OUT = {"run", "reading"}
 _DRAWN = ("unit", "slider", "scale", "shown_when")
 
 
+def form(controls: Iterable[str] | None = None) -> dict[str, Any]:
+    """Return the groups of fields and the palette, in JSON types (``Form`` in messages.ts).
+
+    Parameters
+    ----------
+    controls : iterable of str, optional
+        The only fields there are to be controls for; every one of them is in sight.
+
+    Raises
+    ------
+    UnknownFieldError
+        If there is no control of such a name.
+    """
+    if controls is None:
+        return _whole()
+    wanted = [controls] if isinstance(controls, str) else list(controls)
+    whole = _whole()
+    names = [field["name"] for group in whole["groups"] for field in group["fields"]]
+    for name in wanted:
+        if name not in names:
+            raise UnknownFieldError(f"There is no control {name!r}.{nearest(str(name), names)}")
+    groups = [
+        {
+            **group,
+            "fields": [{**f, "advanced": False} for f in group["fields"] if f["name"] in wanted],
+        }
+        for group in whole["groups"]
+    ]
+    kept = [group for group in groups if group["fields"]]
+    return {**whole, "groups": kept, "compact": True}
+
+
 @lru_cache(maxsize=1)
-def form() -> dict[str, Any]:
-    """Return the groups of fields and the palette, in JSON types (``Form`` in messages.ts)."""
+def _whole() -> dict[str, Any]:
     groups: dict[str, list[dict[str, Any]]] = {}
     for name, field in TrainingConfig.fields().items():
         group = field.metadata["group"]
@@ -47,6 +80,7 @@ def form() -> dict[str, Any]:
             for group, fields in groups.items()
         ],
         "components": [{"name": name, **paint._asdict()} for name, paint in PALETTE.items()],
+        "compact": False,
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -45,6 +45,8 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
     ----------
     model_path : str, optional
         A Hub id, a local folder with a config.json, or a name in the catalogue.
+    controls : iterable of str, optional
+        The only fields to show controls for, above a small chart: for a tutorial.
     **choices
         Any other field of `TrainingConfig`, by name.
 
@@ -88,16 +90,23 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
     # The look-up that `lookup` tells of.
     _looking: Lookup[model.Architecture] | None = None
 
-    def __init__(self, model_path: str | None = None, **choices: Any) -> None:
+    def __init__(
+        self,
+        model_path: str | None = None,
+        *,
+        controls: Iterable[str] | None = None,
+        **choices: Any,
+    ) -> None:
         if model_path is not None:
             choices["model_path"] = model_path
+        self._controls = form(controls)
         with self._batch():
             super().__init__(**choices)
         self.on_msg(self._asked)
 
     @traitlets.default("form")
     def _form(self) -> dict[str, Any]:
-        return form()
+        return self._controls
 
     def open(self) -> None:
         """Open the connection to the front end, with a first report to show."""

@@ -23,6 +23,8 @@ export function createForm(groups: Group[], change: Change, beneath: Record<stri
     latest?.();
   });
 
+  toggle.hidden = !groups.some(({ fields }) => fields.some(({ advanced }) => advanced));
+
   let latest: (() => void) | undefined;
   function update(read: Read, report: Report): void {
     latest = () => {

@@ -58,6 +58,8 @@ export interface Component {
 export interface Form {
   groups: Group[];
   components: Component[];
+  /** Only a few controls and the chart: for a tutorial. */
+  compact: boolean;
 }
 
 export type Level = "fits" | "likely" | "risky" | "does_not_fit";

@@ -19,7 +19,7 @@ const PAUSE = 250;
 
 function render({ model, el }: RenderProps<Traits>): () => void {
   const view = new AbortController();
-  const { groups, components } = model.get("form");
+  const { groups, components, compact } = model.get("form");
 
   const header = createHeader();
   const progress = createProgress(cancel);
@@ -33,7 +33,7 @@ function render({ model, el }: RenderProps<Traits>): () => void {
   const launch = createExport();
   const root = html(
     "div",
-    { class: "vram-widget" },
+    { class: compact ? "vram-widget vw-compact" : "vram-widget" },
     header.element,
     html(
       "div",
@@ -73,7 +73,7 @@ function render({ model, el }: RenderProps<Traits>): () => void {
   let pause = 0;
   function wonder(): void {
     window.clearTimeout(pause);
-    if (model.get("advice")?.revision !== model.get("report").revision) {
+    if (!compact && model.get("advice")?.revision !== model.get("report").revision) {
       pause = window.setTimeout(() => ask(model, { type: "advise" }), PAUSE);
     }
   }

@@ -34,7 +34,7 @@ export function exampleReport(): Report {
 }
 
 export function exampleForm(): Form {
-  return structuredClone({ groups, components }) as Form;
+  return structuredClone({ groups, components, compact: example.form.compact }) as Form;
 }
 
 export function field(name: string): Field {

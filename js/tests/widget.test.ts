@@ -1,4 +1,5 @@
 import { beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import type { Form } from "../src/messages";
 import { isDark } from "../src/theme";
 import widget from "../src/widget";
 import {
@@ -280,5 +281,26 @@ describe("the export", () => {
     tab("Training Hub").click();
     expect(copy.hidden).toBe(true);
     expect(el.querySelector(".vw-export .vw-notices")?.textContent).toBe("<b>");
+  });
+});
+
+describe("with only some controls", () => {
+  it("shows these, the chart and the verdict, and asks for no advice", async () => {
+    cleanup();
+    const form = model.get("form") as Form;
+    const groups = form.groups.filter(({ name }) => name === "batch");
+    const fields = groups[0]?.fields.filter(({ name }) => name === "max_seq_len") ?? [];
+    model.receive("form", { ...form, groups: [{ ...groups[0], fields }], compact: true });
+    vi.useFakeTimers();
+    cleanup = open(el);
+    await vi.advanceTimersByTimeAsync(1000);
+    vi.useRealTimers();
+    const names = Array.from(el.querySelectorAll("[data-field]"), (each) =>
+      each.getAttribute("data-field"),
+    );
+    expect(names).toEqual(["max_seq_len"]);
+    expect(el.querySelector<HTMLElement>(".vw-all")?.hidden).toBe(true);
+    expect(el.querySelector(".vw-area[d]")).not.toBeNull();
+    expect(model.asked).toEqual([]);
   });
 });
