@@ -199,7 +199,7 @@ def test_zero_divides_as_its_paper_says(sharding, weights, gradients, optimizer)
 
 
 def test_fsdp_in_the_trainer_holds_twenty_bytes_a_parameter():
-    """transformers: float32 weights, gradients, two moments and foreach's temporary, over the GPUs."""
+    """transformers: float32 weights, gradients, two moments and a temporary, over the GPUs."""
     est = vw.estimate(
         "meta-llama/Llama-2-7b-hf",
         param_dtype="float32",

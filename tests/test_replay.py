@@ -100,8 +100,11 @@ def test_a_timeline_is_followed_phase_by_phase():
         assert allocated[starts_step] == pytest.approx(marks[f"s{step}/bwd_end"], rel=0.001)
     assert allocated[-1] == pytest.approx(marks["s2/zero_end"], rel=0.001)
     for step, phase, name in ((2, "backward", "s2/bwd"), (2, "optimizer_step", "s2/opt")):
-        levels = [level for level, moment in zip(allocated, moments, strict=True)
-                  if moment == (step, phase)]
+        levels = [
+            level
+            for level, moment in zip(allocated, moments, strict=True)
+            if moment == (step, phase)
+        ]
         seen = [total for where, _, total, _ in reference["timeline"] if where == name]
         assert max(levels) == pytest.approx(max(seen), rel=0.01)
 
@@ -128,4 +131,6 @@ def test_every_moment_of_the_timeline_is_explained():
     for index, total in enumerate(est.timeline.total):
         tree = est.explain(index)
         assert tree.bytes == total
-        assert all(leaf.count > 0 for c in tree.children for op in c.children for leaf in op.children)
+        assert all(
+            leaf.count > 0 for c in tree.children for op in c.children for leaf in op.children
+        )
