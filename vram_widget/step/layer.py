@@ -113,6 +113,10 @@ class Layer:
         """Go back to what `begin` returned."""
         self.tape.operator = outer
 
+    def has(self, name: str) -> bool:
+        """Return whether the layer has a linear of this name, however it is stored."""
+        return any(f"{name}.{part}" in self.weights for part in ("weight", "V_low"))
+
     def weight(self, name: str) -> Tensor:
         """Return the weight `name` as the method has it used."""
         outer = self.begin(name)

@@ -24,7 +24,7 @@ from .methods import UPCASTS_FOR_KBIT_TRAINING, check_adapters, method_for
 from .record import Record, Segment
 from .sharding import COMPUTE, sharding
 from .states import load, optimizer_step
-from .tape import FLOAT32, Boundary, Event, Leaf, Node, Tape, Tensor
+from .tape import Allocation, Boundary, Event, FLOAT32, Leaf, Node, Tape, Tensor
 
 
 class Pass:
@@ -118,7 +118,7 @@ class Pass:
             while left:
                 self.cut("forward")
                 executed: list[Layer] = []
-                Boundary(tape, partial(self._end_of_layers, executed))
+                Boundary(tape, partial(self._end_of_layers, executed, x.node))
                 wants_gradient, dtype = x.node is not None, x.dtype
                 for run in stretch.layers:
                     layer = self.layer(run.weights, run)
@@ -129,12 +129,21 @@ class Pass:
                 for layer in executed:
                     layer.copies = count
                 self.cut("forward", count, handed_on=_hidden_state(x))
-                Boundary(tape, partial(self.cut, "backward"))
+                Boundary(tape, partial(self._begin_of_layers, x.node))
                 left -= count
         return x
 
-    def _end_of_layers(self, executed: list[Layer]) -> None:
+    def _begin_of_layers(self, output: Node | Leaf | None) -> None:
+        """Backward has come to the last layer: its output's gradient is there."""
+        _handed_gradient(output)
+        self.cut("backward")
+
+    def _end_of_layers(self, executed: list[Layer], source: Node | Leaf | None) -> None:
+        """Backward has left the first layer: there is one gradient of its input, for all."""
         self.cut("backward", executed[0].copies)
+        allocation = _handed_gradient(source)
+        if allocation is not None:
+            allocation.copies = 1
 
     def run_layer(self, run: LayerRun, layer: Layer, context: Context, x: Tensor) -> Tensor:
         """Run one layer."""
@@ -155,6 +164,15 @@ def _hidden_state(x: Tensor) -> Tensor:
     if x.storage is not None:
         x.storage.allocation.operator, x.storage.allocation.what = "layers", "hidden state"
     return x
+
+
+def _handed_gradient(node: Node | Leaf | None) -> Allocation | None:
+    """Name the gradient that waits at a node as what layers hand back to each other."""
+    if not isinstance(node, Node) or node.grad is None or node.grad.storage is None:
+        return None
+    allocation = node.grad.storage.allocation
+    allocation.operator, allocation.what = "layers", "gradient of the hidden state"
+    return allocation
 
 
 #: Bytes a second at which weights come from a disk: nominal, for the timeline only.

@@ -135,7 +135,7 @@ def phi(context: Context, layer: Layer, x: Tensor) -> Tensor:
     residual = x
     x = layer_norm(layer, "input_layernorm", x)
     attended = split_attention(context, layer, x, "self_attn.dense")
-    fed = plain_mlp(layer, x, "mlp.fc1", "mlp.fc2")
+    fed = plain_mlp(layer, x, "mlp.fc1", "mlp.fc2", context.config["hidden_act"])
     return ops.add(ops.add(attended, fed), residual)
 
 

@@ -23,7 +23,7 @@ def gemma4(context: Context, layer: Layer, x: Tensor) -> Tensor:
     residual = x
     x = norm(layer, "pre_feedforward_layernorm", x)
     x = gated_mlp(layer, x)
-    if "router.proj.weight" in layer.weights:
+    if layer.has("router.proj"):
         x = norm(layer, "post_feedforward_layernorm_1", x)
         routing = router(context, layer, residual)
         mixed = norm(layer, "pre_feedforward_layernorm_2", residual)
@@ -49,10 +49,10 @@ def attention(context: Context, layer: Layer, x: Tensor) -> Tensor:
     q = per_head(norm, layer, "self_attn.q_norm", q, head_dim)
     layer.begin("self_attn")
     q = rotary(layer, context, q)
-    if "self_attn.k_proj.weight" in layer.weights:
+    if layer.has("self_attn.k_proj"):
         k = layer.linear("self_attn.k_proj", x)
         v = k
-        if "self_attn.v_proj.weight" in layer.weights:
+        if layer.has("self_attn.v_proj"):
             v = layer.linear("self_attn.v_proj", x)
         k = per_head(norm, layer, "self_attn.k_norm", k, head_dim)
         k = rotary(layer, context, k)

@@ -6,7 +6,7 @@ from .. import ops
 from ..layer import Layer
 from ..ops import experts as mixture
 from ..tape import FLOAT32, Tensor
-from .attention import attend_on_concatenated, rotary
+from .attention import attend, rotary
 from .context import Context
 from .experts import Routing, chosen_experts, experts
 from .mlp import gated_mlp
@@ -55,7 +55,7 @@ def latent_attention(context: Context, layer: Layer, x: Tensor) -> Tensor:
     """Attention on keys and values that are made from one narrow projection."""
     config, heads = context.config, context.heads
     plain, turned = config["qk_nope_head_dim"], config["qk_rope_head_dim"]
-    if "self_attn.q_a_proj.weight" in layer.weights:
+    if layer.has("self_attn.q_a_proj"):
         latent = layer.linear("self_attn.q_a_proj", x)
         latent = rms_norm(layer, "self_attn.q_a_layernorm", latent)
         q = layer.linear("self_attn.q_b_proj", latent)
@@ -72,7 +72,7 @@ def latent_attention(context: Context, layer: Layer, x: Tensor) -> Tensor:
     expanded = layer.linear("self_attn.kv_b_proj", kv)
     k_pass, v = ops.split_widths(expanded, heads * plain, heads * config["v_head_dim"])
     k_states = ops.cat(k_pass, ops.repeat_heads(k_rot, heads * turned, turned))
-    out = attend_on_concatenated(context, q_states, k_states, v)
+    out = attend(context, q_states, k_states, v)
     return layer.linear("self_attn.o_proj", out)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .. import ops
 from ..layer import Layer
-from ..tape import Tensor
+from ..tape import FLOAT32, Tensor
 
 
 def gated_mlp(layer: Layer, x: Tensor, name: str = "mlp") -> Tensor:
@@ -32,9 +32,22 @@ def fused_gated_mlp(
     return layer.linear(second, up)
 
 
-def plain_mlp(layer: Layer, x: Tensor, first: str, second: str) -> Tensor:
-    """second(act(first(x)))."""
+def plain_mlp(layer: Layer, x: Tensor, first: str, second: str, act: str = "gelu") -> Tensor:
+    """second(act(first(x))); `act` is the config's hidden_act."""
     layer.begin(first.rsplit(".", 1)[0])
     x = layer.linear(first, x)
-    x = ops.activation(x, "act")
+    x = new_gelu(x) if act == "gelu_new" else ops.activation(x, "act")
     return layer.linear(second, x)
+
+
+def new_gelu(x: Tensor) -> Tensor:
+    """GELU's first approximation, which transformers computes operator by operator.
+
+    0.5 * x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x ** 3))); autocast takes the power in
+    float32.
+    """
+    half = ops.scale(x, "half of the input")
+    cube = ops.square(ops.to(x, FLOAT32) if x.tape.autocast else x)
+    inner = ops.scale(ops.add(x, ops.scale(cube)))
+    del cube
+    return ops.mul(half, ops.scale(ops.tanh(inner), "1 + tanh"), "act")
