@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -285,6 +284,8 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
 
     def _looks_up(self, model_path: str | None) -> bool:
         """Begin to look a model up where that takes the Hub; return whether it has begun."""
+        import asyncio
+
         try:
             loop = asyncio.get_running_loop()
             if model_path is None or model.known(model_path):
