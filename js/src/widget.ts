@@ -50,12 +50,15 @@ function render({ model, el }: RenderProps<Traits>): () => void {
   );
 
   let waiting = 0;
+  let pause = 0;
   function change(name: string, value: unknown): void {
     model.set(name, value);
     model.save_changes();
     expect();
   }
   function expect(): void {
+    // The answer is what matters now; advice waits for the pause after it.
+    window.clearTimeout(pause);
     waiting ||= window.setTimeout(() => root.classList.add("vw-working"), PATIENCE);
   }
   function cancel(): void {
@@ -70,7 +73,6 @@ function render({ model, el }: RenderProps<Traits>): () => void {
     draw();
     wonder();
   }
-  let pause = 0;
   function wonder(): void {
     window.clearTimeout(pause);
     if (!compact && model.get("advice")?.revision !== model.get("report").revision) {
