@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from ..config import TrainingConfig
+from ..errors import ModelError
 from ..gpu import GPU
 from ..model.architecture import Architecture, LayerRun, Shape
 from . import ops
@@ -24,7 +25,7 @@ from .methods import UPCASTS_FOR_KBIT_TRAINING, check_adapters, method_for
 from .record import Record, Segment
 from .sharding import COMPUTE, sharding
 from .states import load, optimizer_step
-from .tape import Allocation, Boundary, Event, FLOAT32, Leaf, Node, Tape, Tensor
+from .tape import FLOAT32, Allocation, Boundary, Event, Leaf, Node, Tape, Tensor
 
 
 class Pass:
@@ -232,6 +233,12 @@ def _no_cycles() -> Iterator[None]:
 
 
 def _replay(architecture: Architecture, config: TrainingConfig, gpu: GPU) -> Record:
+    missing = {run.block for run in architecture.layers} - BLOCKS.keys()
+    if missing:
+        raise ModelError(
+            f"The layers of {architecture.model_type} are known by their weights, but not yet by "
+            f"what they do; memory_model='rule_of_thumb' gives a rough figure."
+        )
     if config.training_method in ("lora", "qlora"):
         check_adapters(architecture, config)
     only = Pass(architecture, config, gpu)
