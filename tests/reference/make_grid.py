@@ -58,6 +58,17 @@ LORA: Choices = {
     "use_dora": False,
 }
 
+#: bitsandbytes' linears are stood in for (vram_widget/trace/quantized.py).
+QLORA: Choices = {**LORA, "training_method": "qlora", "bnb_4bit_use_double_quant": True}
+
+OSFT: Choices = {
+    "trainer": "training_hub",
+    "training_method": "osft",
+    "unfreeze_rank_ratio": 0.25,
+    "param_dtype": "float32",
+    "mixed_precision": "bf16",
+}
+
 METHODS: dict[str, Choices] = {
     "bf16": {},
     "fp32-autocast": {"param_dtype": "float32", "mixed_precision": "bf16"},
@@ -72,6 +83,15 @@ METHODS: dict[str, Choices] = {
     "dora": {**LORA, "use_dora": True},
     "dora-autocast": {**LORA, "use_dora": True, "mixed_precision": "bf16"},
     "lora-qv": {**LORA, "target_modules": ["q_proj", "v_proj"], "lora_r": 8},
+    "qlora": {**QLORA, "mixed_precision": "bf16"},
+    "qlora-plain": QLORA,
+    "qlora-single": {**QLORA, "mixed_precision": "bf16", "bnb_4bit_use_double_quant": False},
+    # Unsloth and torchtune leave what is not quantised in bfloat16.
+    "qlora-not-upcast": {**QLORA, "trainer": "unsloth"},
+    "qlora-not-upcast-autocast": {**QLORA, "trainer": "unsloth", "mixed_precision": "bf16"},
+    "qlora-dropout": {**QLORA, "mixed_precision": "bf16", "lora_dropout": 0.05},
+    "qlora-int8": {**QLORA, "mixed_precision": "bf16", "quantization": "int8"},
+    "qlora-int8-plain": {**QLORA, "quantization": "int8"},
 }
 
 CHECKPOINTING: Choices = {"gradient_checkpointing": True}
@@ -87,6 +107,9 @@ def rows() -> Iterator[Row]:
         yield from every_method(model)
     for model in ("llama-2-7b", "smollm2-135m", "qwen2.5-7b"):
         yield from main_methods(model)
+    for model in ("llama-3.2-1b", "mistral-7b"):
+        yield from osft(model)
+        yield from sharded(model)
     yield from other_choices()
     for model in DENSE + EXPERTS + HYBRIDS:
         yield from a_few_methods(model)
@@ -139,11 +162,21 @@ def a_few_methods(model: str) -> Iterator[Row]:
         words += ["checkpointing"] * (extra is CHECKPOINTING)
         words += ["eager"] * (extra is EAGER) + ["flash"] * (extra is FLASH)
         yield " ".join(words), model, choices
+    if model in QUANTIZED:
+        yield f"{model} qlora", model, {**METHODS["qlora"], **attention}
+        yield (
+            f"{model} qlora checkpointing",
+            model,
+            {**METHODS["qlora"], **attention, **CHECKPOINTING},
+        )
     for length in WINDOWS.get(model, ()):
         choices = {**METHODS["bf16"], **attention, "micro_batch_size": 1, "max_seq_len": length}
         yield f"{model} bf16 {length} tokens", model, choices
         yield f"{model} bf16 {length} tokens flash", model, {**choices, **FLASH}
 
+
+#: Of the other families, those that are also traced quantised.
+QUANTIZED = ("qwen3-0.6b", "gemma-2-2b", "gemma-3-1b", "phi-3-mini", "pythia-1b", "mixtral-8x7b")
 
 #: Lengths beyond the sliding window, and odd ones where chunks of a scan do not come out even.
 WINDOWS = {
@@ -176,6 +209,30 @@ def main_methods(model: str, attention: Choices | None = None) -> Iterator[Row]:
         yield f"{model} {method} checkpointing", model, choices
     if attention != EAGER:
         yield f"{model} bf16 eager", model, {**METHODS["bf16"], **EAGER}
+
+
+def osft(model: str) -> Iterator[Row]:
+    """Yield a model by OSFT, whose linears are stood in for (vram_widget/trace/osft.py)."""
+    for ratio in (0.25, 0.5, 0.02):
+        choices = {**OSFT, "unfreeze_rank_ratio": ratio}
+        yield f"{model} osft {ratio}", model, choices
+        yield f"{model} osft {ratio} checkpointing", model, {**choices, **CHECKPOINTING}
+    yield f"{model} osft fp32", model, {**OSFT, "mixed_precision": "no"}
+
+
+def sharded(model: str) -> Iterator[Row]:
+    """Yield a model divided by PyTorch's own FSDP, over GPUs that are not there."""
+    methods = {name: METHODS[name] for name in ("fp32-autocast", "fp32", "bf16", "lora")}
+    for method, own in {**methods, "osft": OSFT}.items():
+        for gpus, nodes in ((8, 1), (2, 1), (8, 2)):
+            strategy = "fsdp" if nodes == 1 else "hsdp"
+            cluster = {"sharding": strategy, "num_gpus": gpus, "num_nodes": nodes}
+            choices = {**own, **cluster}
+            name = f"{model} {method} {strategy} {gpus} GPUs"
+            yield name, model, choices
+            yield f"{name} checkpointing", model, {**choices, **CHECKPOINTING}
+            if gpus == 8 and nodes == 1:
+                yield f"{name} short", model, {**choices, **CHECKPOINTING, "max_seq_len": 32}
 
 
 def other_choices() -> Iterator[Row]:

@@ -35,6 +35,8 @@ class Trace:
         As the model built by transformers and PEFT counts them, a tied weight once.
     versions : mapping of str to str
         Of torch, transformers and peft.
+    notices : tuple of str
+        Choices that a trace cannot follow, and what it did instead.
     """
 
     config: TrainingConfig
@@ -42,6 +44,7 @@ class Trace:
     num_parameters: int
     num_trainable: int
     versions: Mapping[str, str]
+    notices: tuple[str, ...] = ()
 
     @cached_property
     def timeline(self) -> Timeline:
@@ -134,6 +137,7 @@ def trace(
         result.allocated, result.peak_phase, result.components
         result.timeline  # of the same type as vw.estimate(config).timeline
     """
+    config.check()
     versions = _versions()
     from .run import run
 
@@ -141,7 +145,26 @@ def trace(
         from ..model import load
 
         model_config = load(config.model_path).config
-    return Trace(config, *run(config, model_config, device), versions)
+    return Trace(config, *run(config, model_config, device), versions, _notices(config))
+
+
+def _notices(config: TrainingConfig) -> tuple[str, ...]:
+    """Return a sentence for each choice that is not followed."""
+    divided = config.num_gpus > 1 and config.sharding not in ("fsdp", "hsdp")
+    untraced = {
+        f"loss_kernel={config.loss_kernel!r} is traced as transformers' own loss.": (
+            config.loss_kernel != "eager"
+        ),
+        "use_liger is traced without Liger's kernels.": config.use_liger,
+        "offload_activations is traced with the checkpoints on the GPU.": (
+            config.offload_activations and config.gradient_checkpointing
+        ),
+        f"cpu_offload={config.cpu_offload!r} is traced with everything on the GPU.": (
+            config.cpu_offload != "none"
+        ),
+        f"sharding={config.sharding!r} is traced as one GPU that holds everything.": divided,
+    }
+    return tuple(sentence for sentence, applies in untraced.items() if applies)
 
 
 def _versions() -> dict[str, str]:

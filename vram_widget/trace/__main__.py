@@ -91,6 +91,8 @@ def main() -> None:
         chosen = lines(result, arguments.module, arguments.step)
     for line in chosen:
         print(line)
+    for notice in result.notices:
+        print(notice)
     print(result)
 
 

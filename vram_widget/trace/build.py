@@ -17,6 +17,8 @@ from transformers.initialization import no_init_weights
 from ..config import TrainingConfig
 from ..errors import ConfigError, ModelError
 from .attention import use_flash_attention
+from .osft import decompose
+from .quantized import adapt, quantize
 
 #: Keys of a config.json that say how its weights were stored, not what the model is.
 STORAGE_KEYS = ("quantization_config", "dtype", "torch_dtype", "auto_map", "transformers_version")
@@ -48,10 +50,6 @@ def build(
     ConfigError
         If the method cannot be traced.
     """
-    if config.training_method not in ("sft", "lora"):
-        raise ConfigError(
-            f"training_method={config.training_method!r} cannot be traced; trace sft or lora."
-        )
     if config.optimizer_in_backward and config.gradient_accumulation_steps > 1:
         raise ConfigError(
             "optimizer_in_backward keeps no gradient to sum; set gradient_accumulation_steps to 1."
@@ -64,7 +62,13 @@ def build(
             base.gradient_checkpointing_enable(
                 {"use_reentrant": False, "context_fn": lambda: (nullcontext(), kernels())}
             )
-        model = _with_lora(base, config) if config.training_method == "lora" else base
+        model: PreTrainedModel | PeftModel = base
+        if config.training_method == "osft":
+            decompose(base, config)
+        if config.training_method == "qlora":
+            quantize(base, config)
+        if config.training_method in ("lora", "qlora"):
+            model = _with_lora(base, config)
     _make_weights(model)
     model.train()
     return model
@@ -117,6 +121,8 @@ def _with_lora(model: PreTrainedModel, config: TrainingConfig) -> PeftModel:
         use_dora=config.use_dora,
         task_type="CAUSAL_LM",
     )
+    if config.training_method == "qlora":
+        lora = adapt(lora)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -13,6 +13,7 @@ from .attention import without_packing
 from .build import build
 from .cuda import CudaKernels
 from .events import Event
+from .fsdp import ShardedStorageLog, cluster, is_sharded, shard
 from .step import TrainingSteps
 from .storages import CUDA_BLOCK, StorageLog
 
@@ -22,11 +23,18 @@ def run(
 ) -> tuple[list[Event], int, int]:
     """Return every storage event, the parameters, and how many of them are trained."""
     kernels, block = (CudaKernels, CUDA_BLOCK) if device == "cuda" else (nullcontext, 1)
-    with FakeTensorMode(), without_packing():
+    sharded = is_sharded(config)
+    with (
+        cluster(config.num_gpus) if sharded else nullcontext(),
+        FakeTensorMode(),
+        without_packing(),
+    ):
         model = build(config, model_config, kernels)
-        log = StorageLog(block)
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        if sharded:
+            shard(model, config)
+        log = ShardedStorageLog(block) if sharded else StorageLog(block)
         with kernels():
-            steps = TrainingSteps(config, model, log)
-            steps.run()
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    return log.events, parameters, sum(p.numel() for p in steps.trainable)
+            TrainingSteps(config, model, log).run()
+    return log.events, parameters, trainable

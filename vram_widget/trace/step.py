@@ -12,10 +12,9 @@ from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
 from ..config import TrainingConfig
+from .fsdp import COMPUTE, hand_over_gradients, is_sharded, own_part
 from .optimizers import make_optimizer
 from .storages import StorageLog
-
-AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 #: The second step is the steady state: the optimizer's states exist from the first on.
 STEPS = 2
@@ -46,6 +45,7 @@ class TrainingSteps:
     ) -> None:
         self.config, self.model, self.log = config, model, log
         self.trainable = [p for p in model.parameters() if p.requires_grad]
+        self.owned = [own_part(parameter) for parameter in self.trainable]
         self.fused = config.optim == "adamw_torch_fused"
 
     def run(self) -> None:
@@ -56,7 +56,7 @@ class TrainingSteps:
         if self.config.optimizer_in_backward:
             self._optimize_in_backward()
         else:
-            optimizer = make_optimizer(self.config.optim, self.model, self.trainable)
+            optimizer = make_optimizer(self.config.optim, self.model, self.owned)
         with self.log:
             batch = self._batch()
             for self.log.step in range(1, STEPS + 1):
@@ -101,12 +101,13 @@ class TrainingSteps:
             self.log.mark(parameter.grad, "gradients")
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        if self.config.mixed_precision == "no":
-            return nullcontext()
-        return torch.autocast("cpu", AUTOCAST[self.config.mixed_precision])
+        if self.config.mixed_precision == "no" or is_sharded(self.config):
+            return nullcontext()  # FSDP gathers the weights in the compute dtype instead
+        return torch.autocast("cpu", COMPUTE[self.config.mixed_precision])
 
     def _update(self, optimizer: Optimizer) -> None:
         self.log.enter("optimizer", "optimizer")
+        hand_over_gradients(self.trainable, self.owned)
         # A fused optimizer counts its steps on the GPU, the others on the host.
         self.log.scalars_on_host = not self.fused
         optimizer.step()

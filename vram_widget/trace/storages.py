@@ -123,7 +123,7 @@ class StorageLog(TorchDispatchMode):
         for tensor in tree_leaves(out):
             if isinstance(tensor, torch.Tensor):
                 self._see(tensor, str(func), scope)
-        if func in COPIES:
+        if func in COPIES or func.namespace == "vram_widget":
             self._note_copy(out, args, in_backward)
         return out
 
@@ -132,18 +132,20 @@ class StorageLog(TorchDispatchMode):
         key = memory._cdata
         if key in self._alive or (self.scalars_on_host and tensor.dim() == 0):
             return
-        nbytes = -(-memory.nbytes() // self.block) * self.block
+        nbytes = self._rounded(memory.nbytes())
         dtype = str(tensor.dtype).removeprefix("torch.")
         storage = Storage(
             nbytes, scope.component, operator, scope.module, tuple(tensor.shape), dtype
         )
 
         def release(_: object) -> None:
-            del self._alive[key]
-            self._log(storage, -1)
+            self._log(self._alive.pop(key)[1], -1)
 
         self._alive[key] = weakref.ref(memory, release), storage
         self._log(storage, +1)
+
+    def _rounded(self, nbytes: int) -> int:
+        return -(-nbytes // self.block) * self.block
 
     def _log(self, storage: Storage, sign: int) -> None:
         if storage.nbytes:
@@ -155,10 +157,10 @@ class StorageLog(TorchDispatchMode):
         for source in sources:
             if copy is None or source is None or source is copy:
                 continue
-            if in_backward:
+            if source.component == "parameters":
+                copy.component = "buffers"  # a weight in the dtype it is computed in
+            elif in_backward:
                 copy.sources += (source,)
-            elif source.component == "parameters":
-                copy.component = "buffers"  # a weight cast to the dtype it is computed in
 
     def _record(self, tensor: torch.Tensor) -> Storage | None:
         entry = self._alive.get(tensor.untyped_storage()._cdata)

@@ -1,0 +1,172 @@
+"""FSDP over GPUs that are not there: PyTorch's own ``fully_shard``, with nobody to talk to.
+
+A fake process group answers every collective at once and moves nothing, so that one process makes
+what the first GPU of the cluster would make.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch._subclasses.fake_tensor import unset_fake_temporarily
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor
+from torch.testing._internal.distributed.fake_pg import FakeStore
+from torch.utils._pytree import tree_leaves
+
+from ..config import TrainingConfig
+from ..errors import ConfigError
+from .events import Storage
+from .storages import Scope, StorageLog
+
+#: mixed_precision -> the dtype of matrix products.
+COMPUTE = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+#: Operators of FSDP that gather weights, and the one that lines gradients up to be reduced.
+GATHERS = ("fsdp::all_gather_copy_in", "fsdp::split_with_sizes_copy")
+REDUCES = "fsdp::chunk_cat"
+
+
+def is_sharded(config: TrainingConfig) -> bool:
+    """Tell whether a run is one of FSDP over several GPUs."""
+    return config.num_gpus > 1 and config.sharding in ("fsdp", "hsdp")
+
+
+@contextmanager
+def cluster(gpus: int) -> Iterator[None]:
+    """Stand for the first of several GPUs.
+
+    Raises
+    ------
+    ConfigError
+        If this process already is part of a cluster.
+    """
+    if dist.is_initialized():
+        raise ConfigError(
+            "torch.distributed is in use here, so FSDP cannot be traced; use another process."
+        )
+    dist.init_process_group("fake", rank=0, world_size=gpus, store=FakeStore())
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def shard(model: nn.Module, config: TrainingConfig) -> None:
+    """Divide every decoder layer, and what lies outside them, over the cluster.
+
+    Weights are gathered in the dtype of mixed precision and gradients summed in float32, as
+    mini-trainer sets it (setup_model_for_training.py).
+
+    Raises
+    ------
+    ConfigError
+        If the optimizer is to run in backward, where gradients are not yet summed.
+    """
+    if config.optimizer_in_backward:
+        raise ConfigError("optimizer_in_backward cannot be traced with FSDP; switch one off.")
+    nodes = config.num_nodes if config.sharding == "hsdp" else 1
+    names = ("replicated", "divided") if nodes > 1 else ("divided",)
+    shape = (nodes, config.num_gpus // nodes) if nodes > 1 else (config.num_gpus,)
+    with unset_fake_temporarily():
+        mesh = init_device_mesh("cpu", shape, mesh_dim_names=names)
+    policy = MixedPrecisionPolicy()
+    if config.mixed_precision != "no":
+        policy = MixedPrecisionPolicy(COMPUTE[config.mixed_precision], torch.float32)
+    layers = set(cast(list[str], model._no_split_modules))
+    for module in list(model.modules()):
+        if type(module).__name__ in layers:
+            fully_shard(module, mesh=mesh, mp_policy=policy)
+    fully_shard(model, mesh=mesh, mp_policy=policy)
+
+
+class ShardedStorageLog(StorageLog):
+    """A storage log that looks inside distributed tensors, and at what FSDP does to storages.
+
+    FSDP makes a gathered weight's storage once, and from then on empties and refills it.
+    """
+
+    def __init__(self, block: int) -> None:
+        super().__init__(block)
+        self._gathered: set[int] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Run one operator on this GPU's tensors and log the storages it made."""
+        if any(issubclass(kind, DTensor) for kind in types):
+            return NotImplemented  # the tensor asks again, with the part of it on this GPU
+        self._gathered = {key for key in self._gathered if self._notice_resize(key)}
+        name = func._schema.name
+        if name in GATHERS:
+            filled = {tensor.untyped_storage()._cdata for tensor in _tensors((args, kwargs))}
+            self._gathered |= {key for key in filled if self._notice_resize(key)}
+        out = super().__torch_dispatch__(func, types, args, kwargs)
+        if name in GATHERS:
+            self._are_buffers(_tensors((args, kwargs, out)))
+        elif name == REDUCES:
+            for gradient in _tensors(args):
+                self.mark(gradient, "gradients")
+            self._are_buffers(_tensors(kwargs))
+        return out
+
+    def _notice_resize(self, key: int) -> bool:
+        """Log a storage's new size, if it has one; tell whether it holds anything."""
+        if key not in self._alive:
+            return False
+        reference, storage = self._alive[key]
+        memory = reference()
+        nbytes = self._rounded(memory.nbytes()) if memory is not None else storage.nbytes
+        if nbytes != storage.nbytes:
+            self._log(storage, -1)
+            resized = replace(storage, nbytes=nbytes)
+            self._alive[key] = reference, resized
+            self._log(resized, +1)
+        return nbytes > 0
+
+    def _are_buffers(self, tensors: list[torch.Tensor]) -> None:
+        """Tell FSDP's own tensors from the states that it reads, wherever they were made."""
+        for tensor in tensors:
+            storage = self._record(tensor)
+            if storage is not None and storage.component not in ("parameters", "gradients"):
+                storage.component = "buffers"
+
+    def _see(self, tensor: torch.Tensor, operator: str, scope: Scope) -> None:
+        super()._see(_local(tensor), operator, scope)
+
+    def _record(self, tensor: torch.Tensor) -> Storage | None:
+        return super()._record(_local(tensor))
+
+
+def own_part(parameter: nn.Parameter) -> nn.Parameter:
+    """Return the part of a parameter that lies on this GPU, as a parameter of its own.
+
+    An optimizer over these makes what one over the distributed parameters makes on each GPU,
+    without the tensors of full size by which PyTorch works out how a result is distributed.
+    """
+    if not isinstance(parameter, DTensor):
+        return parameter
+    return nn.Parameter(parameter._local_tensor, requires_grad=parameter.requires_grad)
+
+
+def hand_over_gradients(parameters: list[nn.Parameter], owned: list[nn.Parameter]) -> None:
+    """Move each gradient to the part of its parameter that lies on this GPU."""
+    for parameter, own in zip(parameters, owned, strict=True):
+        if own is not parameter and parameter.grad is not None:
+            own.grad, parameter.grad = _local(parameter.grad), None
+
+
+def _local(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the part of a tensor that lies on this GPU."""
+    return tensor._local_tensor if isinstance(tensor, DTensor) else tensor
+
+
+def _tensors(values: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, torch.Tensor)]

@@ -1,0 +1,188 @@
+"""Stand-ins for bitsandbytes' quantised linears, whose kernels do not run on fake tensors.
+
+They hold what bitsandbytes 0.50 holds and make what it makes on CUDA: ``Params4bit`` and
+``Linear8bitLt`` in bitsandbytes/nn/modules.py, ``MatMul4Bit`` and ``MatMul8bitLt`` in
+bitsandbytes/autograd/_functions.py. Outliers, which LLM.int8 multiplies apart, are left out: how
+many there are depends on the data.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from peft import LoraConfig, prepare_model_for_kbit_training
+from peft.tuners.lora import Linear as LoraLinear
+from torch import nn
+from torch.nn import functional as F
+from transformers import PreTrainedModel
+
+from ..config import TrainingConfig
+from ..errors import ConfigError
+from ..step.methods import UPCASTS_FOR_KBIT_TRAINING
+
+Tensor = torch.Tensor
+
+#: Weights that share a scale in NF4, and scales that share a scale when these are quantised too.
+WEIGHTS_A_SCALE = 64
+SCALES_A_SCALE = 256
+
+COMPUTE_DTYPE = torch.bfloat16
+
+
+def quantize(model: PreTrainedModel, config: TrainingConfig) -> None:
+    """Replace every linear but the lm_head, and prepare the rest as the trainer does.
+
+    Raises
+    ------
+    ConfigError
+        For a quantisation or a kind of adapter that has no stand-in.
+    """
+    if config.quantization not in ("nf4", "int8"):
+        raise ConfigError(
+            f"quantization={config.quantization!r} cannot be traced; trace nf4 or int8."
+        )
+    if config.use_dora:
+        raise ConfigError("DoRA on a quantised model cannot be traced; set use_dora=False.")
+    head = model.get_output_embeddings()
+    linears = [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and module is not head
+    ]
+    for name, linear in linears:
+        if config.quantization == "nf4":
+            stand_in: nn.Module = NF4Linear(linear, config.bnb_4bit_use_double_quant)
+        else:
+            stand_in = Int8Linear(linear)
+        parent, _, last = name.rpartition(".")
+        setattr(model.get_submodule(parent), last, stand_in)
+    if config.trainer in UPCASTS_FOR_KBIT_TRAINING:
+        prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+
+
+class NF4Linear(nn.Linear):
+    """Two weights a byte, a scale for each 64, made whole for each product."""
+
+    absmax: Tensor
+
+    def __init__(self, linear: nn.Linear, double_quant: bool) -> None:
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.bias = linear.bias
+        weights = linear.weight.numel()
+        scales = -(-weights // WEIGHTS_A_SCALE)
+        packed = torch.empty(-(-weights // 2), 1, dtype=torch.uint8)
+        self.weight = nn.Parameter(packed, requires_grad=False)
+        self.register_buffer("quant_map", torch.empty(16))
+        if double_quant:
+            self.register_buffer("absmax", torch.empty(scales, dtype=torch.uint8))
+            self.register_buffer("nested_absmax", torch.empty(-(-scales // SCALES_A_SCALE)))
+            self.register_buffer("nested_quant_map", torch.empty(256))
+            self.register_buffer("nested_offset", torch.empty(()))
+        else:
+            self.register_buffer("absmax", torch.empty(scales))
+
+    def whole(self) -> Tensor:
+        """Return the weight in the dtype it is computed in, (out_features, in_features)."""
+        scales = self.absmax if self.absmax.dtype is torch.float32 else self.absmax.float()
+        whole: Tensor = dequantize_nf4(self.weight, scales, self.out_features, self.in_features)
+        return whole
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Multiply in the compute dtype; return the input's dtype."""
+        bias = None if self.bias is None else self.bias.to(COMPUTE_DTYPE)
+        low = input.to(COMPUTE_DTYPE)
+        out: Tensor = _NF4Product.apply(low, bias, self)  # type: ignore[no-untyped-call]
+        return out.to(input.dtype)
+
+
+@torch.library.custom_op("vram_widget::dequantize_nf4", mutates_args=())
+def dequantize_nf4(packed: Tensor, scales: Tensor, rows: int, columns: int) -> Tensor:
+    """Unpack NF4 weights into the compute dtype; only on fake tensors."""
+    raise NotImplementedError("vram_widget traces NF4 and does not compute it")
+
+
+@dequantize_nf4.register_fake
+def _(packed: Tensor, scales: Tensor, rows: int, columns: int) -> Tensor:
+    return packed.new_empty(rows, columns, dtype=COMPUTE_DTYPE)
+
+
+class _NF4Product(torch.autograd.Function):
+    """Keeps nothing but the packed weight, which it makes whole once more in backward."""
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, bias: Tensor | None, layer: NF4Linear) -> Tensor:
+        ctx.layer = layer
+        return F.linear(input, layer.whole(), bias)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return torch.matmul(gradient, ctx.layer.whole()), None, None
+
+
+class Int8Linear(nn.Linear):
+    """A byte a weight and a scale a row; the input is quantised as it comes."""
+
+    SCB: Tensor
+
+    def __init__(self, linear: nn.Linear) -> None:
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.bias = linear.bias
+        whole = torch.empty(self.out_features, self.in_features, dtype=torch.int8)
+        self.weight = nn.Parameter(whole, requires_grad=False)
+        self.register_buffer("SCB", torch.empty(self.out_features))
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Multiply in int8, sum in int32, return the input's dtype."""
+        out: Tensor = _Int8Product.apply(input, self)  # type: ignore[no-untyped-call]
+        return out
+
+
+class _Int8Product(torch.autograd.Function):
+    """Keeps its input, and makes the weight whole in backward."""
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, layer: Int8Linear) -> Tensor:
+        ctx.input, ctx.layer = input, layer
+        rows = input.reshape(-1, input.shape[-1]).to(torch.float16)
+        scales = rows.amax(-1).float()
+        quantized = rows.to(torch.int8)
+        del rows
+        summed = torch._int_mm(quantized, layer.weight.t())
+        out = summed.to(input.dtype)
+        del scales, summed
+        return out.reshape(*input.shape[:-1], layer.out_features)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        whole = ctx.layer.weight.to(ctx.input.dtype).mul_(ctx.layer.SCB.unsqueeze(1))
+        return torch.matmul(gradient.to(ctx.input.dtype), whole), None
+
+
+class KBitLora(LoraLinear):
+    """LoRA over a quantised linear, as in peft/tuners/lora/bnb.py.
+
+    It differs from LoRA over a plain one in that the adapters' output is cast before it is added,
+    and in the copy that PEFT makes of a 4-bit product.
+    """
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Return the base's product and the adapters' sum."""
+        result: Tensor = self.base_layer(x)
+        if isinstance(self.base_layer, NF4Linear):
+            result = result.clone()
+        (adapter,) = self.active_adapters
+        down, up = (cast(nn.Linear, weights[adapter]) for weights in (self.lora_A, self.lora_B))
+        casts = not torch.is_autocast_enabled("cpu")
+        if casts:
+            x = x.to(down.weight.dtype)
+        output: Tensor = up(down(self.lora_dropout[adapter](x))) * self.scaling[adapter]
+        return result + (output.to(result.dtype) if casts else output)
+
+
+def adapt(lora: LoraConfig) -> LoraConfig:
+    """Let PEFT put `KBitLora` over the stand-ins."""
+    lora._register_custom_module({NF4Linear: KBitLora, Int8Linear: KBitLora})
+    return lora
