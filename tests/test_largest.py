@@ -32,6 +32,7 @@ runs = st.fixed_dictionaries(
         "training_method": st.sampled_from(["sft", "lora", "qlora"]),
         "trainer": st.sampled_from(["training_hub", "trl", "unsloth", "axolotl", "torchtune"]),
         "gpu": st.sampled_from(CARDS),
+        "target_modules": st.just("all-linear"),  # trainers name those of Llama
     },
     optional={
         "max_seq_len": st.integers(16, 8192),

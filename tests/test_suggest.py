@@ -85,8 +85,11 @@ def holds(config: vw.TrainingConfig, suggestion: Suggestion) -> None:
     assert after.verdict == suggestion.verdict
     assert suggestion.saves == before.expected - after.expected
     assert suggestion.fits == (after.high <= after.gpu.usable)
+    usual = config.replace(
+        training_method=suggestion.changes.get("training_method", config.training_method)
+    )
     for name, value in suggestion.changes.items():
-        assert getattr(config, name) != value
+        assert value != getattr(config, name) or value != getattr(usual, name)
 
 
 def can_be_told(config: vw.TrainingConfig, suggestion: Suggestion) -> None:
@@ -163,12 +166,22 @@ def test_fewer_sequences_at_once_keep_the_effective_batch() -> None:
         for suggestion in vw.suggest(config):
             changes = suggestion.changes
             fewer = {"micro_batch_size", "gradient_accumulation_steps"} <= changes.keys()
-            if fewer and "training_method" not in changes:
+            if fewer:
                 after = config.replace(**changes)
                 assert (
                     after.tokens * after.gradient_accumulation_steps * after.num_gpus
                     == config.tokens * config.gradient_accumulation_steps * config.num_gpus
                 )
+
+
+def test_another_method_keeps_the_batch() -> None:
+    config = vw.TrainingConfig(LLAMA, gpu="L4", max_seq_len=16384)
+    usual = vw.TrainingConfig(LLAMA, training_method="qlora").micro_batch_size
+    assert usual != config.micro_batch_size
+    methods = [s for s in vw.suggest(config) if "training_method" in s.changes]
+    assert methods
+    for suggestion in methods:
+        assert config.replace(**suggestion.changes).tokens == config.tokens
 
 
 def test_training_hub_always_checkpoints_and_steps_with_its_own_optimizer() -> None:

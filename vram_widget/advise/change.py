@@ -17,6 +17,24 @@ class Change(NamedTuple):
     cost: str
 
 
+def method(config: TrainingConfig, name: str) -> dict[str, Any]:
+    """Return the fields that change the method and keep the batch, whatever is usual with it.
+
+    Examples
+    --------
+    >>> config = TrainingConfig("m", training_method="sft", micro_batch_size=4)
+    >>> method(config, "lora")["micro_batch_size"]
+    4
+    """
+    batch = (
+        "micro_batch_size",
+        "max_seq_len",
+        "max_tokens_per_gpu",
+        "gradient_accumulation_steps",
+    )
+    return {"training_method": name, **{field: getattr(config, field) for field in batch}}
+
+
 #: What the gentlest cost.
 FREE = "same results, no slower"
 

@@ -12,7 +12,7 @@ from ..config import TrainingConfig
 from ..estimate import MemoryEstimate
 from ..timeline import GiB
 from .able import can
-from .change import Change
+from .change import Change, method
 
 #: GPUs in one node, and times the present ones, that advice goes up to.
 GPUS_IN_NODE, MOST_TIMES = 8, 8
@@ -185,7 +185,7 @@ def adapters(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
     if config.training_method not in ("sft", "osft"):
         return []
     cost = "faster; trains about 1 % of the weights, learns less and forgets less"
-    return [Change({"training_method": "lora"}, "Train adapters (LoRA)", cost)]
+    return [Change(method(config, "lora"), "Train adapters (LoRA)", cost)]
 
 
 def quantised_base(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
@@ -193,4 +193,4 @@ def quantised_base(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
     if config.training_method == "qlora":
         return []
     cost = "as good as LoRA in its paper, 2 to 40 % slower"
-    return [Change({"training_method": "qlora"}, "Train adapters on a 4-bit base (QLoRA)", cost)]
+    return [Change(method(config, "qlora"), "Train adapters on a 4-bit base (QLoRA)", cost)]

@@ -81,7 +81,12 @@ class Search:
         after = self.estimate(config)
         if after is None:
             return None
-        changes = {name: new for name, new in config.config.items() if new != self.values[name]}
+        wanted = config.config
+        changes = {name: new for name, new in wanted.items() if new != self.values[name]}
+        followed = self.config.replace(**changes).config  # a new method brings its own defaults
+        changes = {
+            name: new for name, new in wanted.items() if new != followed[name] or name in changes
+        }
         first, *others = (part.what for part in parts)
         what = ", ".join([first, *(other[0].lower() + other[1:] for other in others)])
         costs = list(dict.fromkeys(part.cost for part in parts if part.cost != FREE)) or [FREE]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..config import TrainingConfig
 from ..estimate import MemoryEstimate
-from .change import Change, Saver
+from .change import Change, Saver, method
 from .search import Search
 from .suggestion import Suggestion
 
@@ -103,7 +103,7 @@ def whole_base(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
     """Round the frozen base no more."""
     if config.training_method != "qlora":
         return []
-    return [Change({"training_method": "lora"}, "Keep the base in 16 bits (LoRA)", "not rounded")]
+    return [Change(method(config, "lora"), "Keep the base in 16 bits (LoRA)", "not rounded")]
 
 
 def every_weight(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
@@ -111,7 +111,7 @@ def every_weight(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
     if config.training_method not in ("lora", "qlora"):
         return []
     cost = "slower; learns more, forgets more"
-    return [Change({"training_method": "sft"}, "Train every weight (full fine-tuning)", cost)]
+    return [Change(method(config, "sft"), "Train every weight (full fine-tuning)", cost)]
 
 
 def fewer_gpus(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:

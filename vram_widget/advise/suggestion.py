@@ -24,7 +24,8 @@ class Suggestion:
     what : str
         The change in words.
     changes : dict
-        The fields that differ, with their new values: ``config.replace(**changes)``.
+        Fields with their new values, for ``config.replace(**changes)``: those that differ, and
+        with a new method those that do not follow its defaults.
     saves : int
         Bytes less on each GPU, as expected; negative where it spends room.
     cost : str
