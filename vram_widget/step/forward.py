@@ -28,7 +28,7 @@ HALF_TABLES = {"gpt_oss"}
 PARTIAL = {"qwen3_5_text": 0.25, "qwen3_5_moe_text": 0.25}
 
 #: Families that transformers runs eager where others run sdpa (``_supports_sdpa``).
-WITHOUT_SDPA = {"gpt_oss"}
+WITHOUT_SDPA = {"gemma2", "gpt_oss"}
 
 #: Families that make a mask even where no token is padding.
 MASKED = {("sdpa", "falcon"), ("sdpa", "deepseek_v32")}
@@ -41,8 +41,10 @@ class Outside(NamedTuple):
     ----------
     norm : callable
         Its last norm.
+    embedding_scales : bool
+        Gemma's embedding multiplies by the square root of the hidden size itself.
     scales_embedding : bool
-        Granite's embedding_multiplier, Gemma's square root of the hidden size.
+        Granite's embedding_multiplier, behind the embedding.
     scales_output : bool
         MiniCPM 3's logits_scaling, by which what goes into the lm_head is divided.
     scales_logits : bool
@@ -52,6 +54,7 @@ class Outside(NamedTuple):
     """
 
     norm: Norm = rms_norm
+    embedding_scales: bool = False
     scales_embedding: bool = False
     scales_output: bool = False
     scales_logits: bool = False
@@ -59,8 +62,8 @@ class Outside(NamedTuple):
 
 
 GRANITE = Outside(scales_embedding=True, scales_logits=True)
-GEMMA = Outside(gemma_rms_norm, scales_embedding=True)
-GEMMA4 = Outside(gemma4.norm, scales_embedding=True, position_tables=2)
+GEMMA = Outside(gemma_rms_norm, embedding_scales=True)
+GEMMA4 = Outside(gemma4.norm, embedding_scales=True, position_tables=2)
 LAYER_NORM = Outside(layer_norm)
 #: model_type -> what lies outside its layers; the others are like Llama.
 OUTSIDE = {
@@ -83,7 +86,7 @@ OUTSIDE = {
     "gpt_bigcode": LAYER_NORM,
     "falcon": LAYER_NORM,
     "falcon_h1": GRANITE,
-    "minicpm3": Outside(scales_embedding=True, scales_output=True),
+    "minicpm3": Outside(embedding_scales=True, scales_output=True),
 }
 
 
@@ -95,7 +98,8 @@ def forward(step: Pass) -> Tensor:
     tokens = tape.new(config.tokens, 1, INT64, "input_ids")
     labels = tape.new(config.tokens, 1, INT64, "labels")
     step.keep(tokens, labels)
-    x = base_model(step, tokens)
+    outputs = base_model(step, tokens)  # held until the loss is there
+    x = ops.scale(outputs) if outside.scales_output else outputs
     step.cut("forward")
     tape.operator, tape.component = architecture.lm_head_name, "outputs"
     lm_head = step.outside.weights.get(
@@ -131,6 +135,8 @@ def base_model(step: Pass, tokens: Tensor) -> Tensor:
     outside = OUTSIDE.get(architecture.model_type, Outside())
     tape.operator = architecture.embedding_name
     x = ops.embedding(tokens, step.outside.weights[f"{architecture.embedding_name}.weight"])
+    if outside.embedding_scales:
+        x = ops.scale(x, "hidden state")
     leaf = None
     if x.node is None and config.gradient_checkpointing:
         ops.require_grad(x)  # PEFT's enable_input_require_grads

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .. import ops
 from ..layer import Layer
 from ..ops import experts as mixture
-from ..tape import FLOAT32, Tensor
+from ..tape import BOOL, FLOAT32, INT64, Tensor
 from .attention import attend, rotary
 from .context import Context
 from .experts import Routing, chosen_experts, experts
@@ -72,8 +72,35 @@ def latent_attention(context: Context, layer: Layer, x: Tensor) -> Tensor:
     expanded = layer.linear("self_attn.kv_b_proj", kv)
     k_pass, v = ops.split_widths(expanded, heads * plain, heads * config["v_head_dim"])
     k_states = ops.cat(k_pass, ops.repeat_heads(k_rot, heads * turned, turned))
+    if context.attn_implementation == "eager":
+        v = ops.contiguous(v)  # a matrix product needs them in one piece
+    masks = chosen_tokens(context, layer, x) if layer.has("self_attn.indexer.wq_b") else None
     out = attend(context, q_states, k_states, v)
+    del masks
     return layer.linear("self_attn.o_proj", out)
+
+
+def chosen_tokens(context: Context, layer: Layer, x: Tensor) -> tuple[Tensor, Tensor]:
+    """DeepSeek V3.2's indexer: score all tokens for each token, and return masks of the best.
+
+    It trains nothing, and without its own kernel it makes all scores of all its heads at once.
+    """
+    tape, name, length = x.tape, "self_attn.indexer", context.length
+    heads, best = context.config["index_n_heads"], context.config.get("index_topk", 2048)
+    layer.begin(name)
+    width = context.config["index_head_dim"]
+    keys = tape.new(x.rows * width, length, FLOAT32, "keys, for each query anew")
+    scores = tape.new(x.rows * heads, length, FLOAT32, "scores of every head")
+    del keys
+    scores = tape.new(x.rows * heads, length, FLOAT32, "scores of every head")
+    total = tape.new(x.rows, length, FLOAT32, "scores")
+    del scores
+    indices = tape.new(x.rows, min(best, length), INT64, "chosen tokens")
+    del total
+    chosen = tape.new(x.rows, length, BOOL, "chosen tokens")
+    del indices
+    layer.begin("self_attn")
+    return chosen, tape.new(x.rows, length, BOOL, "mask")
 
 
 def turn(layer: Layer, context: Context, x: Tensor) -> Tensor:
