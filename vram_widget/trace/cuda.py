@@ -129,8 +129,12 @@ def _dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool
 
 
 def _softmax(input: Tensor, dim: int, dtype: torch.dtype | None = None) -> Tensor:
-    """Go from half precision to float32 inside the kernel, where the CPU makes a copy first."""
-    if _is_half(input) and dtype is torch.float32:
+    """Go from float16 to float32 inside the kernel, where the CPU makes a copy first.
+
+    For bfloat16 CUDA makes that copy too (``softmax`` in aten/src/ATen/native/SoftMax.cpp asks for
+    ``ScalarType::Half``).
+    """
+    if input.dtype is torch.float16 and dtype is torch.float32:
         out: Tensor = aten._softmax(input, dim, True)
         return out
     return torch.softmax(input, dim, dtype=dtype)
