@@ -17,7 +17,7 @@ EXAMPLE = Path(__file__).parents[1] / "js" / "tests" / "example.json"
 
 
 def example() -> dict[str, Any]:
-    """Return the form, a report and the values of the fields, of one widget; a look-up and advice."""
+    """Return the form, a report, the fields, a look-up and the advice of one widget."""
     widget = VRAMWidget("ibm-granite/granite-3.3-2b-instruct", gpu="L40S", num_gpus=2)
     widget._handle_custom_msg({"type": "advise"}, [])
     return {

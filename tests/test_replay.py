@@ -59,6 +59,8 @@ GAPS = (
     (r"^falcon-7b lora", 0.20, "unexplained; full fine-tuning agrees within 0.1 %"),
     (r"qlora-int8", 0.18, "LLM.int8 keeps quantised inputs and outliers, which are not modelled"),
     (r"qlora-not-upcast-autocast", 0.06, "unexplained"),
+    (r" lora fsdp .* short$", 0.37, "the buffers of fully_shard outweigh so small a step"),
+    (r" (fsdp|hsdp) ", 0.18, "the buffers of fully_shard, of which the replay holds too few"),
 )
 
 
@@ -77,7 +79,8 @@ def test_a_traced_step_is_replayed(row, folder):
     assert est.allocated == pytest.approx(int(row["allocated"]), rel=bound(row))
     if est.architecture.known:
         assert est.num_trainable == pytest.approx(int(row["num_trainable"]), rel=0.01)
-        if est.config.training_method != "qlora":  # there PyTorch counts packed bytes
+        # PyTorch counts QLoRA's packed bytes, and OSFT's factors beside what they stand for.
+        if est.config.training_method not in ("qlora", "osft"):
             assert est.num_parameters == int(row["num_parameters"]) - adapters(row)
 
 
