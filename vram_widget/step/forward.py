@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import losses, ops
-from .blocks import gemma4
+from .blocks import gemma4, nemotron
 from .blocks.context import Context
 from .blocks.norms import Norm, float32_rms_norm, gemma_rms_norm, layer_norm, per_head, rms_norm
 from .tape import BOOL, FLOAT32, INT64, Boundary, Node, Tensor
@@ -18,8 +18,8 @@ from .tape import BOOL, FLOAT32, INT64, Boundary, Node, Tensor
 if TYPE_CHECKING:
     from .replay import Pass
 
-#: Families whose positions are learned, and added to the embeddings.
-LEARNED_POSITIONS = {"gpt_bigcode"}
+#: Families that rotate nothing: their positions are learned, or no attention sees any.
+WITHOUT_ROTATION = {"gpt_bigcode", "nemotron_h"}
 
 #: Families that have one cosine for each pair of features, not one for each feature.
 HALF_TABLES = {"gpt_oss"}
@@ -86,6 +86,7 @@ OUTSIDE = {
     "gpt_bigcode": LAYER_NORM,
     "falcon": LAYER_NORM,
     "falcon_h1": GRANITE,
+    "nemotron_h": Outside(nemotron.norm),
     "minicpm3": Outside(embedding_scales=True, scales_output=True),
 }
 
@@ -220,7 +221,7 @@ def rotary_positions(step: Pass, length: int, x: Tensor) -> tuple[Tensor | None,
 def rotated_features(config: Mapping[str, Any]) -> int:
     """Return how many features of a head are rotated; none where positions are learned."""
     family = config["model_type"]
-    if family in LEARNED_POSITIONS:
+    if family in WITHOUT_ROTATION:
         return 0
     if family == "granitemoehybrid" and config.get("position_embedding_type") != "rope":
         return 0

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from ..layer import Layer
 from ..tape import Tensor
-from . import dense, falcon, falcon_h1, gemma, gemma4, granite, latent, lfm2, moe, qwen3_5
+from . import dense, falcon, falcon_h1, gemma, gemma4, granite, latent, lfm2, moe, nemotron, qwen3_5
 from .context import Context
 
 Block = Callable[[Context, Layer, Tensor], Tensor]
@@ -55,6 +55,10 @@ BLOCKS: dict[str, Block] = {
     "granitemoe": moe.granitemoe,
     "granitemoeshared": moe.granitemoeshared,
     "gpt_oss": moe.gpt_oss,
+    "nemotron_h_mamba2": nemotron.nemotron_h_mamba2,
+    "nemotron_h_attention": nemotron.nemotron_h_attention,
+    "nemotron_h_mlp": nemotron.nemotron_h_mlp,
+    "nemotron_h_moe": nemotron.nemotron_h_moe,
     "qwen3_5_linear": qwen3_5.qwen3_5_linear,
     "qwen3_5_linear_moe": qwen3_5.qwen3_5_linear_moe,
     "qwen3_5_attention": qwen3_5.qwen3_5_attention,

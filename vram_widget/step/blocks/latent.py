@@ -119,10 +119,10 @@ def turn(layer: Layer, context: Context, x: Tensor) -> Tensor:
     )
 
 
-def deepseek_router(context: Context, layer: Layer, x: Tensor) -> Routing:
+def deepseek_router(context: Context, layer: Layer, x: Tensor, name: str = "mlp.gate") -> Routing:
     """Scores of all experts in float32, of which the best count."""
-    outer = layer.begin("mlp.gate")
-    weight = ops.to(layer.weight("mlp.gate.weight"), FLOAT32)
+    outer = layer.begin(name)
+    weight = ops.to(layer.weight(f"{name}.weight"), FLOAT32)
     logits = ops.linear(ops.to(x, FLOAT32, "input in float32"), weight)
     if context.config["model_type"] == "deepseek_v2":
         scores = ops.softmax(logits, FLOAT32)

@@ -18,7 +18,7 @@ def rms_norm(layer: Layer, name: str, x: Tensor) -> Tensor:
     if layer.liger:
         out = ops.liger_rms_norm(x, weight)
     else:
-        out = ops.mul(ops.to(_normed(x), x.dtype, "normed"), weight, "output")
+        out = ops.mul(ops.to(normed(x), x.dtype, "normed"), weight, "output")
     layer.end(outer)
     return out
 
@@ -30,7 +30,7 @@ def float32_rms_norm(layer: Layer, name: str, x: Tensor) -> Tensor:
     if layer.liger:
         out = ops.liger_rms_norm(x, weight)
     else:
-        out = ops.to(ops.mul(_normed(x), weight, "scaled"), x.dtype, "output")
+        out = ops.to(ops.mul(normed(x), weight, "scaled"), x.dtype, "output")
     layer.end(outer)
     return out
 
@@ -42,8 +42,7 @@ def gemma_rms_norm(layer: Layer, name: str, x: Tensor) -> Tensor:
     if layer.liger:
         out = ops.liger_rms_norm(x, weight)
     else:
-        normed = _normed(x)
-        scaled = ops.mul(normed, ops.scale(ops.to(weight, FLOAT32)), "scaled")
+        scaled = ops.mul(normed(x), ops.scale(ops.to(weight, FLOAT32)), "scaled")
         out = ops.to(scaled, x.dtype, "output")
     layer.end(outer)
     return out
@@ -54,7 +53,7 @@ def gated_rms_norm(layer: Layer, name: str, x: Tensor, gate: Tensor) -> Tensor:
     outer, dtype = layer.begin(name), x.dtype
     x = ops.to(x, FLOAT32, "input in float32")
     x = ops.mul(x, ops.activation(ops.to(gate, FLOAT32, "gate in float32"), "act(gate)"), "gated")
-    out = ops.mul(ops.to(_normed(x), dtype, "normed"), layer.weights[f"{name}.weight"], "output")
+    out = ops.mul(ops.to(normed(x), dtype, "normed"), layer.weights[f"{name}.weight"], "output")
     layer.end(outer)
     return out
 
@@ -64,7 +63,7 @@ def norm_then_gate(gate: Tensor) -> Norm:
 
     def norm(layer: Layer, name: str, x: Tensor) -> Tensor:
         outer, dtype = layer.begin(name), x.dtype
-        out = ops.mul(ops.to(_normed(x), dtype, "normed"), layer.weights[f"{name}.weight"])
+        out = ops.mul(ops.to(normed(x), dtype, "normed"), layer.weights[f"{name}.weight"])
         heads = ops.reshape(gate, x.rows, x.width)
         act = ops.activation(ops.to(heads, FLOAT32, "gate in float32"), "act(gate)")
         out = ops.to(ops.mul(out, act, "gated"), dtype, "output")
@@ -88,7 +87,8 @@ def per_head(norm: Norm, layer: Layer, name: str, x: Tensor, head_dim: int) -> T
     return ops.reshape(norm(layer, name, heads), x.rows, x.width)
 
 
-def _normed(x: Tensor) -> Tensor:
+def normed(x: Tensor) -> Tensor:
+    """Divide each row by its root mean square, in float32."""
     x = ops.to(x, FLOAT32, "input in float32")
     variance = ops.mean(ops.square(x))
     return ops.mul(x, ops.rsqrt(variance), "normed")

@@ -176,6 +176,11 @@ def sigmoid(x: Tensor) -> Tensor:
     return _keeps_result(x, "sigmoid")
 
 
+def relu(x: Tensor) -> Tensor:
+    """Set what is below zero to zero; keeps its result."""
+    return _keeps_result(x, "relu")
+
+
 def softmax(x: Tensor, dtype: DType) -> Tensor:
     """Softmax computed in `dtype`; keeps its result."""
     return _keeps_result(to(x, dtype), "softmax")
