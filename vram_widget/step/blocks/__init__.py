@@ -10,7 +10,20 @@ from collections.abc import Callable
 
 from ..layer import Layer
 from ..tape import Tensor
-from . import dense, falcon, falcon_h1, gemma, gemma4, granite, latent, lfm2, moe, nemotron, qwen3_5
+from . import (
+    dense,
+    falcon,
+    falcon_h1,
+    gemma,
+    gemma4,
+    granite,
+    latent,
+    lfm2,
+    llama4,
+    moe,
+    nemotron,
+    qwen3_5,
+)
 from .context import Context
 
 Block = Callable[[Context, Layer, Tensor], Tensor]
@@ -48,6 +61,10 @@ BLOCKS: dict[str, Block] = {
     "granite_attention_moe": granite.granite_attention_moe,
     "granite_mamba2": granite.granite_mamba2,
     "granite_mamba2_moe": granite.granite_mamba2_moe,
+    "llama4": llama4.llama4,
+    "llama4_nope": llama4.llama4_nope,
+    "llama4_moe": llama4.llama4_moe,
+    "llama4_moe_nope": llama4.llama4_moe_nope,
     "mixtral": moe.mixtral,
     "qwen2_moe": moe.qwen2_moe,
     "qwen3_moe": moe.qwen3_moe,

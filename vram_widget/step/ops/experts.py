@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from ..tape import FLOAT32, INT32, INT64, Gradients, Tensor
+from .elementwise import to
+from .products import cast_weight
 from .recorded import follows
 
 
@@ -106,3 +108,20 @@ def subtract_max(x: Tensor) -> Tensor:
 
         tape.record(out, (x.node,), backward)
     return out
+
+
+def repeat_rows(x: Tensor, count: int) -> Tensor:
+    """Copy all rows `count` times; their gradients are summed up again."""
+    return follows(x.tape.new(count * x.rows, x.width, x.dtype, "a copy for every expert"), x)
+
+
+def scatter(x: Tensor, indices: Tensor, width: int) -> Tensor:
+    """Put x's features where the indices say, among `width`; keeps the indices."""
+    return follows(x.tape.new(x.rows, width, x.dtype, "scores of all"), x, indices)
+
+
+def batched_mm(x: Tensor, weight: Tensor) -> Tensor:
+    """Multiply each expert's rows by its own matrix, all as many; keeps x and all matrices."""
+    if x.tape.autocast is not None:
+        x, weight = to(x, x.tape.autocast), cast_weight(weight)
+    return grouped_mm(x, weight, weight, weight.width)
