@@ -211,12 +211,15 @@ def recommend(
 
 
 def _alike() -> list[list[str]]:
-    """Return the models of the catalogue, those whose config is the same together."""
+    """Return the models of the catalogue, those that differ in no dimension together.
+
+    How long the texts are that a model reads changes nothing. The shortest name comes first.
+    """
     groups: dict[str, list[str]] = {}
     for name in catalog.names():
-        config = catalog.lookup(name) or {}
-        groups.setdefault(repr(sorted(config.items(), key=lambda item: item[0])), []).append(name)
-    return list(groups.values())
+        config = {**load(name).config, "max_position_embeddings": None}
+        groups.setdefault(repr(sorted(config.items())), []).append(name)
+    return [sorted(names, key=lambda name: (len(name), name)) for names in groups.values()]
 
 
 def _row(names: list[str], methods: list[str], settings: dict[str, Any]) -> Row:
