@@ -74,9 +74,12 @@ def adapted_weight(weight: Tensor, down: Tensor, up: Tensor) -> Tensor:
         shapes = [(part.rows, part.width) for part in kept]
 
         def backward(grad: Tensor) -> Gradients:
-            products = [tape.new(*shape, dtype, "product", "gradients") for shape in shapes]
-            gradients = [tape.new(*shape, dtype, "gradient", "gradients") for shape in shapes]
-            del products
+            _ = kept
+            gradients = []
+            for shape in shapes:  # each a product, then scaled
+                product = tape.new(*shape, dtype, "product", "gradients")
+                gradients.append(tape.new(*shape, dtype, "gradient", "gradients"))
+                del product
             return tuple(gradients)
 
         tape.record(out, (down.node, up.node), backward)
