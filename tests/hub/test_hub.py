@@ -106,7 +106,7 @@ def test_the_same_as_huggingface_hub_reads(hub):
 
     tensors = llama_tensors(layers=9)
     hub.add("org/many", sharded(tensors, 5))
-    theirs = huggingface_hub.get_safetensors_metadata("org/many")
+    theirs = huggingface_hub.HfApi(hub.endpoint).get_safetensors_metadata("org/many")
     files = theirs.files_metadata.values()
     expected = {
         name: (tuple(tensor.shape), tensor.dtype)
