@@ -79,6 +79,17 @@ def test_observers_of_the_report_see_one_for_the_change(
     assert seen == [widget.estimate.expected]
 
 
+def test_observers_of_a_field_find_the_estimate_for_its_new_value(widget: VRAMWidget) -> None:
+    seen = []
+    widget.observe(lambda change: seen.append(widget.estimate), "micro_batch_size")
+    widget.micro_batch_size = 16
+    widget.set_state({"micro_batch_size": 4})
+    assert [each.config.micro_batch_size for each in seen] == [16, 4]
+    assert [each.expected for each in seen] == [
+        estimate(widget.replace(micro_batch_size=size)).expected for size in (16, 4)
+    ]
+
+
 def test_one_estimate_for_a_batch_of_changes(
     widget: VRAMWidget, estimates: list[TrainingConfig]
 ) -> None:

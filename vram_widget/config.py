@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from traitlets import All, HasTraits, observe
+from traitlets import HasTraits
 
 from . import trainers
 from .errors import ConfigError, UnknownFieldError
@@ -453,21 +453,23 @@ class TrainingConfig(HasTraits):
             name: trait for name, trait in vars(TrainingConfig).items() if isinstance(trait, Field)
         }
 
-    @observe(All)
-    def _follow_the_trainer(self, change: dict[str, Any]) -> None:
-        name = change["name"]
-        if name not in self.fields():
-            return
+    def notify_change(self, change: Any) -> None:
+        """Let the fields that were not chosen follow, then tell observers, who find it done."""
+        if change["name"] in self.fields():
+            self._take_down(change["name"], change["new"])
+        super().notify_change(change)
+
+    def _take_down(self, name: str, value: object) -> None:
         if name in ("trainer", "training_method"):
             self._defaults = self._defaults_of(self.trainer, self.training_method)
             with self.hold_trait_notifications():
-                for other, value in self._defaults.items():
+                for other, default in self._defaults.items():
                     if other not in self._chosen:
-                        setattr(self, other, value)
-        if change["new"] == self._defaults.get(name):
+                        setattr(self, other, default)
+        if value == self._defaults.get(name):
             self._chosen.pop(name, None)
         else:
-            self._chosen[name] = change["new"]
+            self._chosen[name] = value
 
     @property
     def config(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,6 +120,9 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
     @property
     def estimate(self) -> MemoryEstimate:
         """The estimate that is shown, for exactly `config`."""
+        if self._stale:  # an observer of a field asks, before the change is settled
+            with suppress(VRAMWidgetError):  # settling raises it, and goes back to the last
+                return estimate_memory(self.replace())
         return self._estimate
 
     def export(self, target: str) -> dict[str, Any]:

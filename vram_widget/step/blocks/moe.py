@@ -53,7 +53,10 @@ def mixtral(context: Context, layer: Layer, x: Tensor) -> Tensor:
 def mixtral_moe(context: Context, layer: Layer, x: Tensor) -> Tensor:
     """Mixtral's experts."""
     routing = mixtral_router(context, layer, "mlp.gate", x)
-    return experts(context, layer, "mlp.experts", x, routing)
+    out = experts(context, layer, "mlp.experts", x, routing)
+    if layer.has("mlp.shared_expert.gate_proj"):  # a family that is not known may have one
+        out = ops.add(out, gated_mlp(layer, x, "mlp.shared_expert"))
+    return out
 
 
 def qwen2_moe(context: Context, layer: Layer, x: Tensor) -> Tensor:
