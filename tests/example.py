@@ -17,14 +17,17 @@ EXAMPLE = Path(__file__).parents[1] / "js" / "tests" / "example.json"
 
 
 def example() -> dict[str, Any]:
-    """Return the form, a report, the fields, a look-up and the advice of one widget."""
+    """Return what one widget sends: form, report, fields, look-up, advice and history."""
     widget = VRAMWidget("ibm-granite/granite-3.3-2b-instruct", gpu="L40S", num_gpus=2)
     widget._handle_custom_msg({"type": "advise"}, [])
+    widget.micro_batch_size = 2
+    widget.undo()
     return {
         "form": widget.form,
         "report": widget.report,
         "values": widget.config,
         "advice": widget.advice,
+        "history": widget.history,
         "lookup": progress(Looking("someone/new", 1, 3, "model-00001-of-00002.safetensors")),
     }
 

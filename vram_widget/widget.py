@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from .errors import VRAMWidgetError
 from .estimate import MemoryEstimate
 from .estimate import estimate as estimate_memory
 from .form import form
+from .history import History
 from .model.lookup import Looking, Lookup
 from .report import progress, report
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 STATIC = Path(__file__).parent / "static"
 
 #: Traits that only Python writes.
-SAID = {"form", "report", "lookup", "advice"}
+SAID = {"form", "report", "lookup", "advice", "history"}
 
 
 class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
@@ -81,6 +82,7 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
     lookup = traitlets.Any(None, read_only=True).tag(sync=True)
 
     advice = traitlets.Any(None, read_only=True).tag(sync=True)
+    history = traitlets.Dict(read_only=True).tag(sync=True)
 
     # How many batches of changes are open, and whether a field has changed since the estimate.
     _open_batches = 0
@@ -99,6 +101,7 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
         if model_path is not None:
             choices["model_path"] = model_path
         self._controls = form(controls)
+        self._history = History()
         with self._batch():
             super().__init__(**choices)
         self.on_msg(self._asked)
@@ -149,6 +152,23 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
         from .export import export
 
         return export(self.replace(), target)
+
+    def undo(self) -> None:
+        """Go back to the configuration before the last change; a slider's drag is one change.
+
+        Examples
+        --------
+        >>> w = VRAMWidget("ibm-granite/granite-3.3-2b-instruct", gpu="H100")
+        >>> w.micro_batch_size = 8
+        >>> w.undo()
+        >>> w.micro_batch_size
+        1
+        """
+        self._go(-1)
+
+    def redo(self) -> None:
+        """Go forward again to what was undone."""
+        self._go(1)
 
     def plot(self) -> Figure:
         """Return the chart as a matplotlib Figure, for print."""
@@ -213,6 +233,8 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
     def _estimate_again(self) -> None:
         self._estimate = estimate_memory(self.replace())
         self._stale = False
+        self._history.take(self._estimate.config)
+        self.set_trait("history", self._history.said)
         self._publish(report(self._estimate))
 
     def _become(self, config: TrainingConfig) -> None:
@@ -221,6 +243,16 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
             for name, value in config.config.items():
                 setattr(self, name, value)
             self._chosen = dict(config._chosen)
+
+    def _go(self, by: int) -> None:
+        """Go along the history, or where that cannot be, stay."""
+        config = self._history.go(by)
+        try:
+            if config is not None:
+                self._become(config)
+        except VRAMWidgetError:
+            self._history.go(-by)
+            raise
 
     def _publish(self, shown: dict[str, Any]) -> None:
         self._revision += 1
@@ -241,13 +273,20 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
         # One message, so that no view puts the last good value over what a person has to correct.
         with self.hold_sync():
             try:
-                super().set_state(good)
+                with self._batch():
+                    self._take(good)
             except VRAMWidgetError as error:
                 errors |= {name: str(error) for name in good if name in self.fields()}
             if errors or answered == self._revision:
                 self._publish({**self.report, "errors": errors})
         if errors:
             self.send_state(list(errors))
+
+    def _take(self, good: dict[str, Any]) -> None:
+        """Take good values; first those that others follow, so that none of these is lost."""
+        leading = {name: good[name] for name in ("trainer", "training_method") if name in good}
+        for part in (leading, {name: v for name, v in good.items() if name not in leading}):
+            super().set_state(part)
 
     def _why_not(self, name: str, value: object) -> str:
         """Return why a field cannot take a value, or nothing where it can."""
@@ -268,7 +307,12 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
             case {"type": "advise"}:
                 self._advise()
             case {"type": "apply", "changes": dict(changes)}:
-                self._apply(changes)
+                self._history.pause()
+                self._attempt(lambda: self._become(self.replace(**changes)), changes)
+            case {"type": "undo"}:
+                self._attempt(self.undo, ["model_path"])
+            case {"type": "redo"}:
+                self._attempt(self.redo, ["model_path"])
 
     def _advise(self) -> None:
         """Say what would help, once for each report however many views ask."""
@@ -276,12 +320,12 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
             said = {**advice(self._estimate), "revision": self._revision}
             self.set_trait("advice", said)
 
-    def _apply(self, changes: dict[str, Any]) -> None:
-        """Make several changes that belong together; say why where they cannot be."""
+    def _attempt(self, change: Callable[[], None], fields: Iterable[str]) -> None:
+        """Make a change; where it cannot be, say why at some fields."""
         try:
-            self._become(self.replace(**changes))
+            change()
         except VRAMWidgetError as error:
-            self._publish({**self.report, "errors": dict.fromkeys(changes, str(error))})
+            self._publish({**self.report, "errors": dict.fromkeys(fields, str(error))})
 
     # -- models looked up beside the notebook ----------------------------------------------------
 

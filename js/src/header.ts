@@ -10,7 +10,8 @@ export const SIGNS: Record<Level, string> = {
   does_not_fit: "✕",
 };
 
-export function createHeader() {
+/** `beside` stands beside the verdict. */
+export function createHeader(beside: HTMLElement) {
   const title = html("h2", { class: "vw-title" });
   const subtitle = html("p", { class: "vw-subtitle" });
   const sign = html("span", { class: "vw-sign", "aria-hidden": "true" });
@@ -21,7 +22,7 @@ export function createHeader() {
     "div",
     { class: "vw-header" },
     html("div", { class: "vw-subject" }, title, subtitle),
-    verdict,
+    html("div", { class: "vw-outcome" }, beside, verdict),
     html("div", { class: "vw-progress", "aria-hidden": "true" }),
   );
 

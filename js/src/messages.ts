@@ -1,8 +1,9 @@
 /**
  * What Python and the front end say to each other.
  *
- * Python sends `form` once, `report` after every change, `lookup` while it reads from the Hub, and
- * `advice` when asked; the front end writes only the fields of the form, and asks with a `Request`. `vram_widget/form.py` and `vram_widget/report.py` are the other end.
+ * Python sends `form` once, `report` and `history` after every change, `lookup` while it reads from
+ * the Hub, and `advice` when asked; the front end writes only the fields of the form, and asks with
+ * a `Request`. `vram_widget/form.py` and `vram_widget/report.py` are the other end.
  */
 import type { AnyModel } from "@anywidget/types";
 
@@ -136,6 +137,12 @@ export interface Advice {
   launches: Launch[];
 }
 
+/** What would be undone and redone, by the name of what changed; null at an end. */
+export interface History {
+  undo: string | null;
+  redo: string | null;
+}
+
 /** What the front end asks Python for beside the values of fields. */
 export type Request =
   /** Give the look-up up. */
@@ -143,13 +150,16 @@ export type Request =
   /** Say what would help: the moves have paused. */
   | { type: "advise" }
   /** Make changes that belong together. */
-  | { type: "apply"; changes: Changes };
+  | { type: "apply"; changes: Changes }
+  /** Go back or forward through the changes. */
+  | { type: "undo" | "redo" };
 
 export type Traits = {
   form: Form;
   report: Report;
   lookup: Lookup | null;
   advice: Advice | null;
+  history: History;
 } & Record<string, unknown>;
 
 export type Model = AnyModel<Traits>;

@@ -7,6 +7,7 @@ import { html, perFrame } from "./dom";
 import { createExport } from "./export";
 import { createForm } from "./form";
 import { createHeader } from "./header";
+import { createHistory, historyKey } from "./history";
 import { ask, listen, type Traits } from "./messages";
 import { createProgress } from "./progress";
 import { createTable } from "./table";
@@ -21,7 +22,8 @@ function render({ model, el }: RenderProps<Traits>): () => void {
   const view = new AbortController();
   const { groups, components, compact } = model.get("form");
 
-  const header = createHeader();
+  const history = createHistory(go);
+  const header = createHeader(history.element);
   const progress = createProgress(cancel);
   const form = createForm(groups, change, { model: progress.element });
   const chart = createChart(components, view.signal);
@@ -66,6 +68,20 @@ function render({ model, el }: RenderProps<Traits>): () => void {
     root.querySelector<HTMLElement>('[data-field="model_path"] input')?.focus();
     ask(model, { type: "cancel" });
   }
+  function go(type: "undo" | "redo"): void {
+    if (model.get("history")[type] !== null) {
+      ask(model, { type });
+      expect();
+    }
+  }
+  root.addEventListener("keydown", (event) => {
+    const key = historyKey(event);
+    if (key) {
+      event.preventDefault();
+      event.stopPropagation();
+      go(key);
+    }
+  });
   function arrived(): void {
     window.clearTimeout(waiting);
     waiting = 0;
@@ -88,6 +104,7 @@ function render({ model, el }: RenderProps<Traits>): () => void {
     form.update((name) => wanted[name] ?? model.get(name), report);
     progress.update(lookup);
     header.update(report);
+    history.update(model.get("history"));
     chart.update(report);
     table.update(report);
     advice.update(model.get("advice"), report);
@@ -96,7 +113,7 @@ function render({ model, el }: RenderProps<Traits>): () => void {
   }, view.signal);
 
   const names = groups.flatMap(({ fields }) => fields.map(({ name }) => name));
-  listen(model, [...names, "lookup", "advice"], draw, view.signal);
+  listen(model, [...names, "lookup", "advice", "history"], draw, view.signal);
   listen(model, ["report"], arrived, view.signal);
   view.signal.addEventListener(
     "abort",

@@ -1,7 +1,7 @@
 /** What jsdom lacks of a browser, and a model without Jupyter behind it. */
 import type { AnyModel } from "@anywidget/types";
 import { vi } from "vitest";
-import type { Advice, Field, Form, Lookup, Report, Traits } from "../src/messages";
+import type { Advice, Field, Form, History, Lookup, Report, Traits } from "../src/messages";
 import example from "./example.json";
 
 /** Literal types widened, as JSON has none: what Python sends must have the type messages.ts says. */
@@ -21,6 +21,7 @@ const groups: { name: string; label: string; fields: { name: string; kind: strin
   example.form.groups;
 
 export const exampleLookup: Lookup = example.lookup;
+export const exampleHistory: History = example.history;
 
 const advice: Widen<Omit<Advice, "suggestions">> = example.advice;
 const suggestions: Widen<Advice["suggestions"]> = example.advice.suggestions;
@@ -57,6 +58,7 @@ export class FakeModel {
     report: exampleReport(),
     lookup: null,
     advice: null,
+    history: { undo: null, redo: null },
   };
   readonly asked: unknown[] = [];
 

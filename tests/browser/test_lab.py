@@ -139,6 +139,26 @@ def test_a_suggestion_is_applied_by_keyboard(notebook: Notebook) -> None:
     assert notebook.page.evaluate("document.activeElement.closest('.vw-advice') !== null")
 
 
+def test_changes_are_undone_and_redone_by_keyboard(notebook: Notebook) -> None:
+    cells = "() => window.jupyterapp.shell.currentWidget.content.widgets.length"
+    count, before = notebook.page.evaluate(cells), notebook.python("w.config")
+    slider = notebook.row("micro_batch_size").locator(".vw-slider")
+    slider.focus()
+    for _ in range(3):
+        notebook.page.keyboard.press("ArrowRight")
+    assert notebook.becomes("w.micro_batch_size", 8)
+    notebook.page.keyboard.press("Control+z")
+    assert notebook.becomes("w.config", before)
+    shows(notebook)
+    assert notebook.row("micro_batch_size").locator(".vw-number").input_value() == "1"
+    notebook.page.keyboard.press("Control+Shift+z")
+    assert notebook.becomes("w.micro_batch_size", 8)
+    notebook.widget.get_by_role("button", name="Undo: Micro-batch").press("Enter")
+    assert notebook.becomes("w.config", before)
+    assert notebook.page.evaluate(cells) == count
+    assert notebook.errors == []
+
+
 def test_the_control_follows_a_value_set_in_python(notebook: Notebook) -> None:
     notebook.run("w.training_method = 'lora'; w.lora_r = 128")
     box = notebook.row("lora_r").locator(".vw-number")

@@ -1,5 +1,6 @@
 /** A text input whose half-typed text no update from Python overwrites. */
 import { html } from "../dom";
+import { historyKey } from "../history";
 
 export interface Draft {
   input: HTMLInputElement;
@@ -35,6 +36,8 @@ export function createDraft(id: string, name: string, commit: (text: string) => 
     } else if (event.key === "Escape" && input.value !== shown) {
       event.stopPropagation();
       revert();
+    } else if (editing && historyKey(event)) {
+      event.stopPropagation(); // it is the letters that are taken back
     }
   });
 
