@@ -48,6 +48,15 @@ class MemoryEstimate:
         usual slack; with a fragmented cache.
     notices : tuple of str
         What a person should know about the figure.
+
+    Examples
+    --------
+    >>> est = estimate("meta-llama/Llama-3.1-8B", training_method="qlora", gpu="RTX 4090")
+    >>> low, expected, high = est
+    >>> low < expected < high < est.capacity
+    True
+    >>> est.peak_phase, est.verdict, sum(est.components.values()) == expected
+    ('backward', 'fits', True)
     """
 
     config: TrainingConfig

@@ -130,12 +130,12 @@ def trace(
 
     Examples
     --------
-    With torch, transformers and peft installed::
-
-        config = vw.TrainingConfig("meta-llama/Llama-3.2-1B", training_method="lora")
-        result = vw.trace(config)
-        result.allocated, result.peak_phase, result.components
-        result.timeline  # of the same type as vw.estimate(config).timeline
+    >>> small = {"model_type": "llama", "vocab_size": 32000, "hidden_size": 256,
+    ...     "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 4}
+    >>> config = TrainingConfig("small", trainer="axolotl", max_seq_len=128)
+    >>> result = trace(config, small)
+    >>> result.peak_phase
+    'backward'
     """
     config.check()
     versions = _versions()
