@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -236,8 +235,6 @@ def test_two_views_stay_in_step(open_notebook: Open) -> None:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing(open_notebook: Open, theme: str) -> None:
-    from axe_playwright_python.sync_playwright import Axe
-
     with open_notebook(SHOW, theme=theme) as notebook:
         notebook.page.locator(f'.vram-widget[data-theme="{theme}"]').wait_for(timeout=5000)
         notebook.widget.locator(".vw-all").click()
@@ -246,8 +243,7 @@ def test_axe_finds_nothing(open_notebook: Open, theme: str) -> None:
         for act in (lambda: None, lambda: box.fill("qwen"), lambda: box.press("Enter")):
             act()
             notebook.page.wait_for_timeout(300)
-            found = Axe().run(notebook.page, context=".vram-widget").response["violations"]
-            assert [(each["id"], each["nodes"][0]["html"]) for each in found] == []
+            assert notebook.findings() == []
         assert notebook.errors == []
 
 
@@ -286,5 +282,4 @@ def moves(notebook: Notebook) -> list[float]:
 
 
 def test_no_request_leaves_this_machine(notebook: Notebook) -> None:
-    hosts = {urlsplit(url).hostname for url in notebook.requests if url.startswith(("http", "ws"))}
-    assert hosts == {"127.0.0.1"}
+    assert notebook.hosts == {"127.0.0.1"}
