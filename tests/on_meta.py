@@ -36,11 +36,13 @@ def parameters(config: Config) -> dict[str, tuple[int, ...]]:
 
 
 def linears(config: Config) -> set[str]:
-    """Return the weight of every ``torch.nn.Linear`` of the model that a config.json describes."""
+    """Return the weight of every linear of the model that a config.json describes."""
     modules = model(config).named_modules()
     import torch
+    from transformers.pytorch_utils import Conv1D
 
-    return {f"{name}.weight" for name, module in modules if isinstance(module, torch.nn.Linear)}
+    kinds = (torch.nn.Linear, Conv1D)  # those that PEFT adapts by "all-linear"
+    return {f"{name}.weight" for name, module in modules if isinstance(module, kinds)}
 
 
 def model(config: Config) -> Any:

@@ -37,6 +37,8 @@ HYBRID = ["mamba", "attention", "mamba"]
 
 #: A few configs of each family: what they say beyond `SMALL`.
 VARIANTS: dict[str, list[Config]] = {
+    "cohere": [{}, {"use_qk_norm": True, "attention_bias": True}],
+    "cohere2": [{"num_hidden_layers": 8}, {"sliding_window_pattern": 3, "num_hidden_layers": 7}],
     "deepseek_v2": [
         {**LATENT, "n_routed_experts": 5, "first_k_dense_replace": 1, "moe_intermediate_size": 28},
         {**LATENT, "n_routed_experts": 5, "q_lora_rank": None, "attention_bias": True},
@@ -81,6 +83,7 @@ VARIANTS: dict[str, list[Config]] = {
             "global_head_dim": 64,
         },
     ],
+    "gpt2": [{"n_positions": 70}, {"n_inner": 300, "n_positions": 70}],
     "gpt_bigcode": [
         {"n_positions": 70},
         {"multi_query": False, "n_inner": 300, "n_positions": 70},
@@ -417,9 +420,9 @@ def test_an_unknown_family_is_named_and_stood_in_for() -> None:
     assert "brand_new" in unknown.notices[0]
 
 
-def test_gpt_2_is_stood_in_for_though_it_leaves_its_width_out() -> None:
-    gpt2 = {"model_type": "gpt2", "n_embd": 96, "n_layer": 3, "n_head": 6, "vocab_size": 1000}
-    stand_in = from_config({**gpt2, "n_inner": None, "n_positions": 1024})
+def test_gpt_j_is_stood_in_for_though_it_leaves_its_width_out() -> None:
+    gptj = {"model_type": "gptj", "n_embd": 96, "n_layer": 3, "n_head": 6, "vocab_size": 1000}
+    stand_in = from_config({**gptj, "n_inner": None, "n_positions": 1024})
     assert not stand_in.known
     assert stand_in.hidden_size == 96
     wide = from_config(config_of("llama", {"intermediate_size": 384, "num_key_value_heads": 6}))

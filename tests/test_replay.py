@@ -54,9 +54,6 @@ def grid() -> list[dict[str, str]]:
 
 #: Traced rows that the replay does not follow within 2 %: how far off they may be, and why.
 GAPS = (
-    (r"^starcoderbase", 0.07, "GPT-BigCode's causal mask, a buffer of positions squared"),
-    (r"^gpt2", 0.12, "no family of its own: the generic decoder, whose band is 10 % wider"),
-    (r"^falcon-7b lora", 0.20, "unexplained; full fine-tuning agrees within 0.1 %"),
     (r"qlora-int8", 0.18, "LLM.int8 keeps quantised inputs and outliers, which are not modelled"),
     (r"qlora-not-upcast-autocast", 0.06, "unexplained"),
     (r" lora fsdp .* short$", 0.37, "the buffers of fully_shard outweigh so small a step"),

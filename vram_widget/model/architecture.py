@@ -29,6 +29,8 @@ class LayerRun:
     not_linear : frozenset of str
         Two-dimensional weights that are no ``torch.nn.Linear`` (routers): adapters and
         quantisation pass them by.
+    transposed : frozenset of str
+        Linears stored as ``(in_features, out_features)``: GPT-2's ``Conv1D``.
     """
 
     block: str
@@ -36,6 +38,15 @@ class LayerRun:
     weights: Mapping[str, Shape]
     sliding_window: int | None = None
     not_linear: frozenset[str] = frozenset()
+    transposed: frozenset[str] = frozenset()
+
+    @cached_property
+    def oriented(self) -> Mapping[str, Shape]:
+        """The weights of one layer, every linear as ``(out_features, in_features)``."""
+        return {
+            name: shape[::-1] if name in self.transposed else shape
+            for name, shape in self.weights.items()
+        }
 
     @cached_property
     def linears(self) -> frozenset[str]:
@@ -87,6 +98,10 @@ class Architecture:
         How the checkpoint stores its linears, where it is quantised already.
     layers_name, embedding_name, norm_name, lm_head_name : str
         What this model calls its layers, token embedding, last norm and lm_head.
+    positions_name : str
+        What it calls its learned positions; empty where it has none.
+    masks : mapping of str to tuple of int
+        Boolean tensors that it holds beside its weights.
     """
 
     model_type: str
@@ -102,6 +117,8 @@ class Architecture:
     embedding_name: str = "model.embed_tokens"
     norm_name: str = "model.norm"
     lm_head_name: str = "lm_head"
+    positions_name: str = ""
+    masks: Mapping[str, Shape] = field(default_factory=dict)
 
     @property
     def hidden_size(self) -> int:

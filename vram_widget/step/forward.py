@@ -12,14 +12,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from . import losses, ops
 from .blocks import gemma4, nemotron
 from .blocks.context import Context
-from .blocks.norms import Norm, float32_rms_norm, gemma_rms_norm, layer_norm, per_head, rms_norm
+from .blocks.norms import (
+    Norm,
+    float32_rms_norm,
+    gemma_rms_norm,
+    layer_norm,
+    mean_centred_norm,
+    per_head,
+    rms_norm,
+)
 from .tape import BOOL, FLOAT32, INT64, Boundary, Node, Tensor
 
 if TYPE_CHECKING:
     from .replay import Pass
 
 #: Families that rotate nothing: their positions are learned, or no attention sees any.
-WITHOUT_ROTATION = {"gpt_bigcode", "nemotron_h"}
+WITHOUT_ROTATION = {"gpt2", "gpt_bigcode", "nemotron_h"}
 
 #: Families that have one cosine for each pair of features, not one for each feature.
 HALF_TABLES = {"gpt_oss"}
@@ -65,12 +73,15 @@ GRANITE = Outside(scales_embedding=True, scales_logits=True)
 GEMMA = Outside(gemma_rms_norm, embedding_scales=True)
 GEMMA4 = Outside(gemma4.norm, embedding_scales=True, position_tables=2)
 LAYER_NORM = Outside(layer_norm)
+COHERE = Outside(mean_centred_norm, scales_logits=True)
 #: model_type -> what lies outside its layers; the others are like Llama.
 OUTSIDE = {
     "granite": GRANITE,
     "granitemoe": GRANITE,
     "granitemoeshared": GRANITE,
     "granitemoehybrid": GRANITE,
+    "cohere": COHERE,
+    "cohere2": COHERE,
     "gemma": GEMMA,
     "gemma2": GEMMA,
     "gemma4_text": GEMMA4,
@@ -83,6 +94,7 @@ OUTSIDE = {
     "phi": LAYER_NORM,
     "stablelm": LAYER_NORM,
     "gpt_neox": LAYER_NORM,
+    "gpt2": LAYER_NORM,
     "gpt_bigcode": LAYER_NORM,
     "falcon": LAYER_NORM,
     "falcon_h1": GRANITE,
@@ -107,10 +119,11 @@ def forward(step: Pass) -> Tensor:
         f"{architecture.lm_head_name}.weight",
         step.outside.weights[f"{architecture.embedding_name}.weight"],
     )
+    bias = step.outside.weights.get(f"{architecture.lm_head_name}.bias")
 
     def head(x: Tensor) -> Tensor:
         tape.operator = architecture.lm_head_name
-        logits = ops.linear(x, lm_head, what="logits")
+        logits = ops.linear(x, lm_head, bias, what="logits")
         if outside.scales_logits:
             logits = ops.scale(logits)
         if architecture.config.get("final_logit_softcapping"):
@@ -144,9 +157,15 @@ def base_model(step: Pass, tokens: Tensor) -> Tensor:
         leaf = x
     if outside.scales_embedding:
         x = ops.scale(x, "hidden state")
-    else:
+    elif not architecture.positions_name:
         leaf = None  # it is the first layer's input, which that layer holds
     length = min(config.max_seq_len, config.tokens)
+    embedded: tuple[Tensor, ...] = ()
+    if architecture.positions_name:
+        embedded = x, *learned_positions(step, length)
+        x = ops.add(x, embedded[-1])
+        if architecture.config.get("embd_pdrop"):
+            x = ops.dropout(x)
     cos, sin = rotary_positions(step, length, x)
     new = tape.new
     attention = config.attn_implementation
@@ -175,17 +194,29 @@ def base_model(step: Pass, tokens: Tensor) -> Tensor:
     kept = config.gradient_checkpointing and not config.offload_activations
     norm_keeps = x.dtype is FLOAT32 or outside.norm is layer_norm or config.use_liger
     kept = kept or (norm_keeps and x.node is not None)
+    # a projection that trains keeps it too, long after that layer is done with it
+    projected = by_layer is not None and config.training_method in ("sft", "osft")
     tape.operator = architecture.embedding_name
-    inputs_embeds = None if kept else new(x.rows, x.width, x.dtype, "hidden state")
+    inputs_embeds = (
+        None if kept or projected or embedded else new(x.rows, x.width, x.dtype, "hidden state")
+    )
     handed_over = [x]  # who holds on to the hidden state keeps its memory: only the layers do
     del x, leaf
-    x = step.run_layers(context, handed_over)
+    x = step.run_layers(context, handed_over, first_differs=projected)
     if by_layer is not None and isinstance(by_layer.node, Node):
         # one gradient for the inputs of all layers, to which each layer adds its own
         Boundary(tape, partial(_start_gradient, by_layer.node, by_layer))
     x = outside.norm(step.outside, architecture.norm_name, x)
-    del inputs_embeds
+    del inputs_embeds, embedded
     return x
+
+
+def learned_positions(step: Pass, length: int) -> tuple[Tensor, Tensor]:
+    """Return the numbers of the positions, and their rows of a table."""
+    name = step.architecture.positions_name
+    step.tape.operator = name
+    positions = step.tape.new(length, 1, INT64, "positions")
+    return positions, ops.embedding(positions, step.outside.weights[f"{name}.weight"])
 
 
 def per_layer_inputs(step: Pass, tokens: Tensor, x: Tensor) -> Tensor | None:

@@ -316,7 +316,7 @@ def check_adapters(architecture: Architecture, config: TrainingConfig) -> None:
         With what to change.
     """
     targets = {
-        module: run.weights[f"{module}.weight"]
+        module: run.oriented[f"{module}.weight"]
         for run in architecture.layers
         for module in filter(target(config, run, architecture.model_type), run.linears)
     }
@@ -339,7 +339,7 @@ def num_trainable(architecture: Architecture, config: TrainingConfig) -> int:
     """Return how many parameters the method trains."""
     parts: list[tuple[int, LayerRun | None, Mapping[str, Shape]]]
     parts = [(1, None, architecture.outside)]
-    parts += [(run.count, run, run.weights) for run in architecture.layers]
+    parts += [(run.count, run, run.oriented) for run in architecture.layers]
     total = 0
     for count, run, weights in parts:
         method = method_for(config, architecture, run)

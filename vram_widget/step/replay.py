@@ -109,8 +109,14 @@ class Pass:
         self._opened += len(events)
         self._since = self.tape.clock
 
-    def run_layers(self, context: Context, handed_over: list[Tensor]) -> Tensor:
-        """Run each pattern of layers once for all its repetitions."""
+    def run_layers(
+        self, context: Context, handed_over: list[Tensor], first_differs: bool
+    ) -> Tensor:
+        """Run each pattern of layers once for all its repetitions.
+
+        The first stands for itself alone where its input is not like the others': of another
+        dtype, without a gradient, or kept by somebody else too (`first_differs`).
+        """
         tape, x = self.tape, _hidden_state(handed_over.pop())
         slides = context.sliding_mask is not None
         model = self.architecture
@@ -122,11 +128,11 @@ class Pass:
                 Boundary(tape, partial(self._end_of_layers, executed, x.node))
                 wants_gradient, dtype = x.node is not None, x.dtype
                 for run in stretch.layers:
-                    layer = self.layer(run.weights, run)
+                    layer = self.layer(run.oriented, run)
                     executed.append(layer)
                     x = self.run_layer(run, layer, context, x)
-                # the first stands for itself alone where its input is not like the others'
-                count = left if wants_gradient and x.dtype is dtype else 1
+                alike = wants_gradient and x.dtype is dtype and not first_differs
+                count, first_differs = left if alike else 1, False
                 for layer in executed:
                     layer.copies = count
                 self.cut("forward", count, handed_on=_hidden_state(x))
@@ -245,7 +251,7 @@ def _replay(architecture: Architecture, config: TrainingConfig, gpu: GPU) -> Rec
     body = only.segments
     if config.gradient_accumulation_steps > 1:
         body = body + Pass(architecture, config, gpu, accumulated=True).segments
-    weights = load(only.layers, config)
+    weights = load(only.layers, architecture.masks, config)
     first, later = optimizer_step(only.layers, config)
     loading = Segment("load", weights, _moved(weights) / LOADING)
     seconds = (_moved(weights) + _moved(first)) / gpu.bandwidth

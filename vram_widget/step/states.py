@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..config import TrainingConfig
+from ..model.architecture import Shape
 from .layer import Layer
 from .optimizers import ALL_AT_ONCE, ONE_AT_A_TIME, STATES
-from .parameter import Parameter
+from .parameter import Parameter, as_matrix
 from .sharding import sharding
-from .tape import FLOAT32, Allocation, DType, Event, Leaf, rounded
+from .tape import BOOL, FLOAT32, Allocation, DType, Event, Leaf, rounded
 
 
-def load(layers: list[Layer], config: TrainingConfig) -> list[Event]:
-    """Return the allocations of loading: weights as the method stores them, DDP's buckets."""
+def load(layers: list[Layer], masks: Mapping[str, Shape], config: TrainingConfig) -> list[Event]:
+    """Return the allocations of loading: masks, weights as they are stored, DDP's buckets."""
     shares = sharding(config)
     events: list[Event] = []
+    for name, shape in masks.items():
+        mask = Parameter(name, *as_matrix(shape), BOOL, False)
+        events.append(_event("parameters", name, "mask", mask, BOOL, mask.nbytes(), 1))
     for layer in layers:
         for p in layer.parameters:
             if not shares.parameters_on_host:
@@ -73,7 +79,7 @@ def optimizer_step(layers: list[Layer], config: TrainingConfig) -> tuple[list[Ev
     for layer in layers:
         for p in layer.parameters:
             leaf = layer.weights[p.name].node
-            if not isinstance(leaf, Leaf):
+            if not isinstance(leaf, Leaf) or not leaf.reached:
                 continue
             if leaf.grad is not None and leaf.grad.storage is not None:
                 allocation = leaf.grad.storage.allocation

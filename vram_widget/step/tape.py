@@ -177,14 +177,17 @@ class Leaf:
         This pass's gradient, where it waits to be divided among the GPUs.
     updated : bool
         Whether the optimizer steps as soon as the gradient is there.
+    reached : bool
+        Whether a gradient ever came: the optimizer passes over a weight that gets none.
     """
 
-    __slots__ = ("arrived", "divided", "grad", "updated", "uses", "whole")
+    __slots__ = ("arrived", "divided", "grad", "reached", "updated", "uses", "whole")
 
     def __init__(self, divided: bool = False, updated: bool = False) -> None:
         self.uses = 0
         self.divided = divided
         self.updated = updated
+        self.reached = False
         self.arrived: Tensor | None = None
         self.whole: Tensor | None = None
         self.grad: Tensor | None = None
@@ -200,6 +203,7 @@ class Leaf:
             # CPU allocator's own counts, PyTorch 2.13); autocast's cast makes one of its own.
             self.arrived = grad.tape.new(grad.rows, grad.width, grad.dtype, "gradient", "gradients")
         if self.uses == 0:
+            self.reached = True
             if self.updated:  # the optimizer steps at once, with its temporary, and drops it
                 grad.tape.new(grad.rows, grad.width, grad.dtype, "temporary", "optimizer")
             elif self.divided:

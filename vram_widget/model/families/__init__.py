@@ -11,7 +11,7 @@ from typing import Any
 
 from ...errors import ModelError
 from ..architecture import Architecture
-from . import dense, gemma, hybrid, latent, moe
+from . import cohere, dense, gemma, gpt2, hybrid, latent, moe
 from .reading import read
 from .towers import around
 from .weights import Config
@@ -20,6 +20,8 @@ Family = Callable[[Config], Architecture]
 
 #: model_type -> the function that lists its weights.
 FAMILIES: dict[str, Family] = {
+    "cohere": cohere.cohere,
+    "cohere2": cohere.cohere2,
     "deepseek_v2": latent.deepseek,
     "deepseek_v3": latent.deepseek,
     "deepseek_v32": latent.deepseek_v32,
@@ -29,7 +31,8 @@ FAMILIES: dict[str, Family] = {
     "gemma2": gemma.gemma2,
     "gemma3_text": gemma.gemma3,
     "gemma4_text": gemma.gemma4,
-    "gpt_bigcode": dense.gpt_bigcode,
+    "gpt2": gpt2.gpt2,
+    "gpt_bigcode": gpt2.gpt_bigcode,
     "gpt_neox": dense.gpt_neox,
     "gpt_oss": moe.gpt_oss,
     "granite": dense.llama,

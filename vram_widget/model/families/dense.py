@@ -7,7 +7,6 @@ from .layers import FULL, SLIDING, alike, decoder, layer_types, prenorm
 from .weights import (
     Config,
     Weights,
-    embedding,
     gated_mlp,
     grouped_attention,
     linear,
@@ -205,31 +204,6 @@ def falcon(config: Config) -> Architecture:
         tokens="word_embeddings",
         last="ln_f",
         last_bias=True,
-    )
-
-
-def gpt_bigcode(config: Config) -> Architecture:
-    """GPT-BigCode (StarCoder): learned positions, and one key head for all queries."""
-    hidden, head = config["hidden_size"], config["head_dim"]
-    inner = config.get("n_inner") or 4 * hidden
-    keys = 1 if config["multi_query"] else config["num_attention_heads"]
-    weights = {
-        **norm("ln_1", hidden, bias=True),
-        **linear("attn.c_attn", hidden, hidden + 2 * keys * head, bias=True),
-        **linear("attn.c_proj", hidden, hidden, bias=True),
-        **norm("ln_2", hidden, bias=True),
-        **plain_mlp(("mlp.c_fc", "mlp.c_proj"), hidden, inner),
-    }
-    config = {**config, "num_key_value_heads": keys, "intermediate_size": inner}
-    return decoder(
-        config,
-        alike(config, "gpt_bigcode", weights, layer_types(config)),
-        stem="transformer",
-        layers_in="h",
-        tokens="wte",
-        last="ln_f",
-        last_bias=True,
-        more=embedding("transformer.wpe", config["max_position_embeddings"], hidden),
     )
 
 

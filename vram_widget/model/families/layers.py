@@ -15,9 +15,10 @@ FULL, SLIDING = "full_attention", "sliding_attention"
 #: Names of older config.json files, and the ones transformers gives them now.
 RENAMED = {"attention": FULL, "mamba": "linear_attention", "chunked_attention": SLIDING}
 
-#: Routers and experts' biases: matrices that in transformers are no ``torch.nn.Linear``.
+#: Routers, experts' biases, norms by head: matrices that are no ``torch.nn.Linear``.
 NOT_LINEAR = (
     *("mlp.gate.weight", "mlp.router.weight", "mixer.gate.weight"),
+    *("self_attn.q_norm.weight", "self_attn.k_norm.weight"),
     *("block_sparse_moe.router.weight", "gate_up_proj_bias", "down_proj_bias"),
 )
 
@@ -99,15 +100,22 @@ def decoder(
     last: str = "norm",
     last_bias: bool = False,
     head_bias: bool = False,
+    positions: str = "",
     more: Weights | None = None,
 ) -> Architecture:
     """Return a decoder: a token embedding, layers, a last norm and an lm_head.
 
-    The names are Llama's unless said; `more` are weights outside the layers that only some have.
+    The names are Llama's unless said; `positions` names a table of learned positions, `more` are
+    other weights outside the layers that only some have.
     """
     hidden, vocab = config["hidden_size"], config["vocab_size"]
     outside = {
         **embedding(f"{stem}.{tokens}", vocab, hidden),
+        **(
+            embedding(f"{stem}.{positions}", config["max_position_embeddings"], hidden)
+            if positions
+            else {}
+        ),
         **(more or {}),
         **norm(f"{stem}.{last}", hidden, last_bias),
     }
@@ -123,4 +131,5 @@ def decoder(
         layers_name=f"{stem}.{layers_in}",
         embedding_name=f"{stem}.{tokens}",
         norm_name=f"{stem}.{last}",
+        positions_name=f"{stem}.{positions}" if positions else "",
     )

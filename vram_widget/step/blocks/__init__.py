@@ -11,11 +11,13 @@ from collections.abc import Callable
 from ..layer import Layer
 from ..tape import Tensor
 from . import (
+    cohere,
     dense,
     falcon,
     falcon_h1,
     gemma,
     gemma4,
+    gpt2,
     granite,
     latent,
     lfm2,
@@ -41,7 +43,10 @@ BLOCKS: dict[str, Block] = {
     "stablelm_parallel": dense.stablelm_parallel,
     "gpt_neox": dense.gpt_neox,
     "gpt_neox_serial": dense.gpt_neox_serial,
-    "gpt_bigcode": dense.gpt_bigcode,
+    "gpt2": gpt2.gpt2,
+    "gpt_bigcode": gpt2.gpt2,
+    "cohere": cohere.cohere,
+    "cohere_nope": cohere.cohere_nope,
     "falcon": falcon.falcon,
     "falcon_two_norms": falcon.falcon_two_norms,
     "falcon_serial": falcon.falcon_serial,

@@ -7,6 +7,9 @@ from ..layer import Layer
 from ..tape import FLOAT32, Tensor
 from .context import Context
 
+#: Families whose eager attention takes the softmax in the scores' own dtype.
+OWN_SOFTMAX = {"gpt2"}
+
 
 def rotary(layer: Layer, context: Context, x: Tensor) -> Tensor:
     """Rotary position embedding: x * cos + rotate_half(x) * sin."""
@@ -74,14 +77,31 @@ def eager_attention(
 ) -> Tensor:
     """Transformers' eager_attention_forward: makes and keeps the length x length scores."""
     k, v = repeated(context, q, k, v)
+    q, k, v = (one_piece(context, x) for x in (q, k, v))
     scores = ops.scale(ops.matmul(q, k, q.rows * context.heads, context.length))
     if softcap:
         scores = ops.scale(scores)
         scores = ops.tanh(scores)
         scores = ops.scale(scores)
     scores = ops.add_mask(scores)
-    weights = ops.to(ops.softmax(scores, FLOAT32), q.dtype, "attention weights")
+    wide = scores.dtype if context.config["model_type"] in OWN_SOFTMAX else FLOAT32
+    weights = ops.to(ops.softmax(scores, wide), q.dtype, "attention weights")
+    if context.drops_attention:
+        weights = ops.dropout(weights)
     return ops.contiguous(ops.matmul(weights, v, q.rows, v.width))
+
+
+def one_piece(context: Context, x: Tensor) -> Tensor:
+    """Lay heads out one after the other, as the products of several sequences need them.
+
+    What a projection or an operator made is copied as well, but then let go. A part of a wider
+    projection, or one head looked at several times, stays behind the copy.
+    """
+    if x.tape.autocast is not None:
+        x = ops.to(x, x.tape.autocast)
+    made = x.storage.allocation if x.storage is not None else None
+    whole = made is None or made.rows * made.width == x.rows * x.width
+    return x if whole or x.rows <= context.length else ops.contiguous(x)
 
 
 def math_attention(context: Context, q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -44,6 +44,11 @@ class Context(NamedTuple):
         return int(self.config["num_attention_heads"])
 
     @property
+    def drops_attention(self) -> bool:
+        """Whether attention weights are dropped; the fused kernels keep nothing more for it."""
+        return any(self.config.get(name) for name in ("attn_pdrop", "attention_dropout"))
+
+    @property
     def head_dim(self) -> int:
         """Features of one head."""
         return int(self.config["head_dim"])

@@ -134,8 +134,13 @@ def phi(context: Context, layer: Layer, x: Tensor) -> Tensor:
     """Phi-1.5 and Phi-2: attention and MLP side by side on one norm."""
     residual = x
     x = layer_norm(layer, "input_layernorm", x)
+    drops = context.config.get("resid_pdrop", 0.0) > 0
     attended = split_attention(context, layer, x, "self_attn.dense")
+    if drops:
+        attended = ops.dropout(attended)
     fed = plain_mlp(layer, x, "mlp.fc1", "mlp.fc2", context.config["hidden_act"])
+    if drops:
+        fed = ops.dropout(fed)
     return ops.add(ops.add(attended, fed), residual)
 
 
@@ -202,31 +207,3 @@ def neox_attention(context: Context, layer: Layer, x: Tensor) -> Tensor:
     q, k = partial_rotary(layer, context, q, k)
     out = attend_on_concatenated(context, q, k, v)
     return layer.linear("attention.dense", out)
-
-
-def gpt_bigcode(context: Context, layer: Layer, x: Tensor) -> Tensor:
-    """GPT-BigCode (StarCoder): one key and value head, learned positions, dropout."""
-    drops = context.config.get("resid_pdrop", 0.1) > 0
-    residual = x
-    x = layer_norm(layer, "ln_1", x)
-    attended = bigcode_attention(context, layer, x)
-    if drops:
-        attended = ops.dropout(attended)
-    x = ops.add(attended, residual)
-    residual = x
-    x = layer_norm(layer, "ln_2", x)
-    fed = plain_mlp(layer, x, "mlp.c_fc", "mlp.c_proj")
-    if drops:
-        fed = ops.dropout(fed)
-    return ops.add(residual, fed)
-
-
-def bigcode_attention(context: Context, layer: Layer, x: Tensor) -> Tensor:
-    """Attention on views of one projection, all queries on one key."""
-    qkv = layer.linear("attn.c_attn", x)
-    layer.begin("attn")
-    queries = context.heads * context.head_dim
-    keys = (qkv.width - queries) // 2
-    q, k, v = ops.split_widths(qkv, queries, keys, keys)
-    out = attend(context, q, k, v)
-    return layer.linear("attn.c_proj", out)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from .. import ops
 from ..layer import Layer
 from ..ops import experts as mixture
-from ..tape import BOOL, FLOAT32, INT64, Tensor
+from ..tape import FLOAT32, Tensor
+from . import indexer
 from .attention import attend, rotary
 from .context import Context
 from .experts import Routing, chosen_experts, experts
@@ -55,13 +56,15 @@ def latent_attention(context: Context, layer: Layer, x: Tensor) -> Tensor:
     """Attention on keys and values that are made from one narrow projection."""
     config, heads = context.config, context.heads
     plain, turned = config["qk_nope_head_dim"], config["qk_rope_head_dim"]
+    latent = None
     if layer.has("self_attn.q_a_proj"):
         latent = layer.linear("self_attn.q_a_proj", x)
         latent = rms_norm(layer, "self_attn.q_a_layernorm", latent)
         q = layer.linear("self_attn.q_b_proj", latent)
-        del latent
     else:
         q = layer.linear("self_attn.q_proj", x)
+    if not layer.has(f"{indexer.NAME}.wq_b"):
+        latent = None  # nobody else looks at it
     layer.begin("self_attn")
     q_pass, q_rot = ops.split_widths(q, heads * plain, heads * turned)
     compressed = layer.linear("self_attn.kv_a_proj_with_mqa", x)
@@ -74,33 +77,10 @@ def latent_attention(context: Context, layer: Layer, x: Tensor) -> Tensor:
     k_states = ops.cat(k_pass, ops.repeat_heads(k_rot, heads * turned, turned))
     if context.attn_implementation == "eager":
         v = ops.contiguous(v)  # a matrix product needs them in one piece
-    masks = chosen_tokens(context, layer, x) if layer.has("self_attn.indexer.wq_b") else None
+    masks = indexer.sparse_mask(context, layer, x, latent) if latent is not None else None
     out = attend(context, q_states, k_states, v)
     del masks
     return layer.linear("self_attn.o_proj", out)
-
-
-def chosen_tokens(context: Context, layer: Layer, x: Tensor) -> tuple[Tensor, Tensor]:
-    """DeepSeek V3.2's indexer: score all tokens for each token, and return masks of the best.
-
-    It trains nothing, and without its own kernel it makes all scores of all its heads at once.
-    """
-    tape, name, length = x.tape, "self_attn.indexer", context.length
-    heads, best = context.config["index_n_heads"], context.config.get("index_topk", 2048)
-    layer.begin(name)
-    width = context.config["index_head_dim"]
-    keys = tape.new(x.rows * width, length, FLOAT32, "keys, for each query anew")
-    scores = tape.new(x.rows * heads, length, FLOAT32, "scores of every head")
-    del keys
-    scores = tape.new(x.rows * heads, length, FLOAT32, "scores of every head")
-    total = tape.new(x.rows, length, FLOAT32, "scores")
-    del scores
-    indices = tape.new(x.rows, min(best, length), INT64, "chosen tokens")
-    del total
-    chosen = tape.new(x.rows, length, BOOL, "chosen tokens")
-    del indices
-    layer.begin("self_attn")
-    return chosen, tape.new(x.rows, length, BOOL, "mask")
 
 
 def turn(layer: Layer, context: Context, x: Tensor) -> Tensor:

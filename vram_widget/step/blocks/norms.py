@@ -81,6 +81,25 @@ def layer_norm(layer: Layer, name: str, x: Tensor) -> Tensor:
     return out
 
 
+def mean_centred_norm(layer: Layer, name: str, x: Tensor) -> Tensor:
+    """Cohere's LayerNorm: operator by operator in float32, scaled there, and no bias.
+
+    A weight of several rows norms each head by itself.
+    """
+    weight = layer.weights[f"{name}.weight"]
+    outer = layer.begin(name)
+    rows, width, dtype = x.rows, x.width, x.dtype
+    x = ops.reshape(x, rows * width // weight.width, weight.width)
+    x = ops.to(x, FLOAT32, "input in float32")
+    average = ops.mean(x)
+    variance = ops.mean(ops.square(ops.sub(x, average)))
+    normed = ops.mul(ops.sub(x, average), ops.rsqrt(variance), "normed")
+    scaled = ops.mul(normed, ops.to(weight, FLOAT32), "scaled")
+    out = ops.reshape(ops.to(scaled, dtype, "output"), rows, width)
+    layer.end(outer)
+    return out
+
+
 def per_head(norm: Norm, layer: Layer, name: str, x: Tensor, head_dim: int) -> Tensor:
     """Normalise each head by itself."""
     heads = ops.reshape(x, x.rows * x.width // head_dim, head_dim)

@@ -19,16 +19,19 @@ def to(x: Tensor, dtype: DType, what: str = "copy") -> Tensor:
 
 
 def add(a: Tensor, b: Tensor) -> Tensor:
-    """Add; keeps nothing, and hands the same gradient to both."""
+    """Add, `b` broadcast to `a` if it is smaller; keeps nothing, both get the same gradient."""
     tape = a.tape
     out = tape.new(a.rows, a.width, wider(a.dtype, b.dtype), "sum")
     if tape.recording and (a.node is not None or b.node is not None):
         rows, width, a_dtype, b_dtype = a.rows, a.width, a.dtype, b.dtype
+        b_rows = b.rows if b.node is not None else rows
 
         def backward(grad: Tensor) -> Gradients:
             # a gradient has the dtype of its input: the engine casts it where they differ
             to_a = grad if grad.dtype is a_dtype else tape.new(rows, width, a_dtype, "gradient")
-            to_b = grad if grad.dtype is b_dtype else tape.new(rows, width, b_dtype, "gradient")
+            to_b = grad
+            if grad.dtype is not b_dtype or b_rows < rows:
+                to_b = tape.new(b_rows, width, b_dtype, "gradient")
             return to_a, to_b
 
         tape.record(out, (a.node, b.node), backward)
@@ -36,14 +39,17 @@ def add(a: Tensor, b: Tensor) -> Tensor:
 
 
 def sub(a: Tensor, b: Tensor) -> Tensor:
-    """Subtract; keeps nothing, the gradient of `b` is negated."""
+    """Subtract, `b` broadcast to `a` if it is smaller; keeps nothing, its gradient is negated."""
     tape, rows, width = a.tape, a.rows, a.width
     out = tape.new(rows, width, wider(a.dtype, b.dtype), "difference")
     if tape.recording and (a.node is not None or b.node is not None):
-        negates, dtype = b.node is not None, b.dtype
+        negates, dtype, shape = b.node is not None, b.dtype, (b.rows, b.width)
 
         def backward(grad: Tensor) -> Gradients:
-            return grad, tape.new(rows, width, dtype, "gradient") if negates else None
+            to_b = tape.new(rows, width, dtype, "gradient") if negates else None
+            if to_b is not None and shape != (rows, width):
+                to_b = tape.new(*shape, dtype, "gradient")
+            return grad, to_b
 
         tape.record(out, (a.node, b.node), backward)
     return out
