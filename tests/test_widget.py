@@ -15,6 +15,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import vram_widget as vw
 from vram_widget import widget as module
 from vram_widget.config import TrainingConfig
 from vram_widget.errors import ConfigError, ModelError, UnknownFieldError, VRAMWidgetError
@@ -210,6 +211,18 @@ def test_an_applied_suggestion_gives_the_verdict_it_promised(
         widget._become(before)
 
 
+def test_the_whole_run_is_timed_and_costs_what_the_price_says(widget: VRAMWidget) -> None:
+    ask(widget, type="advise")
+    labels = [figure["label"] for figure in widget.advice["run"]["figures"]]
+    assert labels == ["Time", "Steps", "Speed"]
+    widget.set_state({"gpu_hour_price": 2.5, "num_samples": 1000})
+    ask(widget, type="advise")
+    figures = {each["label"]: each["value"] for each in widget.advice["run"]["figures"]}
+    run = vw.run_time(widget.replace())
+    assert figures["Steps"] == f"{run.steps:,}"
+    assert float(figures["Cost"]) == pytest.approx(2.5 * run.gpu_hours.expected, abs=0.005)
+
+
 def test_the_largest_micro_batch_can_be_applied(widget: VRAMWidget) -> None:
     widget.training_method = "lora"
     ask(widget, type="advise")
@@ -274,7 +287,7 @@ def test_a_tutorial_shows_only_its_controls() -> None:
     assert len(VRAMWidget(GRANITE, gpu="L40S").form["groups"]) > 2
 
 
-@pytest.mark.parametrize("controls", [["max_seq_length"], "max_seq_length", ["gpu", "num_epochs"]])
+@pytest.mark.parametrize("controls", [["max_seq_length"], "max_seq_length", ["gpu", "num_epoch"]])
 def test_a_control_that_there_is_not_names_the_nearest(controls: Any) -> None:
     with pytest.raises(UnknownFieldError, match=r"max_seq_len|no control 'num_epochs'"):
         VRAMWidget(GRANITE, controls=controls)

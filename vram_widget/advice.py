@@ -8,15 +8,17 @@ from .launch import launches
 
 if TYPE_CHECKING:
     from .estimate import MemoryEstimate
+    from .runtime import RunTime
 
 #: As many as can be taken in at a glance.
 MOST = 4
 
 
 def advice(estimate: MemoryEstimate) -> dict[str, Any]:
-    """Return what to change, how far the batch can go, and what launches it, in JSON types."""
+    """Return what to change, how far the batch goes, how long a run takes, and what launches it."""
     from .advise.largest import limit
     from .advise.suggest import suggest
+    from .runtime import run_time
 
     config = estimate.config
     name = "micro_batch_size" if config.max_tokens_per_gpu is None else "max_tokens_per_gpu"
@@ -37,5 +39,12 @@ def advice(estimate: MemoryEstimate) -> dict[str, Any]:
             "text": most.text,
             "changes": {name: most.value} if most.value not in (0, getattr(config, name)) else {},
         },
+        "run": _run(run_time(config), estimate),
         "launches": launches(config),
     }
+
+
+def _run(run: RunTime, estimate: MemoryEstimate) -> dict[str, Any]:
+    """Return the figures of the run, and what a person should know about them."""
+    known = set(estimate.notices)  # said beside the estimate
+    return {"figures": run.data(), "notices": [each for each in run.notices if each not in known]}

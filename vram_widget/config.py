@@ -381,12 +381,12 @@ class TrainingConfig(HasTraits):
         "replay",
         {
             "replay": "Step replay",
-            "training_hub": "Training Hub's formula",
+            "training_hub": "Training Hub",
             "rule_of_thumb": "Rule of thumb",
         },
         group="reading",
         label="Memory model",
-        help="The replay of one training step, or one of the published formulas.",
+        help="The replay of one training step, or a published formula.",
     )
 
     def __init__(self, model_path: str | None = None, /, **choices: Any) -> None:

@@ -26,10 +26,8 @@ ADVANCED = {
     "optimizer_in_backward",
     "gpu_memory",
     "cpu_offload",
+    "memory_model",
 }
-
-#: Groups that change nothing the widget shows yet.
-LEFT_OUT = {"run", "reading"}
 
 #: Metadata that the front end draws from, where a field has it.
 _DRAWN = ("unit", "slider", "scale", "shown_when")
@@ -71,9 +69,7 @@ def form(controls: Iterable[str] | None = None) -> dict[str, Any]:
 def _whole() -> dict[str, Any]:
     groups: dict[str, list[dict[str, Any]]] = {}
     for name, field in TrainingConfig.fields().items():
-        group = field.metadata["group"]
-        if group not in LEFT_OUT:
-            groups.setdefault(group, []).append(_describe(name, field))
+        groups.setdefault(field.metadata["group"], []).append(_describe(name, field))
     return {
         "groups": [
             {"name": group, "label": group.capitalize(), "fields": fields}

@@ -27,6 +27,7 @@ def report(estimate: MemoryEstimate) -> dict[str, Any]:
         "placeholders": {
             "gpu_memory": f"{words.gib(estimate.capacity)} GiB",
             "max_tokens_per_gpu": f"{estimate.config.tokens:,}",
+            "gpu_hour_price": "none",
         },
         "gpu": estimate.gpu.name,
         "capacity": estimate.capacity,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from math import ceil, inf
 from typing import Any, NamedTuple
 
+from . import words
 from .config import TrainingConfig
 from .gpu import GPU, resolve
 from .model import Architecture, load
@@ -78,11 +79,24 @@ class RunTime:
         return self.tokens / self.seconds.expected / self.gpus
 
     def __repr__(self) -> str:
-        low, expected, high = (_duration(seconds) for seconds in self.seconds)
-        words = f"{expected} ({low}-{high}) for {self.steps:,} steps on {self.gpus} GPU(s)"
+        low, expected, high = map(words.duration, self.seconds)
+        gpus = f"{self.gpus} GPU" if self.gpus == 1 else f"{self.gpus} GPUs"
+        told = f"{expected} ({low}–{high}) for {self.steps:,} steps on {gpus}"
         if self.cost is None:
-            return words
-        return f"{words}, {self.cost.expected:,.2f} ({self.cost.low:,.2f}-{self.cost.high:,.2f})"
+            return told
+        return f"{told}, {self.cost.expected:,.2f} ({self.cost.low:,.2f}–{self.cost.high:,.2f})"
+
+    def data(self) -> list[dict[str, str]]:
+        """Return the figures as the widget shows them: each with its label and a remark."""
+        low, expected, high = map(words.duration, self.seconds)
+        shown = [("Time", expected, f"{low} to {high}")]
+        if self.cost is not None:
+            between = f"{self.cost.low:,.2f} to {self.cost.high:,.2f}"
+            shown.append(("Cost", f"{self.cost.expected:,.2f}", between))
+        tokens = f"{words.quantity(self.tokens)} tokens"
+        shown.append(("Steps", f"{self.steps:,}", f"of the optimizer, over {tokens}"))
+        shown.append(("Speed", f"{self.tokens_per_second:,.0f}", "tokens a second on each GPU"))
+        return [{"label": label, "value": value, "note": note} for label, value, note in shown]
 
 
 def run_time(config: TrainingConfig | str, **choices: Any) -> RunTime:
@@ -276,18 +290,3 @@ def _notices(config: TrainingConfig) -> list[str]:
     if config.training_method == "osft":
         notices.append("OSFT's time is known from few runs: the range is wide.")
     return notices
-
-
-def _duration(seconds: float) -> str:
-    """Return a time as a person says it.
-
-    Examples
-    --------
-    >>> _duration(75), _duration(5400), _duration(300_000)
-    ('1 min', '1.5 h', '3.5 d')
-    """
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    if seconds < 3600:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} d"

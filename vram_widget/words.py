@@ -47,10 +47,30 @@ def quantity(number: float) -> str:
     return f"{number:g}"
 
 
+def duration(seconds: float) -> str:
+    """Return a time as a person says it.
+
+    Examples
+    --------
+    >>> duration(75), duration(5400), duration(300_000)
+    ('1 min', '1.5 h', '3.5 d')
+    """
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} d"
+
+
 def verdict(estimate: MemoryEstimate) -> str:
-    """Return the verdict, such as "Fits: 27.9 of 48.0 GiB on each GPU"."""
+    """Return the verdict, such as "Fits: 27.9 of 48.0 GiB on each GPU".
+
+    Where it is a near thing, also what a process can have of the card, as the verdict turns on it.
+    """
     amounts = f"{gib(estimate.expected)} of {gib(estimate.capacity)} GiB on each GPU"
-    return f"{VERDICTS[estimate.verdict]}: {amounts}"
+    near = estimate.verdict in ("likely", "risky")
+    usable = f", {gib(estimate.gpu.usable)} usable" if near else ""
+    return f"{VERDICTS[estimate.verdict]}: {amounts}{usable}"
 
 
 def band(estimate: MemoryEstimate) -> str:

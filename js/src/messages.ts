@@ -126,6 +126,12 @@ export interface Launch {
   notices: string[];
 }
 
+/** How long a run takes and what it costs: each figure with a remark, such as its range. */
+export interface Run {
+  figures: { label: string; value: string; note: string }[];
+  notices: string[];
+}
+
 /** What would help, or what there is room for. */
 export interface Advice {
   /** The report it is about; a later report waits for its own. */
@@ -134,6 +140,7 @@ export interface Advice {
   suggestions: { what: string; effect: string; level: Level; changes: Changes }[];
   /** How far the batch can go; without changes it is there, or nothing fits. */
   largest: { text: string; changes: Changes };
+  run: Run;
   launches: Launch[];
 }
 

@@ -2,6 +2,7 @@
 import { html, say } from "./dom";
 import { gib } from "./format";
 import type { Component, Report } from "./messages";
+import { createNotices } from "./notices";
 
 export function createTable(components: Component[]) {
   const rows = new Map(components.map((each) => [each.name, createRow(each)]));
@@ -29,8 +30,8 @@ export function createTable(components: Component[]) {
       html("tr", {}, html("th", { scope: "row" }, "Peak"), total, html("td"), html("td")),
     ),
   );
-  const notices = html("ul", { class: "vw-notices", "aria-label": "Notices" });
-  const element = html("div", { class: "vw-components" }, table, notices);
+  const notices = createNotices();
+  const element = html("div", { class: "vw-components" }, table, notices.element);
 
   function update(report: Report): void {
     say(caption, `At the peak: ${report.peak.moment}`);
@@ -38,10 +39,7 @@ export function createTable(components: Component[]) {
       rows.get(name)?.update(bytes, report.expected, note);
     }
     say(total, gib(report.expected));
-    if (notices.textContent !== report.notices.join("")) {
-      notices.replaceChildren(...report.notices.map((notice) => html("li", {}, notice)));
-    }
-    notices.hidden = report.notices.length === 0;
+    notices.update(report.notices);
   }
   return { element, update };
 }

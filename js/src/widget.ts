@@ -10,6 +10,7 @@ import { createHeader } from "./header";
 import { createHistory, historyKey } from "./history";
 import { ask, listen, type Traits } from "./messages";
 import { createProgress } from "./progress";
+import { createRun } from "./run";
 import { createTable } from "./table";
 import { followTheme } from "./theme";
 
@@ -32,6 +33,7 @@ function render({ model, el }: RenderProps<Traits>): () => void {
     ask(model, { type: "apply", changes });
     expect();
   });
+  const run = createRun();
   const launch = createExport();
   const root = html(
     "div",
@@ -45,7 +47,12 @@ function render({ model, el }: RenderProps<Traits>): () => void {
         "div",
         { class: "vw-reading" },
         chart.element,
-        html("div", { class: "vw-under" }, table.element, advice.element),
+        html(
+          "div",
+          { class: "vw-under" },
+          html("div", { class: "vw-figures" }, table.element, run.element),
+          advice.element,
+        ),
       ),
     ),
     launch.element,
@@ -108,6 +115,7 @@ function render({ model, el }: RenderProps<Traits>): () => void {
     chart.update(report);
     table.update(report);
     advice.update(model.get("advice"), report);
+    run.update(model.get("advice"), report);
     launch.update(model.get("advice"), report);
     root.dataset.revision = String(report.revision);
   }, view.signal);

@@ -206,6 +206,10 @@ describe("advice", () => {
       expect(panel.textContent).toContain(effect);
     }
     expect(panel.textContent).toContain(advice.largest.text);
+    const run = el.querySelector(".vw-run")?.textContent;
+    for (const { label, value, note } of advice.run.figures) {
+      expect(run).toContain(label + value + note);
+    }
   });
 
   it("applies the changes of a suggestion together", async () => {

@@ -1,4 +1,4 @@
-"""Chromium, and one JupyterLab for all tests of the widget in it."""
+"""Chromium and a JupyterLab, for one module: meanwhile no other event loop can run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 CHROMIUM = "/usr/bin/chromium"
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     if not Path(CHROMIUM).exists():
         if os.environ.get("CI") == "true":
@@ -36,7 +36,7 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def open_notebook(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Open]:
     """A function that runs a cell's code in a new notebook of one running JupyterLab."""
     import lab

@@ -51,7 +51,8 @@ class Limit:
     def text(self) -> str:
         """The answer in one sentence."""
         what = named(self.field)
-        need = f"{words.gib(self.estimate.high)} of {words.gib(self.estimate.gpu.usable)} GiB"
+        usable = f"{words.gib(self.estimate.gpu.usable)} GiB usable"
+        need = f"{words.gib(self.estimate.high)} of the {usable}"
         if self.field == SHARING:
             if self.value:
                 return f"Fewest GPUs that fit: {self.value:,}."

@@ -31,7 +31,7 @@ export function createNumber(field: Field, id: string, send: Send): Control {
   return {
     element,
     input,
-    shape: "beside",
+    shape: slider ? "beside" : "short",
     show(value, refused) {
       current = value;
       show(typeof value === "number" ? plain(value) : String(value ?? ""), refused);

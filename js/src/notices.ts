@@ -1,0 +1,14 @@
+/** What a person should know beside the figures, one sentence a line. */
+import { html } from "./dom";
+
+export function createNotices() {
+  const element = html("ul", { class: "vw-notices", "aria-label": "Notices" });
+
+  function update(notices: string[]): void {
+    if (element.textContent !== notices.join("")) {
+      element.replaceChildren(...notices.map((notice) => html("li", {}, notice)));
+    }
+    element.hidden = notices.length === 0;
+  }
+  return { element, update };
+}
