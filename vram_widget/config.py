@@ -359,7 +359,7 @@ class TrainingConfig(HasTraits):
     tokens_per_sample = Count(
         700,
         group="run",
-        label="Tokens per sample",
+        label="Tokens a sample",
         unit="tokens",
         help="Average length of a sample.",
     )
@@ -372,7 +372,7 @@ class TrainingConfig(HasTraits):
         1e6,
         allow_none=True,
         group="run",
-        label="Price per GPU-hour",
+        label="GPU-hour price",
         help="In any currency; none leaves the cost out.",
     )
 

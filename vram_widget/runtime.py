@@ -89,13 +89,14 @@ class RunTime:
     def data(self) -> list[dict[str, str]]:
         """Return the figures as the widget shows them: each with its label and a remark."""
         low, expected, high = map(words.duration, self.seconds)
-        shown = [("Time", expected, f"{low} to {high}")]
+        shown = [
+            ("Time", expected, f"{low}–{high}"),
+            ("Steps", f"{self.steps:,}", f"{words.quantity(self.tokens)} tokens"),
+            ("Tokens a second", f"{self.tokens_per_second:,.0f}", "on each GPU"),
+        ]
         if self.cost is not None:
-            between = f"{self.cost.low:,.2f} to {self.cost.high:,.2f}"
-            shown.append(("Cost", f"{self.cost.expected:,.2f}", between))
-        tokens = f"{words.quantity(self.tokens)} tokens"
-        shown.append(("Steps", f"{self.steps:,}", f"of the optimizer, over {tokens}"))
-        shown.append(("Speed", f"{self.tokens_per_second:,.0f}", "tokens a second on each GPU"))
+            low, expected, high = (f"{each:,.2f}" for each in self.cost)
+            shown.append(("Cost", expected, f"{low}–{high}"))
         return [{"label": label, "value": value, "note": note} for label, value, note in shown]
 
 

@@ -3,8 +3,8 @@ import { createControl } from "./controls/control";
 import { html, say, set, unique } from "./dom";
 import type { Field, Group, Report, Rule, Value } from "./messages";
 
-type Read = (name: string) => unknown;
-type Change = (name: string, value: Value) => void;
+export type Read = (name: string) => unknown;
+export type Change = (name: string, value: Value) => void;
 
 /** `beneath` holds what stands below the fields of a group, by the group's name. */
 export function createForm(groups: Group[], change: Change, beneath: Record<string, HTMLElement>) {
@@ -39,7 +39,7 @@ export function createForm(groups: Group[], change: Change, beneath: Record<stri
   return { element, update };
 }
 
-function createSection(group: Group, change: Change, beneath?: HTMLElement) {
+export function createSection(group: Group, change: Change, beneath?: HTMLElement) {
   const title = unique(group.name.replaceAll(" ", "-"));
   const remark = html("p", { class: "vw-remark" });
   const rows = group.fields.map((field) => createRow(field, change));

@@ -1,38 +1,37 @@
-/** How long the run takes, and what it costs. */
+/** The whole run: what it works through, how long that takes, and what it costs. */
 import { html } from "./dom";
-import type { Advice, Report } from "./messages";
+import { type Change, createSection, type Read } from "./form";
+import type { Advice, Group, Report } from "./messages";
 import { createNotices } from "./notices";
 
-export function createRun() {
-  const body = html("tbody");
-  const table = html("table", { class: "vw-table" }, html("caption", {}, "The whole run"), body);
+export function createRun(group: Group, change: Change) {
+  const fields = createSection(group, change);
+  const figures = html("dl", { class: "vw-run-figures" });
   const notices = createNotices();
-  const element = html("section", { class: "vw-run", hidden: true }, table, notices.element);
+  const element = html("form", { class: "vw-run", "aria-label": "The whole run" });
+  element.autocomplete = "off";
+  element.append(fields.element, figures, notices.element);
+  element.addEventListener("submit", (event) => event.preventDefault());
   let shown = "";
 
-  function update(advice: Advice | null, report: Report): void {
-    element.hidden = advice === null;
-    if (!advice) {
-      return;
+  function update(read: Read, advice: Advice | null, report: Report): void {
+    fields.update(read, report, true);
+    element.classList.toggle("vw-stale", advice?.revision !== report.revision);
+    const { figures: all, notices: remarks } = advice?.run ?? { figures: [], notices: [] };
+    notices.update(remarks);
+    if (JSON.stringify(all) !== shown) {
+      shown = JSON.stringify(all);
+      figures.replaceChildren(...all.map(({ label, value, note }) => figure(label, value, note)));
     }
-    element.classList.toggle("vw-stale", advice.revision !== report.revision);
-    const { figures } = advice.run;
-    const all = JSON.stringify(figures);
-    if (all !== shown) {
-      shown = all;
-      body.replaceChildren(...figures.map(({ label, value, note }) => row(label, value, note)));
-    }
-    notices.update(advice.run.notices);
   }
   return { element, update };
 }
 
-function row(label: string, value: string, note: string): HTMLElement {
+function figure(label: string, value: string, note: string): HTMLElement {
   return html(
-    "tr",
+    "div",
     {},
-    html("th", { scope: "row" }, label),
-    html("td", { class: "vw-amount" }, value),
-    html("td", { class: "vw-note" }, note),
+    html("dt", {}, label),
+    html("dd", {}, html("strong", {}, value), html("p", {}, note)),
   );
 }

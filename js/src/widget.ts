@@ -26,14 +26,17 @@ function render({ model, el }: RenderProps<Traits>): () => void {
   const history = createHistory(go);
   const header = createHeader(history.element);
   const progress = createProgress(cancel);
-  const form = createForm(groups, change, { model: progress.element });
+  // What the whole run works through stands by what it takes; a tutorial has only the form.
+  const whole = compact ? [] : groups.filter(({ name }) => name === "run");
+  const config = groups.filter((group) => !whole.includes(group));
+  const form = createForm(config, change, { model: progress.element });
   const chart = createChart(components, view.signal);
   const table = createTable(components);
   const advice = createAdvice((changes) => {
     ask(model, { type: "apply", changes });
     expect();
   });
-  const run = createRun();
+  const runs = whole.map((group) => createRun(group, change));
   const launch = createExport();
   const root = html(
     "div",
@@ -50,7 +53,7 @@ function render({ model, el }: RenderProps<Traits>): () => void {
         html(
           "div",
           { class: "vw-under" },
-          html("div", { class: "vw-figures" }, table.element, run.element),
+          html("div", {}, table.element, ...runs.map((run) => run.element)),
           advice.element,
         ),
       ),
@@ -108,14 +111,17 @@ function render({ model, el }: RenderProps<Traits>): () => void {
     const lookup = model.get("lookup");
     // A model that is looked up is named in its box already.
     const wanted: Record<string, unknown> = lookup ? { model_path: lookup.model_path } : {};
-    form.update((name) => wanted[name] ?? model.get(name), report);
+    const read = (name: string) => wanted[name] ?? model.get(name);
+    form.update(read, report);
     progress.update(lookup);
     header.update(report);
     history.update(model.get("history"));
     chart.update(report);
     table.update(report);
     advice.update(model.get("advice"), report);
-    run.update(model.get("advice"), report);
+    for (const run of runs) {
+      run.update(read, model.get("advice"), report);
+    }
     launch.update(model.get("advice"), report);
     root.dataset.revision = String(report.revision);
   }, view.signal);
