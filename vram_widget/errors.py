@@ -75,3 +75,7 @@ Or give the memory by hand: gpu=None, gpu_memory='48GiB'.
 
 class MissingPackageError(VRAMWidgetError, ImportError):
     """A package that an optional part needs is not installed."""
+
+
+class FileError(VRAMWidgetError, OSError):
+    """A file cannot be written where it was asked for."""

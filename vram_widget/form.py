@@ -77,6 +77,7 @@ def _whole() -> dict[str, Any]:
         ],
         "components": [{"name": name, **paint._asdict()} for name, paint in PALETTE.items()],
         "compact": False,
+        "readonly": False,
     }
 
 

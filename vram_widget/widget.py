@@ -6,6 +6,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -175,6 +176,40 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
         from .plot import timeline_figure
 
         return timeline_figure(self.estimate)
+
+    def to_html(self, path: str | PathLike[str] | None = None) -> str | None:
+        """Save the widget as one HTML file that opens offline and can be read, not changed.
+
+        Parameters
+        ----------
+        path : str or path, optional
+            The file; one that is there is replaced.
+
+        Returns
+        -------
+        str or None
+            The page, if there is no `path`.
+
+        Raises
+        ------
+        FileError
+            If the file cannot be written.
+
+        Examples
+        --------
+        >>> w = VRAMWidget("ibm-granite/granite-3.3-2b-instruct", gpu="H100")
+        >>> "granite-3.3-2b-instruct" in w.to_html()
+        True
+        """
+        from .page import page, write
+
+        self._advise()
+        said = {name: getattr(self, name) for name in SAID}
+        text = page(self.estimate, {**self.config, **said, "lookup": None})
+        if path is None:
+            return text
+        write(path, text)
+        return None
 
     def __repr__(self) -> str:
         result = words.verdict(self.estimate)

@@ -61,6 +61,8 @@ export interface Form {
   components: Component[];
   /** Only a few controls and the chart: for a tutorial. */
   compact: boolean;
+  /** In a page without a kernel: everything can be read, and nothing changed. */
+  readonly: boolean;
 }
 
 export type Level = "fits" | "likely" | "risky" | "does_not_fit";

@@ -8,7 +8,7 @@ import { createExport } from "./export";
 import { createForm } from "./form";
 import { createHeader } from "./header";
 import { createHistory, historyKey } from "./history";
-import { ask, listen, type Traits } from "./messages";
+import { ask, listen, type Model, type Traits } from "./messages";
 import { createProgress } from "./progress";
 import { createRun } from "./run";
 import { createTable } from "./table";
@@ -19,9 +19,13 @@ const PATIENCE = 250;
 /** Advice takes Python longer than a redraw: it is asked for when so long nothing has moved. */
 const PAUSE = 250;
 
+const SAVED =
+  "Saved from a notebook. The chart can be read with the pointer or the arrow keys; the controls " +
+  "show what was chosen, and cannot be moved here.";
+
 function render({ model, el }: RenderProps<Traits>): () => void {
   const view = new AbortController();
-  const { groups, components, compact } = model.get("form");
+  const { groups, components, compact, readonly } = model.get("form");
 
   const history = createHistory(go);
   const header = createHeader(history.element);
@@ -40,8 +44,9 @@ function render({ model, el }: RenderProps<Traits>): () => void {
   const launch = createExport();
   const root = html(
     "div",
-    { class: compact ? "vram-widget vw-compact" : "vram-widget" },
+    { class: `vram-widget${compact ? " vw-compact" : ""}${readonly ? " vw-readonly" : ""}` },
     header.element,
+    ...(readonly ? [html("p", { class: "vw-saved", role: "note" }, SAVED)] : []),
     html(
       "div",
       { class: "vw-body" },
@@ -101,7 +106,7 @@ function render({ model, el }: RenderProps<Traits>): () => void {
   }
   function wonder(): void {
     window.clearTimeout(pause);
-    if (!compact && model.get("advice")?.revision !== model.get("report").revision) {
+    if (!compact && !readonly && model.get("advice")?.revision !== model.get("report").revision) {
       pause = window.setTimeout(() => ask(model, { type: "advise" }), PAUSE);
     }
   }
@@ -140,6 +145,11 @@ function render({ model, el }: RenderProps<Traits>): () => void {
     },
   );
 
+  if (readonly) {
+    for (const control of root.querySelectorAll("form :is(input, select)")) {
+      control.setAttribute("disabled", "");
+    }
+  }
   el.append(root);
   followTheme(root, view.signal);
   draw();
@@ -148,6 +158,20 @@ function render({ model, el }: RenderProps<Traits>): () => void {
     view.abort();
     root.remove();
   };
+}
+
+/** Show a view without a kernel behind it: `vram_widget/page.py` calls this in the page it writes. */
+export function show(state: Traits, el: HTMLElement): void {
+  const model = {
+    get: (name: string) => state[name],
+    set() {},
+    save_changes() {},
+    send() {},
+    on() {},
+    off() {},
+  } as unknown as Model;
+  // Of what anywidget hands over, a view takes these two.
+  render({ model, el } as RenderProps<Traits>);
 }
 
 export default { render };

@@ -20,6 +20,8 @@ const components: Widen<Form["components"]> = example.form.components;
 const groups: { name: string; label: string; fields: { name: string; kind: string }[] }[] =
   example.form.groups;
 
+const { compact, readonly } = example.form;
+
 export const exampleLookup: Lookup = example.lookup;
 export const exampleHistory: History = example.history;
 
@@ -35,7 +37,7 @@ export function exampleReport(): Report {
 }
 
 export function exampleForm(): Form {
-  return structuredClone({ groups, components, compact: example.form.compact }) as Form;
+  return structuredClone({ groups, components, compact, readonly }) as Form;
 }
 
 export function field(name: string): Field {
@@ -62,6 +64,9 @@ export class FakeModel {
   };
   readonly asked: unknown[] = [];
 
+  get values(): Record<string, unknown> {
+    return this.state;
+  }
   get(name: string): unknown {
     return this.state[name];
   }
