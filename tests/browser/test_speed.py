@@ -59,9 +59,10 @@ MOVE = """async (moves) => {
     const frames = [];
     const frame = window.requestAnimationFrame;
     window.requestAnimationFrame = (callback) => frame((now) => {
+        const before = mine.dataset.revision;
         const begin = performance.now();
         callback(now);
-        frames.push(performance.now() - begin);
+        if (mine.dataset.revision !== before) frames.push(performance.now() - begin);
     });
     const times = {mine: [], empty: []};
     for (let i = 0; i < moves; i++) {
