@@ -7,6 +7,7 @@ here are of families that it has not, in small.
 from __future__ import annotations
 
 import json
+from math import prod
 from typing import Any
 
 import pytest
@@ -17,10 +18,12 @@ from on_meta import transformers
 import vram_widget as vw
 from vram_widget.config import TrainingConfig
 from vram_widget.gpu import lookup
-from vram_widget.model import from_config, load
+from vram_widget.model import Architecture, from_config, load
 from vram_widget.model.catalog import names
 from vram_widget.model.families import FAMILIES
 from vram_widget.step.blocks import BLOCKS
+from vram_widget.step.methods import num_trainable
+from vram_widget.step.record import Moment
 from vram_widget.step.replay import replay
 from vram_widget.timeline import COMPONENTS
 
@@ -220,6 +223,47 @@ def test_memory_is_never_negative_and_each_step_ends_as_it_began(model, choice):
     assert left["parameters"] > 0
     assert left["optimizer"] > 0
     assert sum(left.values()) == left["parameters"] + left["optimizer"]
+
+
+def moments(architecture: Architecture) -> int:
+    """Return for how many parameters AdamW keeps its first moment after two steps."""
+    record = replay(architecture, config("full", max_seq_len=16), GPU)
+    last = len(record.segments) - 1
+    end = Moment(last, 0, len(record.segments[last].events))
+    kept = [(a, count) for a, count in record.alive(end) if a.what == "exp_avg"]
+    return sum(a.rows * a.width * count for a, count in kept)
+
+
+def passed_over(architecture: Architecture) -> int:
+    """Return the parameters of DeepSeek V3.2's indexers, which run under no_grad."""
+    return sum(
+        run.count * prod(shape)
+        for run in architecture.layers
+        for name, shape in run.weights.items()
+        if ".indexer." in name
+    )
+
+
+def test_every_weight_that_trains_gets_a_gradient_in_every_known_model():
+    for name in names():
+        architecture = load(name)
+        trained = num_trainable(architecture, config("full")) - passed_over(architecture)
+        assert moments(architecture) == trained, name
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_weight_that_trains_gets_a_gradient(model):
+    architecture = from_config(MODELS[model])
+    assert moments(architecture) == architecture.num_parameters - passed_over(architecture)
+
+
+def test_other_towers_are_held_and_not_trained():
+    architecture = load("google/gemma-3-4b-it")
+    line, _ = replay(architecture, config("full"), GPU).timeline
+    held = line.bytes["parameters"][line.step.index(1)]
+    assert held == pytest.approx(2 * architecture.num_parameters, rel=0.001)
+    assert moments(architecture) == num_trainable(architecture, config("full"))
+    assert num_trainable(architecture, config("full")) < architecture.num_parameters
 
 
 @settings(max_examples=60, deadline=None)

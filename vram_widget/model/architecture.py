@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,6 +10,9 @@ from math import prod
 from typing import Any
 
 Shape = tuple[int, ...]
+
+#: A layer's number within a name.
+_NUMBER = re.compile(r"\.\d+\.")
 
 
 @dataclass(frozen=True)
@@ -146,6 +150,23 @@ class Architecture:
         elsewhere = (*self.outside.values(), *self.towers.values())
         inside = sum(run.count * run.num_parameters for run in self.layers)
         return inside + sum(prod(shape) for shape in elsewhere)
+
+    @cached_property
+    def tower_linears(self) -> frozenset[str]:
+        """The names of the other towers' linears, as far as names tell them from tables."""
+        return frozenset(
+            name.removesuffix(".weight")
+            for name, shape in self.towers.items()
+            if name.endswith(".weight") and len(shape) == 2 and "embed" not in name
+        )
+
+    @cached_property
+    def alike_in_towers(self) -> tuple[tuple[str, Shape, int], ...]:
+        """The other towers' weights, those that differ in a number of their name counted once."""
+        found: dict[tuple[str, Shape], list[str]] = {}
+        for name, shape in self.towers.items():
+            found.setdefault((_NUMBER.sub(".", name), shape), []).append(name)
+        return tuple((names[0], shape, len(names)) for (_, shape), names in found.items())
 
     @cached_property
     def stretches(self) -> tuple[Stretch, ...]:

@@ -222,15 +222,16 @@ def learned_positions(step: Pass, length: int) -> tuple[Tensor, Tensor]:
 def per_layer_inputs(step: Pass, tokens: Tensor, x: Tensor) -> Tensor | None:
     """Return Gemma 4's inputs by layer (E2B, E4B): a table's rows and a projection, normed."""
     weights = step.outside.weights
-    table = weights.get("model.embed_tokens_per_layer.weight")
+    stem = step.architecture.embedding_name.rpartition(".")[0]
+    table = weights.get(f"{stem}.embed_tokens_per_layer.weight")
     if table is None:
         return None
-    step.tape.operator = "model.embed_tokens_per_layer"
+    step.tape.operator = f"{stem}.embed_tokens_per_layer"
     rows = ops.scale(ops.embedding(tokens, table))
-    projected = ops.scale(step.outside.linear("model.per_layer_model_projection", x))
+    projected = ops.scale(step.outside.linear(f"{stem}.per_layer_model_projection", x))
     width = int(step.architecture.config["hidden_size_per_layer_input"])
     projected = per_head(
-        gemma4.norm, step.outside, "model.per_layer_projection_norm", projected, width
+        gemma4.norm, step.outside, f"{stem}.per_layer_projection_norm", projected, width
     )
     return ops.scale(ops.add(projected, rows), "inputs by layer")
 

@@ -7,8 +7,17 @@ from collections.abc import Mapping
 from ..config import TrainingConfig
 from ..model.architecture import Shape
 from .methods import Method
+from .parameter import Parameter
 from .sharding import Sharding
 from .tape import DTYPES, UINT8, Boundary, Leaf, Tape, Tensor
+
+
+def stored(method: Method, sharding: Sharding, name: str, shape: Shape) -> list[Parameter]:
+    """Return the tensors that stand for a weight on this GPU, whole."""
+    parameters, compute = method.parameters(name, shape), sharding.compute
+    if not sharding.masters or compute is None:
+        return parameters
+    return [p._replace(dtype=compute) if p.dtype.name in DTYPES else p for p in parameters]
 
 
 class Layer:
@@ -38,13 +47,8 @@ class Layer:
         self.parameters = [
             parameter
             for name, shape in weights.items()
-            for parameter in method.parameters(name, shape)
+            for parameter in stored(method, sharding, name, shape)
         ]
-        if sharding.masters and sharding.compute:
-            self.parameters = [
-                p._replace(dtype=sharding.compute) if p.dtype.name in DTYPES else p
-                for p in self.parameters
-            ]
         self.weights: dict[str, Tensor] = {}
         self.copies = 1
         self.whole: Tensor | None = None

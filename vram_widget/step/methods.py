@@ -303,7 +303,7 @@ def method_for(
     experts = expert_targets(config, run, kind) if run else {}
     if method == "lora" and stored not in PACKED:
         return LoRA(config, is_target, experts)
-    is_linear = run.linears.__contains__ if run else nothing
+    is_linear = (run.linears if run else architecture.tower_linears).__contains__
     return QLoRA(config, is_target, experts, is_linear, stored or config.quantization)
 
 

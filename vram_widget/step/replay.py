@@ -251,7 +251,7 @@ def _replay(architecture: Architecture, config: TrainingConfig, gpu: GPU) -> Rec
     body = only.segments
     if config.gradient_accumulation_steps > 1:
         body = body + Pass(architecture, config, gpu, accumulated=True).segments
-    weights = load(only.layers, architecture.masks, config)
+    weights = load(only.layers, architecture, config)
     first, later = optimizer_step(only.layers, config)
     loading = Segment("load", weights, _moved(weights) / LOADING)
     seconds = (_moved(weights) + _moved(first)) / gpu.bandwidth

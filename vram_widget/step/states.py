@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from ..config import TrainingConfig
-from ..model.architecture import Shape
-from .layer import Layer
+from ..model.architecture import Architecture
+from .layer import Layer, stored
+from .methods import method_for
 from .optimizers import ALL_AT_ONCE, ONE_AT_A_TIME, STATES
 from .parameter import Parameter, as_matrix
 from .sharding import sharding
 from .tape import BOOL, FLOAT32, Allocation, DType, Event, Leaf, rounded
 
 
-def load(layers: list[Layer], masks: Mapping[str, Shape], config: TrainingConfig) -> list[Event]:
-    """Return the allocations of loading: masks, weights as they are stored, DDP's buckets."""
+def load(layers: list[Layer], architecture: Architecture, config: TrainingConfig) -> list[Event]:
+    """Return the allocations of loading: weights as they are stored, masks, DDP's buckets."""
     shares = sharding(config)
     events: list[Event] = []
-    for name, shape in masks.items():
+    for name, shape in architecture.masks.items():
         mask = Parameter(name, *as_matrix(shape), BOOL, False)
         events.append(_event("parameters", name, "mask", mask, BOOL, mask.nbytes(), 1))
     for layer in layers:
@@ -27,6 +26,12 @@ def load(layers: list[Layer], masks: Mapping[str, Shape], config: TrainingConfig
                 events.append(
                     _event("parameters", p.name, "weight", p, p.dtype, nbytes, layer.copies)
                 )
+    if not shares.parameters_on_host:
+        method = method_for(config, architecture)
+        for name, shape, count in architecture.alike_in_towers:
+            for p in stored(method, shares, name, shape):
+                nbytes = p.nbytes(shares.parameters)
+                events.append(_event("parameters", p.name, "weight", p, p.dtype, nbytes, count))
     if config.training_method == "osft":
         events += _decomposition(layers)
     if shares.buckets:
