@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vram_widget.model.lookup import Looking
+from vram_widget.readings import ALONG
 from vram_widget.report import progress
 from vram_widget.widget import VRAMWidget
 
@@ -17,17 +18,24 @@ EXAMPLE = Path(__file__).parents[1] / "js" / "tests" / "example.json"
 
 
 def example() -> dict[str, Any]:
-    """Return what one widget sends: form, report, fields, look-up, advice and history."""
+    """Return all that one widget sends: a pinned configuration, and another beside it."""
     widget = VRAMWidget("ibm-granite/granite-3.3-2b-instruct", gpu="L40S", num_gpus=2)
-    widget._handle_custom_msg({"type": "advise"}, [])
+    for request in ({"type": "advise"}, {"type": "pin"}):
+        widget._handle_custom_msg(request, [])
     widget.micro_batch_size = 2
     widget.undo()
+    history = widget.history
+    widget.max_seq_len = 4096
+    for name in ALONG:
+        widget._handle_custom_msg({"type": "read", "reading": name}, [])
     return {
         "form": widget.form,
         "report": widget.report,
         "values": widget.config,
         "advice": widget.advice,
-        "history": widget.history,
+        "history": history,
+        "readings": widget.readings,
+        "pinned": widget.pinned,
         "lookup": progress(Looking("someone/new", 1, 3, "model-00001-of-00002.safetensors")),
     }
 

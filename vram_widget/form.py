@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
-from . import gpu
+from . import gpu, words
 from .config import TrainingConfig
 from .errors import UnknownFieldError
 from .fields import Choice, Field, nearest
@@ -76,6 +76,7 @@ def _whole() -> dict[str, Any]:
             for group, fields in groups.items()
         ],
         "components": [{"name": name, **paint._asdict()} for name, paint in PALETTE.items()],
+        "levels": words.VERDICTS,
         "compact": False,
         "readonly": False,
     }

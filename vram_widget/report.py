@@ -6,14 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 from . import words
 from .axis import highest, positions, spans
+from .pinned import differences
 
 if TYPE_CHECKING:
     from .estimate import MemoryEstimate
     from .model.lookup import Looking
 
 
-def report(estimate: MemoryEstimate) -> dict[str, Any]:
-    """Return everything the widget shows of an estimate, in JSON types; memory in bytes."""
+def report(estimate: MemoryEstimate, pinned: MemoryEstimate | None = None) -> dict[str, Any]:
+    """Return everything the widget shows of an estimate, in JSON types; memory in bytes.
+
+    With a pinned estimate beside it, also in which fields they differ.
+    """
     timeline, notes = estimate.timeline, estimate.notes
     return {
         "title": words.title(estimate.config),
@@ -49,6 +53,7 @@ def report(estimate: MemoryEstimate) -> dict[str, Any]:
             "spans": [span._asdict() for span in spans(timeline)],
         },
         "notices": list(estimate.notices),
+        "differences": differences(pinned, estimate) if pinned else [],
         "errors": {},
     }
 

@@ -22,6 +22,8 @@ from .estimate import estimate as estimate_memory
 from .form import form
 from .history import History
 from .model.lookup import Looking, Lookup
+from .pinned import pinned
+from .readings import ALONG, Reader
 from .report import progress, report
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 STATIC = Path(__file__).parent / "static"
 
 #: Traits that only Python writes.
-SAID = {"form", "report", "lookup", "advice", "history"}
+SAID = {"form", "report", "lookup", "advice", "history", "readings", "pinned"}
 
 
 class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
@@ -84,13 +86,16 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
 
     advice = traitlets.Any(None, read_only=True).tag(sync=True)
     history = traitlets.Dict(read_only=True).tag(sync=True)
+    readings = traitlets.Dict(read_only=True).tag(sync=True)
+    pinned = traitlets.Any(None, read_only=True).tag(sync=True)
 
     # How many batches of changes are open, and whether a field has changed since the estimate.
     _open_batches = 0
     _stale = True
     _revision = 0
-    # The look-up that `lookup` tells of.
+    # The look-up that `lookup` tells of, and the estimate that `pinned` shows.
     _looking: Lookup[model.Architecture] | None = None
+    _pinned: MemoryEstimate | None = None
 
     def __init__(
         self,
@@ -101,8 +106,9 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
     ) -> None:
         if model_path is not None:
             choices["model_path"] = model_path
-        self._controls = form(controls)
         self._history = History()
+        self._reader = Reader(self._has_read)
+        self._controls = form(controls)
         with self._batch():
             super().__init__(**choices)
         self.on_msg(self._asked)
@@ -119,6 +125,7 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
     def close(self) -> None:
         """Close the connection, and end what still runs for it."""
         self._stop_looking()
+        self._reader.stop()
         super().close()
 
     @property
@@ -171,6 +178,31 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
         """Go forward again to what was undone."""
         self._go(1)
 
+    def pin(self) -> None:
+        """Keep the present configuration: the widget shows the difference to it from now on.
+
+        Examples
+        --------
+        >>> w = VRAMWidget("ibm-granite/granite-3.3-2b-instruct", gpu="H100")
+        >>> w.pin()
+        >>> w.max_seq_len = 4096
+        >>> [(each["label"], each["before"], each["now"]) for each in w.report["differences"]]
+        [('Sequence length', '2,048', '4,096')]
+        >>> w.go_back()
+        >>> w.max_seq_len
+        2048
+        """
+        self._pin(self.estimate)
+
+    def unpin(self) -> None:
+        """Keep no configuration any more."""
+        self._pin(None)
+
+    def go_back(self) -> None:
+        """Take every choice of the pinned configuration again, if there is one."""
+        if self._pinned is not None:
+            self._become(self._pinned.config)
+
     def plot(self) -> Figure:
         """Return the chart as a matplotlib Figure, for print."""
         from .plot import timeline_figure
@@ -204,6 +236,8 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
         from .page import page, write
 
         self._advise()
+        for name in ALONG:
+            self._reader.finish(name, self._estimate.config, self._revision)
         said = {name: getattr(self, name) for name in SAID}
         text = page(self.estimate, {**self.config, **said, "lookup": None})
         if path is None:
@@ -270,7 +304,7 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
         self._stale = False
         self._history.take(self._estimate.config)
         self.set_trait("history", self._history.said)
-        self._publish(report(self._estimate))
+        self._publish(report(self._estimate, self._pinned))
 
     def _become(self, config: TrainingConfig) -> None:
         """Take every choice of another configuration; what it left to the trainer stays so."""
@@ -288,6 +322,14 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
         except VRAMWidgetError:
             self._history.go(-by)
             raise
+
+    def _pin(self, estimate: MemoryEstimate | None) -> None:
+        self._pinned = estimate
+        with self.hold_sync():
+            self.set_trait("pinned", estimate and pinned(estimate))
+            # The same report with its differences: nothing that is about it has to be said again.
+            again = report(self._estimate, estimate)
+            self.set_trait("report", {**self.report, "differences": again["differences"]})
 
     def _publish(self, shown: dict[str, Any]) -> None:
         self._revision += 1
@@ -348,6 +390,15 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
                 self._attempt(self.undo, ["model_path"])
             case {"type": "redo"}:
                 self._attempt(self.redo, ["model_path"])
+            case {"type": "read", "reading": str(name)} if name in ALONG:
+                self._read(name)
+            case {"type": "pin"}:
+                self.pin()
+            case {"type": "unpin"}:
+                self.unpin()
+            case {"type": "return"}:
+                self._history.pause()
+                self._attempt(self.go_back, ["model_path"])
 
     def _advise(self) -> None:
         """Say what would help, once for each report however many views ask."""
@@ -361,6 +412,14 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
             change()
         except VRAMWidgetError as error:
             self._publish({**self.report, "errors": dict.fromkeys(fields, str(error))})
+
+    def _read(self, name: str) -> None:
+        """Compute another reading of the chart, once for each report however many views ask."""
+        if self.readings.get(name, {}).get("revision") != self._revision:
+            self._reader.read(name, self._estimate.config, self._revision)
+
+    def _has_read(self, name: str, revision: int, found: dict[str, Any]) -> None:
+        self.set_trait("readings", {**self.readings, name: {**found, "revision": revision}})
 
     # -- models looked up beside the notebook ----------------------------------------------------
 

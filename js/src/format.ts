@@ -8,6 +8,12 @@ export function gib(bytes: number): string {
   return amount > 0 && amount < 0.05 ? "<0.1" : amount.toFixed(1);
 }
 
+/** How much more or less, in GiB with its sign: "+3.2", "−11.0", "±0.0". */
+export function difference(bytes: number): string {
+  const words = (Math.abs(bytes) / GIB).toFixed(1);
+  return `${words === "0.0" ? "±" : bytes > 0 ? "+" : "−"}${words}`;
+}
+
 /** A number as in a number box: "131,072", "0.25". */
 export function plain(value: number): string {
   return value.toLocaleString("en-US", { maximumFractionDigits: 6 });

@@ -2,8 +2,9 @@
  * What Python and the front end say to each other.
  *
  * Python sends `form` once, `report` and `history` after every change, `lookup` while it reads from
- * the Hub, and `advice` when asked; the front end writes only the fields of the form, and asks with
- * a `Request`. `vram_widget/form.py` and `vram_widget/report.py` are the other end.
+ * the Hub, `pinned` while a configuration is kept beside, and `advice` and `readings` when asked.
+ * The front end writes only the fields of the form, and asks with a `Request`. The other end is
+ * `vram_widget/form.py`, `report.py`, `advice.py`, `readings.py`, `pinned.py` and `history.py`.
  */
 import type { AnyModel } from "@anywidget/types";
 
@@ -59,6 +60,8 @@ export interface Component {
 export interface Form {
   groups: Group[];
   components: Component[];
+  /** The verdicts in words. */
+  levels: Record<Level, string>;
   /** Only a few controls and the chart: for a tutorial. */
   compact: boolean;
   /** In a page without a kernel: everything can be read, and nothing changed. */
@@ -105,8 +108,61 @@ export interface Report {
   components: { name: string; bytes: number; note: string }[];
   timeline: Timeline;
   notices: string[];
+  /** The fields in which the configuration differs from the pinned one. */
+  differences: Difference[];
   /** Why a value was refused, by the field's name. Everything else is the last good estimate. */
   errors: Record<string, string>;
+}
+
+/** A field by its label, with its pinned value and the present one as they read. */
+export interface Difference {
+  name: string;
+  label: string;
+  before: string;
+  now: string;
+}
+
+/** The configuration that the present one is compared with. */
+export interface Pinned {
+  title: string;
+  subtitle: string;
+  verdict: { level: Level; words: string };
+  /** Bytes at its peak, in all and by component. */
+  expected: number;
+  components: Record<string, number>;
+  /** Its course: bytes in all, and where each moment lies on the time axis. */
+  at: number[];
+  total: number[];
+  config: Record<string, Value>;
+}
+
+/** What the chart can go along: the training steps, or a field. */
+export type Along = "max_seq_len" | "micro_batch_size" | "training_method";
+
+/** The peak with one field at several values, everything else as it is; lists go by the values. */
+export interface Sweep {
+  /** The report it is about. */
+  revision: number;
+  field: string;
+  title: string;
+  /** The field's name with its unit. */
+  label: string;
+  scale: "log" | null;
+  values: Value[];
+  names: string[];
+  /** When the peak is. */
+  moments: string[];
+  verdicts: Level[];
+  low: number[];
+  expected: number[];
+  high: number[];
+  capacity: number[];
+  gpus: string[];
+  bytes: Record<string, number[]>;
+  /** Values that cannot be, and why. */
+  refused: [string, string][];
+  /** How far the field can go; without changes nothing fits. */
+  limit: { field: string; value: number; text: string; changes: Changes } | null;
 }
 
 /** How far a look-up of a model on the Hub is: files read, files in all, the file just read. */
@@ -161,7 +217,13 @@ export type Request =
   /** Make changes that belong together. */
   | { type: "apply"; changes: Changes }
   /** Go back or forward through the changes. */
-  | { type: "undo" | "redo" };
+  | { type: "undo" | "redo" }
+  /** Compute the chart along a field: it is open. */
+  | { type: "read"; reading: Along }
+  /** Keep the present configuration to compare with, keep none, or go back to it. */
+  | { type: "pin" }
+  | { type: "unpin" }
+  | { type: "return" };
 
 export type Traits = {
   form: Form;
@@ -169,6 +231,8 @@ export type Traits = {
   lookup: Lookup | null;
   advice: Advice | null;
   history: History;
+  readings: Partial<Record<Along, Sweep>>;
+  pinned: Pinned | null;
 } & Record<string, unknown>;
 
 export type Model = AnyModel<Traits>;

@@ -1,13 +1,14 @@
 /** The components at the peak, largest decisions first to the eye: amount, share, and why. */
 import { html, say } from "./dom";
-import { gib } from "./format";
-import type { Component, Report } from "./messages";
+import { difference, gib } from "./format";
+import type { Component, Pinned, Report } from "./messages";
 import { createNotices } from "./notices";
 
 export function createTable(components: Component[]) {
   const rows = new Map(components.map((each) => [each.name, createRow(each)]));
   const caption = html("caption");
   const total = html("td", { class: "vw-amount" });
+  const totalAgainst = html("td", { class: "vw-against" });
   const table = html(
     "table",
     { class: "vw-table" },
@@ -18,7 +19,7 @@ export function createTable(components: Component[]) {
       html(
         "tr",
         {},
-        ...["Component", "GiB", "Share of the peak", "Made of"].map((name) =>
+        ...["Component", "GiB", "Against the pinned", "Share of the peak", "Made of"].map((name) =>
           html("th", { scope: "col" }, name),
         ),
       ),
@@ -27,18 +28,28 @@ export function createTable(components: Component[]) {
     html(
       "tfoot",
       {},
-      html("tr", {}, html("th", { scope: "row" }, "Peak"), total, html("td"), html("td")),
+      html(
+        "tr",
+        {},
+        html("th", { scope: "row" }, "Peak"),
+        total,
+        totalAgainst,
+        html("td"),
+        html("td"),
+      ),
     ),
   );
   const notices = createNotices();
   const element = html("div", { class: "vw-components" }, table, notices.element);
 
-  function update(report: Report): void {
+  function update(report: Report, pinned: Pinned | null): void {
     say(caption, `At the peak: ${report.peak.moment}`);
     for (const { name, bytes, note } of report.components) {
-      rows.get(name)?.update(bytes, report.expected, note);
+      rows.get(name)?.update(bytes, report.expected, note, pinned?.components[name]);
     }
     say(total, gib(report.expected));
+    say(totalAgainst, pinned ? difference(report.expected - pinned.expected) : "");
+    table.classList.toggle("vw-compared", pinned !== null);
     notices.update(report.notices);
   }
   return { element, update };
@@ -46,6 +57,7 @@ export function createTable(components: Component[]) {
 
 function createRow(component: Component) {
   const amount = html("td", { class: "vw-amount" });
+  const against = html("td", { class: "vw-against" });
   const bar = html("span", { class: "vw-bar" });
   const note = html("td", { class: "vw-note" });
   const swatch = html("span", { class: "vw-swatch" });
@@ -56,12 +68,14 @@ function createRow(component: Component) {
     {},
     html("th", { scope: "row" }, swatch, component.label),
     amount,
+    against,
     html("td", { class: "vw-share", "aria-hidden": "true" }, bar),
     note,
   );
 
-  function update(bytes: number, whole: number, made: string): void {
+  function update(bytes: number, whole: number, made: string, before?: number): void {
     say(amount, gib(bytes));
+    say(against, before === undefined ? "" : difference(bytes - before));
     bar.style.width = `${(100 * bytes) / whole}%`;
     say(note, made);
     element.classList.toggle("vw-none", bytes === 0);

@@ -2,13 +2,13 @@
 import type { RenderProps } from "@anywidget/types";
 import "./styles/widget.css";
 import { createAdvice } from "./advice";
-import { createChart } from "./chart/chart";
+import { createCharts } from "./charts";
 import { html, perFrame } from "./dom";
 import { createExport } from "./export";
 import { createForm } from "./form";
 import { createHeader } from "./header";
 import { createHistory, historyKey } from "./history";
-import { ask, listen, type Model, type Traits } from "./messages";
+import { ask, type Changes, listen, type Model, type Request, type Traits } from "./messages";
 import { createProgress } from "./progress";
 import { createRun } from "./run";
 import { createTable } from "./table";
@@ -23,6 +23,9 @@ const SAVED =
   "Saved from a notebook. The chart can be read with the pointer or the arrow keys; the controls " +
   "show what was chosen, and cannot be moved here.";
 
+/** What is asked for that changes the configuration. */
+const MOVES = new Set<Request["type"]>(["apply", "return", "undo", "redo"]);
+
 function render({ model, el }: RenderProps<Traits>): () => void {
   const view = new AbortController();
   const { groups, components, compact, readonly } = model.get("form");
@@ -34,12 +37,9 @@ function render({ model, el }: RenderProps<Traits>): () => void {
   const whole = compact ? [] : groups.filter(({ name }) => name === "run");
   const config = groups.filter((group) => !whole.includes(group));
   const form = createForm(config, change, { model: progress.element });
-  const chart = createChart(components, view.signal);
+  const charts = createCharts(model, request, () => draw(), view.signal);
   const table = createTable(components);
-  const advice = createAdvice((changes) => {
-    ask(model, { type: "apply", changes });
-    expect();
-  });
+  const advice = createAdvice((changes: Changes) => request({ type: "apply", changes }));
   const runs = whole.map((group) => createRun(group, change));
   const launch = createExport();
   const root = html(
@@ -54,7 +54,7 @@ function render({ model, el }: RenderProps<Traits>): () => void {
       html(
         "div",
         { class: "vw-reading" },
-        chart.element,
+        charts.element,
         html(
           "div",
           { class: "vw-under" },
@@ -73,6 +73,12 @@ function render({ model, el }: RenderProps<Traits>): () => void {
     model.save_changes();
     expect();
   }
+  function request(asked: Request): void {
+    ask(model, asked);
+    if (MOVES.has(asked.type)) {
+      expect();
+    }
+  }
   function expect(): void {
     // The answer is what matters now; advice waits for the pause after it.
     window.clearTimeout(pause);
@@ -85,8 +91,7 @@ function render({ model, el }: RenderProps<Traits>): () => void {
   }
   function go(type: "undo" | "redo"): void {
     if (model.get("history")[type] !== null) {
-      ask(model, { type });
-      expect();
+      request({ type });
     }
   }
   root.addEventListener("keydown", (event) => {
@@ -102,6 +107,7 @@ function render({ model, el }: RenderProps<Traits>): () => void {
     waiting = 0;
     root.classList.remove("vw-working");
     draw();
+    charts.reported();
     wonder();
   }
   function wonder(): void {
@@ -121,8 +127,8 @@ function render({ model, el }: RenderProps<Traits>): () => void {
     progress.update(lookup);
     header.update(report);
     history.update(model.get("history"));
-    chart.update(report);
-    table.update(report);
+    charts.update();
+    table.update(report, model.get("pinned"));
     advice.update(model.get("advice"), report);
     for (const run of runs) {
       run.update(read, model.get("advice"), report);
@@ -132,7 +138,9 @@ function render({ model, el }: RenderProps<Traits>): () => void {
   }, view.signal);
 
   const names = groups.flatMap(({ fields }) => fields.map(({ name }) => name));
-  listen(model, [...names, "lookup", "advice", "history"], draw, view.signal);
+  const said = ["lookup", "advice", "history", "pinned", "readings"];
+  listen(model, [...names, ...said], draw, view.signal);
+  listen(model, ["readings"], charts.answered, view.signal);
   listen(model, ["report"], arrived, view.signal);
   view.signal.addEventListener(
     "abort",

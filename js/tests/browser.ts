@@ -1,7 +1,17 @@
 /** What jsdom lacks of a browser, and a model without Jupyter behind it. */
 import type { AnyModel } from "@anywidget/types";
 import { vi } from "vitest";
-import type { Advice, Field, Form, History, Lookup, Report, Traits } from "../src/messages";
+import type {
+  Advice,
+  Field,
+  Form,
+  History,
+  Lookup,
+  Pinned,
+  Report,
+  Sweep,
+  Traits,
+} from "../src/messages";
 import example from "./example.json";
 
 /** Literal types widened, as JSON has none: what Python sends must have the type messages.ts says. */
@@ -21,6 +31,31 @@ const groups: { name: string; label: string; fields: { name: string; kind: strin
   example.form.groups;
 
 const { compact, readonly } = example.form;
+const levels: Form["levels"] = example.form.levels;
+const pinned: Omit<Pinned, "verdict"> = example.pinned;
+const pinnedVerdict: Widen<Pinned["verdict"]> = example.pinned.verdict;
+type Read = Widen<Omit<Sweep, "values" | "limit" | "scale" | "refused">>;
+const lengths: Read = example.readings.max_seq_len;
+const methods: Read = example.readings.training_method;
+const limit: Sweep["limit"] = example.readings.max_seq_len.limit;
+
+export function examplePinned(): Pinned {
+  return structuredClone({ ...pinned, verdict: pinnedVerdict }) as Pinned;
+}
+
+export function exampleReadings(): Traits["readings"] {
+  const { values, scale } = example.readings.max_seq_len;
+  return structuredClone({
+    max_seq_len: { ...lengths, values, scale, limit, refused: [] },
+    training_method: {
+      ...methods,
+      values: example.readings.training_method.values,
+      scale: null,
+      limit: null,
+      refused: [],
+    },
+  }) as Traits["readings"];
+}
 
 export const exampleLookup: Lookup = example.lookup;
 export const exampleHistory: History = example.history;
@@ -37,7 +72,7 @@ export function exampleReport(): Report {
 }
 
 export function exampleForm(): Form {
-  return structuredClone({ groups, components, compact, readonly }) as Form;
+  return structuredClone({ groups, components, levels, compact, readonly }) as Form;
 }
 
 export function field(name: string): Field {
@@ -61,6 +96,8 @@ export class FakeModel {
     lookup: null,
     advice: null,
     history: { undo: null, redo: null },
+    readings: {},
+    pinned: null,
   };
   readonly asked: unknown[] = [];
 

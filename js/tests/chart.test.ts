@@ -7,8 +7,9 @@ const GIB = 1024 ** 3;
 const report = exampleReport();
 const { components } = exampleForm();
 
-function draw(changes: Partial<typeof report> = {}): Geometry {
-  return geometry({ ...report, ...changes }, components, 760, 400);
+function draw({ capacity = report.capacity, highest = report.high } = {}): Geometry {
+  const { at, bytes } = report.timeline;
+  return geometry({ at, bytes, capacity, highest }, components, { width: 760, height: 400 });
 }
 
 describe("the geometry of the chart", () => {
@@ -22,14 +23,14 @@ describe("the geometry of the chart", () => {
   });
 
   it("keeps the card's capacity in sight", () => {
-    const { y, plot, showsCapacity } = draw({ capacity: 80 * GIB, high: 30 * GIB });
+    const { y, plot, showsCapacity } = draw({ capacity: 80 * GIB, highest: 30 * GIB });
     expect(showsCapacity).toBe(true);
     expect(y(80 * GIB)).toBeGreaterThan(plot.top);
     expect(y(0)).toBe(plot.bottom);
   });
 
   it("leaves out a card that would make the areas a strip", () => {
-    const { showsCapacity, ceiling } = draw({ capacity: 80 * GIB, high: 2 * GIB });
+    const { showsCapacity, ceiling } = draw({ capacity: 80 * GIB, highest: 2 * GIB });
     expect(showsCapacity).toBe(false);
     expect(ceiling).toBeLessThan(3 * GIB);
   });

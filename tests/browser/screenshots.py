@@ -2,13 +2,14 @@
 
     python tests/browser/screenshots.py FOLDER [NAME ...]
 
-writes one PNG for each state in `STATES`, in light and dark, at 1200 and 600 pixels.
+writes one PNG for each state in `STATES`, in light and dark, at every width of `WIDTHS`.
 """
 
 from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from lab import CHROMIUM, FLAGS, Notebook, open_notebook, running_lab
@@ -73,6 +74,47 @@ def focus(notebook: Notebook) -> None:
         notebook.page.keyboard.press("PageDown")
 
 
+def reading(name: str) -> Callable[[Notebook], None]:
+    """Open another reading of the chart."""
+
+    def act(notebook: Notebook) -> None:
+        notebook.widget.get_by_role("tab", name=name).click()
+        notebook.widget.locator(".vw-waiting:empty").wait_for(state="attached")
+
+    return act
+
+
+def read_out(name: str, keys: int) -> Callable[[Notebook], None]:
+    """Open another reading and walk along it by keyboard."""
+
+    def act(notebook: Notebook) -> None:
+        reading(name)(notebook)
+        notebook.widget.locator(".vw-chart").focus()
+        for _ in range(keys):
+            notebook.page.keyboard.press("ArrowRight")
+
+    return act
+
+
+def pinned(notebook: Notebook) -> None:
+    """Pin the configuration and change it."""
+    if notebook.python("w.pinned is None"):
+        notebook.widget.get_by_role("button", name="Pin", exact=True).click()
+        notebook.becomes("w.pinned is not None", True)
+        notebook.run("w.max_seq_len = 8192; w.use_liger = True; w.micro_batch_size = 2")
+        notebook.drawn()
+
+
+def pinned_along(name: str) -> Callable[[Notebook], None]:
+    """Pin the configuration, change it, and open another reading."""
+
+    def act(notebook: Notebook) -> None:
+        pinned(notebook)
+        reading(name)(notebook)
+
+    return act
+
+
 SHORT, LLAMA = f'"{MODEL}"', '"meta-llama/Llama-3.1-8B"'
 
 #: What the widget is made with, and what is then done to it.
@@ -96,10 +138,36 @@ STATES = {
     "bad-number": (f"{SHORT}, gpu='L40S'", bad_number),
     "export": (f"{LLAMA}, training_method='lora', gpu='L40S', loss_kernel='fused'", export),
     "tutorial": (f"{LLAMA}, gpu='H200', controls=['max_seq_len', 'training_method']", None),
+    "length": (f"{LLAMA}, training_method='lora', gpu='L40S'", reading("Sequence length")),
+    "length-typed": (
+        f"{LLAMA}, training_method='qlora', gpu='RTX 4090', max_seq_len=3000",
+        read_out("Sequence length", 3),
+    ),
+    "batch": (f"{SHORT}, training_method='osft', gpu='H100'", reading("Micro-batch")),
+    "batch-too-large": (f"{LLAMA}, gpu='RTX 4090'", reading("Micro-batch")),
+    "methods": (f"{SHORT}, gpu='L40S'", reading("Methods")),
+    "methods-trl": (
+        f"{LLAMA}, training_method='lora', trainer='trl', gpu='L40S'",
+        read_out("Methods", 2),
+    ),
+    "methods-large": (
+        "'meta-llama/Llama-3.1-70B', training_method='lora', gpu='H100'",
+        reading("Methods"),
+    ),
+    "pinned": (f"{SHORT}, training_method='lora', gpu='L40S'", pinned),
+    "pinned-length": (
+        f"{SHORT}, training_method='lora', gpu='L40S'",
+        pinned_along("Sequence length"),
+    ),
+    "pinned-methods": (f"{SHORT}, training_method='lora', gpu='L40S'", pinned_along("Methods")),
+    "tutorial-length": (
+        f"{LLAMA}, gpu='H200', training_method='lora', controls=['max_seq_len']",
+        reading("Sequence length"),
+    ),
     "formula": (f"{SHORT}, gpu='L40S', memory_model='training_hub'", None),
 }
 
-WIDTHS = (1200, 600)
+WIDTHS = (1400, 1200, 900, 600)
 
 
 def main(folder: Path, names: list[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +65,13 @@ class Sweep:
         }
         return " · ".join(part for part, fields in parts.items() if self.field not in fields)
 
+    @property
+    def names(self) -> list[str]:
+        """What each point is called: its value, or the method with its one number."""
+        if self.field == "training_method":
+            return [words.method(each.config) for each in self.estimates]
+        return [said(value) for value in self.values]
+
     def data(self) -> dict[str, Any]:
         """Return the sweep in JSON types, bytes on one GPU: what the widget draws."""
         return {
@@ -72,10 +79,13 @@ class Sweep:
             "label": self.label,
             "scale": TrainingConfig.fields()[self.field].metadata.get("scale"),
             "values": list(self.values),
+            "names": self.names,
+            "moments": [words.moment(each.peak_phase, each.peak_step) for each in self.estimates],
             "low": [each.low for each in self.estimates],
             "expected": [each.expected for each in self.estimates],
             "high": [each.high for each in self.estimates],
             "capacity": [each.capacity for each in self.estimates],
+            "gpus": [each.gpu.name for each in self.estimates],
             "verdicts": [each.verdict for each in self.estimates],
             "bytes": {
                 name: [each.components[name] for each in self.estimates] for name in COMPONENTS
@@ -147,7 +157,11 @@ def sweep(
         hint = nearest(field, TrainingConfig.fields())
         raise UnknownFieldError(f"TrainingConfig has no field {field!r}.{hint}")
     start = TrainingConfig.of(config)
-    tried = [(value, _at(start, field, value)) for value in values]
+    return gathered(field, [(value, at(start, field, value)) for value in values])
+
+
+def gathered(field: str, tried: Sequence[tuple[Any, MemoryEstimate | VRAMWidgetError]]) -> Sweep:
+    """Return the sweep of values that are estimated, or refused, already."""
     found = [(value, each) for value, each in tried if isinstance(each, MemoryEstimate)]
     refused = {said(value): each for value, each in tried if isinstance(each, VRAMWidgetError)}
     if not found:
@@ -168,7 +182,8 @@ def attempt(config: TrainingConfig) -> MemoryEstimate | VRAMWidgetError:
         return error
 
 
-def _at(config: TrainingConfig, field: str, value: object) -> MemoryEstimate | VRAMWidgetError:
+def at(config: TrainingConfig, field: str, value: object) -> MemoryEstimate | VRAMWidgetError:
+    """Return the estimate with a field at a value, or the error that says why there is none."""
     try:
         return attempt(config.replace(**{field: value}))
     except ConfigError as error:

@@ -35,6 +35,13 @@ export function createAreas(components: Component[]) {
   return { element, names, update };
 }
 
+/** Everything below the top of the stack. */
+export function silhouette({ plot, x, y, bands }: Geometry): string {
+  const top = bands.at(-1)?.upper ?? [];
+  const points = top.map((level, at) => `${x[at]?.toFixed(1)},${y(level).toFixed(1)}`);
+  return `M${x[0] ?? plot.left},${plot.bottom}L${points.join("L")}V${plot.bottom}Z`;
+}
+
 /** Along the top from left to right, and back along the bottom. */
 function outline(band: Band, { x, y }: Geometry): string {
   const point = (level: number, at: number) => `${x[at]?.toFixed(1)},${y(level).toFixed(1)}`;
@@ -80,7 +87,11 @@ function clearance(band: Band, x: number[], from: number, to: number): [number, 
 }
 
 /** The larger part of a stretch of levels that the line of the capacity may cut in two. */
-function besideCapacity([top, bottom]: [number, number], { capacity }: Geometry): [number, number] {
+function besideCapacity(
+  [highest, bottom]: [number, number],
+  { capacity, ceiling }: Geometry,
+): [number, number] {
+  const top = Math.min(highest, ceiling);
   if (capacity >= top || capacity <= bottom) {
     return [top, bottom];
   }

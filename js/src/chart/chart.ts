@@ -1,19 +1,48 @@
-/** Memory by component over the first training steps. */
-import { html, perFrame, set, svg, unique } from "../dom";
-import type { Component, Report } from "../messages";
-import { createAreas } from "./areas";
-import { createGrid, createPhases } from "./axes";
-import { createExcess } from "./excess";
-import { geometry } from "./geometry";
-import { createMarks } from "./marks";
+/** The chart: one reading at a time, its title, and what it says point by point. */
+import { html, perFrame, say, set, svg, unique } from "../dom";
+import type { Along, Changes, Form, Pinned, Report, Sweep, Value } from "../messages";
+import { createAlong } from "./along";
+import type { Size } from "./geometry";
+import { createMethods } from "./methods";
+import type { Points } from "./points";
 import { createReadout } from "./readout";
+import { createSteps } from "./steps";
 
-export function createChart(components: Component[], signal: AbortSignal) {
-  const grid = createGrid();
-  const areas = createAreas(components);
-  const phases = createPhases();
-  const excess = createExcess();
-  const marks = createMarks();
+/** What the chart goes along: the training steps, or a field. */
+export type Reading = "steps" | Along;
+
+/** What there is to draw; a sweep comes when it is computed. */
+export interface Drawing {
+  reading: Reading;
+  report: Report;
+  pinned: Pinned | null;
+  sweep: Sweep | undefined;
+  read: (field: string) => unknown;
+}
+
+const STEPS = "Memory over the first training steps";
+const HINTS = {
+  steps:
+    "Arrow keys go through the moments, Page Up and Page Down from phase to phase, " +
+    "Enter goes to the peak.",
+  field: "Arrow keys go through the values, Enter uses the one that is read out.",
+};
+
+export function createChart(
+  { components, levels, readonly }: Form,
+  apply: (changes: Changes) => void,
+  signal: AbortSignal,
+) {
+  const steps = createSteps(components);
+  const use = (value: Value) => {
+    const field = latest?.sweep?.field;
+    if (field && latest?.read(field) !== value) {
+      apply({ [field]: value });
+    }
+  };
+  const choose = readonly ? undefined : use;
+  const along = createAlong(components, levels, choose);
+  const methods = createMethods(components, levels, choose);
   const title = unique("chart");
   const hint = unique("hint");
   const chart = html("div", {
@@ -27,57 +56,85 @@ export function createChart(components: Component[], signal: AbortSignal) {
     "aria-valuenow": 0,
   });
   const readout = createReadout(chart, components, signal);
-  const picture = svg(
-    "svg",
-    { "aria-hidden": "true" },
-    grid.element,
-    areas.element,
-    excess.element,
-    phases.element,
-    areas.names,
-    readout.cursor,
-    marks.element,
-  );
+  const waiting = html("p", { class: "vw-waiting", role: "status" });
+  const picture = svg("svg", { "aria-hidden": "true" });
   chart.append(picture, readout.box);
+  const words = html("span");
+  const hinted = html("p", { id: hint, class: "vw-unseen" });
+  const limit = html("p", { class: "vw-limit", role: "status" });
+  const most = html("button", { class: "vw-button", type: "button" });
+  const end = html("div", { class: "vw-limits" }, limit, most);
   const element = html(
-    "section",
-    { class: "vw-figure" },
+    "div",
+    { class: "vw-figure", role: "tabpanel" },
     html(
-      "h3",
-      { id: title },
-      "Memory over the first training steps",
-      html("span", { class: "vw-unit" }, " GiB on each GPU"),
+      "div",
+      { class: "vw-figure-head" },
+      html("h3", { id: title }, words, html("span", { class: "vw-unit" }, " GiB on each GPU")),
+      end,
     ),
-    html(
-      "p",
-      { id: hint, class: "vw-unseen" },
-      "Arrow keys go through the moments, Page Up and Page Down from phase to phase, " +
-        "Enter goes to the peak.",
-    ),
+    hinted,
     chart,
+    waiting,
   );
+  most.addEventListener("click", () => apply(latest?.sweep?.limit?.changes ?? {}));
 
-  let report: Report | undefined;
-  function update(latest: Report): void {
-    report = latest;
+  let latest: Drawing | undefined;
+  let shown: Reading | undefined;
+  function update(drawing: Drawing): void {
+    latest = drawing;
+    const { reading, sweep, read } = drawing;
+    const bySteps = reading === "steps";
+    say(words, bySteps ? STEPS : (sweep?.title ?? ""));
+    say(hinted, HINTS[bySteps ? "steps" : "field"]);
+    say(waiting, bySteps || sweep ? "" : "Computing");
+    const reach = bySteps ? null : sweep?.limit;
+    say(limit, reach?.text ?? "");
+    const [field, value] = Object.entries(reach?.changes ?? {})[0] ?? [];
+    most.hidden = field === undefined || read(field) === value;
+    say(most, `Use ${Number(value).toLocaleString("en-US")}`);
     draw();
   }
   function draw(): void {
     const { clientWidth: width, clientHeight: height } = chart;
-    if (!report || width === 0 || height === 0) {
+    if (!latest || width === 0 || height === 0) {
       return;
     }
+    const { reading } = latest;
     set(picture, { width, height, viewBox: `0 0 ${width} ${height}` });
-    const drawn = geometry(report, components, width, height);
-    grid.update(drawn);
-    areas.update(drawn);
-    excess.update(drawn);
-    phases.update(drawn, report);
-    marks.update(drawn, report);
-    readout.update(drawn, report);
+    const points = drawReading(latest, { width, height });
+    readout.update(points, reading !== shown);
+    shown = reading;
+  }
+  function drawReading(drawing: Drawing, size: Size): Points | undefined {
+    const { reading, report, pinned, sweep, read } = drawing;
+    if (reading === "steps") {
+      show(steps);
+      return steps.draw(report, pinned, size);
+    }
+    if (!sweep) {
+      picture.replaceChildren();
+      return undefined;
+    }
+    const drawn = reading === "training_method" ? methods : along;
+    show(drawn);
+    return drawn.draw(sweep, report, pinned, read(sweep.field) as Value, size);
+  }
+  function show({ back, front }: { back: SVGElement; front: SVGElement }): void {
+    if (back.parentNode !== picture) {
+      picture.replaceChildren(back, readout.cursor, front);
+    }
   }
   const resized = new ResizeObserver(perFrame(draw, signal));
   resized.observe(chart);
   signal.addEventListener("abort", () => resized.disconnect(), { once: true });
-  return { element, update };
+  return {
+    element,
+    picture,
+    /** What is drawn, in words. */
+    get title() {
+      return words.textContent ?? "";
+    },
+    update,
+  };
 }

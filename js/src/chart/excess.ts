@@ -1,9 +1,10 @@
-/** Memory above the card's capacity, hatched: the part of the areas that there is no room for. */
+/** Memory above the card's capacity, hatched: the part of a shape that there is no room for. */
 import { set, svg, unique } from "../dom";
+import { createClip } from "./clip";
 import type { Geometry } from "./geometry";
 
 export function createExcess() {
-  const [hatch, clip] = [unique("hatch"), unique("clip")];
+  const hatch = unique("hatch");
   const pattern = svg(
     "pattern",
     {
@@ -15,28 +16,22 @@ export function createExcess() {
     },
     svg("line", { y2: 6 }),
   );
-  const room = svg("rect");
+  const room = createClip();
   const shape = svg("path", {
     class: "vw-excess",
     fill: `url(#${hatch})`,
-    "clip-path": `url(#${clip})`,
+    "clip-path": room.path,
   });
-  const defs = svg("defs", {}, pattern, svg("clipPath", { id: clip }, room));
-  const element = svg("g", {}, defs, shape);
+  const element = svg("g", {}, svg("defs", {}, pattern, room.element), shape);
 
-  function update({ plot, x, y, capacity, bands }: Geometry): void {
-    const top = bands.at(-1)?.upper ?? [];
-    const over = top.some((level) => level > capacity);
+  /** `outline` is the path of all that is stacked. */
+  function update(geometry: Geometry, outline: (geometry: Geometry) => string): void {
+    const { plot, y, capacity, bands } = geometry;
+    const over = bands.at(-1)?.upper.some((level) => level > capacity) ?? false;
     set(shape, { display: over ? null : "none" });
     if (over) {
-      const points = top.map((level, at) => `${x[at]?.toFixed(1)},${y(level).toFixed(1)}`);
-      set(shape, { d: `M${plot.left},${plot.bottom}L${points.join("L")}V${plot.bottom}Z` });
-      set(room, {
-        x: plot.left,
-        y: plot.top,
-        width: plot.right - plot.left,
-        height: Math.max(y(capacity) - plot.top, 0),
-      });
+      set(shape, { d: outline(geometry) });
+      room.update(plot.left, plot.top, plot.right, y(capacity));
     }
   }
   return { element, update };

@@ -1,5 +1,22 @@
-/** From bytes and moments to pixels. Pure functions of the report and the size of the chart. */
-import type { Component, Report, Timeline } from "../messages";
+/** From bytes and places to pixels. Pure functions of what is drawn and the size of the chart. */
+import type { Component } from "../messages";
+
+/** What a chart stacks: bytes by component at successive places. */
+export interface Levels {
+  /** Where each lies along the axis, from 0 to 1. */
+  at: number[];
+  bytes: Record<string, number[]>;
+  /** Bytes of the card. */
+  capacity: number;
+  /** Bytes that have to be in sight, whatever else is. */
+  highest: number;
+}
+
+/** Width and height of the chart (pixels). */
+export interface Size {
+  width: number;
+  height: number;
+}
 
 /** The rectangle areas are drawn in, inside the chart's own box (pixels). */
 export interface Plot {
@@ -11,7 +28,7 @@ export interface Plot {
 
 export interface Geometry {
   plot: Plot;
-  /** Where every moment of the timeline lies, from left to right. */
+  /** Where every place lies, from left to right. */
   x: number[];
   y: (bytes: number) => number;
   /** Bytes at the top of the plot. */
@@ -30,38 +47,39 @@ export interface Band {
   upper: number[];
 }
 
-const MARGIN = { left: 38, right: 14, top: 22, bottom: 42 };
+const MARGIN = { left: 38, right: 22, top: 22, bottom: 42 };
 
-/** A card more than this many times the peak's size is left out, or the areas would be a strip. */
+/** A card more than this many times the highest level is left out, or the areas would be a strip. */
 const LARGEST_ROOM = 5;
 const HEADROOM = 1.06;
 
+/** `above` is room to leave over the plot, beside the usual (pixels). */
 export function geometry(
-  report: Report,
+  levels: Levels,
   components: Component[],
-  width: number,
-  height: number,
+  { width, height }: Size,
+  above = 0,
 ): Geometry {
+  const { at, bytes, capacity, highest } = levels;
   const plot = {
     left: MARGIN.left,
     right: Math.max(width - MARGIN.right, MARGIN.left + 1),
-    top: MARGIN.top,
-    bottom: Math.max(height - MARGIN.bottom, MARGIN.top + 1),
+    top: MARGIN.top + above,
+    bottom: Math.max(height - MARGIN.bottom, MARGIN.top + above + 1),
   };
-  const showsCapacity = report.capacity <= LARGEST_ROOM * report.high;
-  const ceiling = HEADROOM * Math.max(report.high, showsCapacity ? report.capacity : 0);
-  const y = (bytes: number) => plot.bottom - (bytes / ceiling) * (plot.bottom - plot.top);
-  const x = report.timeline.at.map((place) => plot.left + place * (plot.right - plot.left));
-  const bands = stack(report.timeline, components);
-  return { plot, x, y, ceiling, capacity: report.capacity, showsCapacity, bands };
+  const showsCapacity = capacity <= LARGEST_ROOM * highest;
+  const ceiling = HEADROOM * Math.max(highest, showsCapacity ? capacity : 0);
+  const y = (level: number) => plot.bottom - (level / ceiling) * (plot.bottom - plot.top);
+  const x = at.map((place) => plot.left + place * (plot.right - plot.left));
+  return { plot, x, y, ceiling, capacity, showsCapacity, bands: stack(at, bytes, components) };
 }
 
-function stack(timeline: Timeline, components: Component[]): Band[] {
-  let floor = timeline.at.map(() => 0);
+function stack(at: number[], bytes: Record<string, number[]>, components: Component[]): Band[] {
+  let floor = at.map(() => 0);
   return components.map((component) => {
     const lower = floor;
-    const bytes = timeline.bytes[component.name];
-    const upper = bytes ? lower.map((level, at) => level + (bytes[at] ?? 0)) : lower;
+    const own = bytes[component.name];
+    const upper = own?.some(Boolean) ? lower.map((level, i) => level + (own[i] ?? 0)) : lower;
     floor = upper;
     return { component, lower, upper };
   });

@@ -1,25 +1,28 @@
-/** What the areas are read against: the card's capacity, and the peak with its low-high band. */
+/** What areas are read against: the card's capacity, a size with its low-high band, a pinned one. */
 import { set, svg } from "../dom";
 import { gib } from "../format";
-import type { Report } from "../messages";
-import type { Geometry } from "./geometry";
+import type { Geometry, Plot } from "./geometry";
 
 /** Width of a letter of the labels (pixels), height of a line, half the width of the bracket. */
 const LETTER = 6.6;
 const LINE = 16;
 const CAP = 5;
+const GAP = 6;
 
-export function createMarks() {
+/** The height of the card's line, or of its name where that lies above the plot. */
+export function capacityLevel({ plot, y, capacity, showsCapacity }: Geometry): number {
+  return showsCapacity ? y(capacity) : plot.top;
+}
+
+/** The card's capacity, a line with its name. */
+export function createCapacity() {
   const line = svg("line", { class: "vw-capacity" });
   const card = svg("text", { class: "vw-mark-name" });
-  const bracket = svg("path", { class: "vw-bracket" });
-  const dot = svg("circle", { class: "vw-peak", r: 3 });
-  const peak = svg("text", { class: "vw-mark-name" });
-  const element = svg("g", { class: "vw-marks" }, line, bracket, dot, card, peak);
+  const element = svg("g", {}, line, card);
 
-  function update(geometry: Geometry, report: Report): void {
-    const { plot, x, y, capacity, showsCapacity } = geometry;
-    const level = showsCapacity ? y(capacity) : plot.top;
+  function update(geometry: Geometry, gpu: string): void {
+    const { plot, capacity, showsCapacity } = geometry;
+    const level = capacityLevel(geometry);
     set(line, {
       display: showsCapacity ? null : "none",
       x1: plot.left,
@@ -27,30 +30,99 @@ export function createMarks() {
       y1: level,
       y2: level,
     });
-    const name = `${report.gpu} · ${gib(capacity)} GiB`;
+    const name = `${gpu} · ${gib(capacity)} GiB`;
     card.textContent = showsCapacity ? name : `↑ ${name}`;
-    set(card, { x: plot.left + 6, y: level - 6 });
+    set(card, { x: plot.left + GAP, y: level - GAP });
+  }
+  return { element, update };
+}
 
-    const at = x[report.peak.index] ?? plot.right;
-    const [high, expected, low] = [y(report.high), y(report.expected), y(report.low)];
+/** An estimate at one place: low, expected and high, in bytes. */
+export interface Estimated {
+  low: number;
+  expected: number;
+  high: number;
+}
+
+/** An estimate with its band, and its name beside it or, where asked, above it. */
+export function createBracket({ above = false } = {}) {
+  const stem = svg("line", { class: "vw-stem" });
+  const bracket = svg("path", { class: "vw-bracket" });
+  const dot = svg("circle", { class: "vw-peak", r: 3 });
+  const label = svg("text", { class: "vw-mark-name" });
+  const element = svg("g", {}, ...(above ? [stem] : []), bracket, dot, label);
+
+  function update(geometry: Geometry, at: number, estimated: Estimated, name: string): void {
+    const { plot, y } = geometry;
+    const [high, expected, low] = [y(estimated.high), y(estimated.expected), y(estimated.low)];
     const [left, right] = [at - CAP, at + CAP];
+    set(stem, { x1: at, x2: at, y1: low, y2: plot.bottom });
     set(bracket, { d: `M${left},${high}H${right}M${at},${high}V${low}M${left},${low}H${right}` });
     set(dot, { cx: at, cy: expected });
-    peak.textContent = report.peak.label;
+    label.textContent = name;
 
-    // Beside the bracket where that is free, clear of the line and of its name.
-    const width = report.peak.label.length * LETTER;
-    const before = at - CAP - 6 - width >= plot.left;
-    let base = (high + low) / 2 + 4;
+    // Clear of the card's line and of its name.
+    const level = capacityLevel(geometry);
+    let base = above ? high - 8 : (high + low) / 2 + 4;
     if (Math.abs(base - 5 - level) < LINE) {
       base = high < level ? Math.min(high, level) - 8 : level + LINE + 2;
     }
     base = Math.max(base, 11);
-    set(peak, {
-      x: before ? at - CAP - 6 : at + CAP + 6,
+    if (above && base < high) {
+      set(label, centred(plot, at, base, name));
+      return;
+    }
+    const before = at - CAP - GAP - name.length * LETTER >= plot.left;
+    set(label, {
+      x: before ? at - CAP - GAP : at + CAP + GAP,
       y: base,
       "text-anchor": before ? "end" : "start",
     });
   }
   return { element, update };
+}
+
+/** The size of what is pinned: its course where there is one, else the level of its peak. */
+export function createPinnedLine() {
+  const line = svg("path", { class: "vw-pinned-line" });
+  const label = svg("text", { class: "vw-mark-name vw-pinned-name" });
+  const element = svg("g", {}, line, label);
+
+  /** `course` has a place on the axis (0 to 1) and bytes for each moment; none hides the line. */
+  function update({ plot, y }: Geometry, course: Course | undefined): void {
+    set(element, { display: course ? null : "none" });
+    if (!course) {
+      return;
+    }
+    const x = (place: number) => plot.left + place * (plot.right - plot.left);
+    const { at, total } = course;
+    set(line, {
+      d: `M${at.map((place, i) => `${fixed(x(place))},${fixed(y(total[i] ?? 0))}`).join("L")}`,
+    });
+    const highest = total.indexOf(Math.max(...total));
+    const name = `pinned ${gib(total[highest] ?? 0)}`;
+    label.textContent = name;
+    const over = Math.max(y(total[highest] ?? 0) - GAP, 11);
+    set(label, centred(plot, x(at[highest] ?? 0), over, name));
+  }
+  return { element, update };
+}
+
+export interface Course {
+  at: number[];
+  total: number[];
+}
+
+/** Centred on a place, and inside the plot. */
+function centred({ left, right }: Plot, x: number, y: number, name: string) {
+  const half = (name.length * LETTER) / 2;
+  return {
+    x: Math.min(Math.max(x, left + half + GAP), right - half),
+    y,
+    "text-anchor": "middle",
+  };
+}
+
+function fixed(pixels: number): string {
+  return pixels.toFixed(1);
 }

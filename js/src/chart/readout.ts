@@ -1,59 +1,75 @@
-/** Every component at one moment, by pointer or by arrow keys. */
-import { bisectCenter } from "d3-array";
+/** Every component at one point, by pointer or by arrow keys. */
 import { html, say, set, svg } from "../dom";
 import { gib } from "../format";
-import type { Component, Report } from "../messages";
-import type { Geometry } from "./geometry";
+import type { Component } from "../messages";
+import type { Points } from "./points";
 
-/** Least distance one press of an arrow key goes (pixels); with Shift it goes to the next moment. */
-const STRIDE = 6;
+/** Pixels between the point and what is said of it. */
+const GAP = 12;
 
 export function createReadout(chart: HTMLElement, components: Component[], signal: AbortSignal) {
   const rows = components.map((component) => ({ component, ...createRow(component) }));
   const heading = html("p", { class: "vw-moment" });
+  const remarks = html("div", { class: "vw-tip-remarks" });
   const box = html(
     "div",
     { class: "vw-tip", "aria-hidden": "true", hidden: true },
     heading,
     // The order in which the areas lie.
     ...rows.map((row) => row.element).reverse(),
+    remarks,
   );
-  const cursor = svg("line", { class: "vw-cursor", display: "none" });
-  let geometry: Geometry | undefined;
-  let report: Report | undefined;
+  const cursor = svg("path", { class: "vw-cursor", display: "none" });
+  let points: Points | undefined;
   let at: number | undefined;
+  // Whether a finger has just been put down on another point than the one shown.
+  let touched = false;
 
-  function update(drawn: Geometry, latest: Report): void {
-    geometry = drawn;
-    report = latest;
-    if (at !== undefined) {
-      show(Math.min(at, drawn.x.length - 1));
+  /** Read out of other points, or of none; a reading that is new begins anew. */
+  function update(drawn: Points | undefined, anew: boolean): void {
+    points = drawn;
+    if (anew || !drawn) {
+      hide();
     }
-    describe(at ?? latest.peak.index);
+    if (drawn) {
+      if (at !== undefined) {
+        show(Math.min(at, drawn.x.length - 1));
+      }
+      describe(drawn, at ?? drawn.home);
+    }
   }
 
   function show(index: number): void {
-    if (!geometry || !report) {
+    if (!points) {
       return;
     }
     at = index;
-    const { plot, x, y } = geometry;
+    const { plot, x, y, half, bytes } = points;
     const place = x[index] ?? plot.left;
-    set(cursor, { display: null, x1: place, x2: place, y1: plot.top, y2: plot.bottom });
+    const d = half
+      ? `M${place - half},${plot.top}H${place + half}V${plot.bottom}H${place - half}Z`
+      : `M${place},${plot.top}V${plot.bottom}`;
+    set(cursor, { display: null, d });
     let total = 0;
     for (const { component, amount, element } of rows) {
-      const bytes = report.timeline.bytes[component.name]?.[index] ?? 0;
-      total += bytes;
-      say(amount, gib(bytes));
-      element.hidden = bytes === 0;
+      const level = bytes[component.name]?.[index] ?? 0;
+      total += level;
+      say(amount, gib(level));
+      element.hidden = level === 0;
     }
-    say(heading, `${moment(report, index)} · ${gib(total)} GiB`);
+    const name = points.name(index);
+    say(heading, total ? `${capitalized(name)} · ${gib(total)} GiB` : capitalized(name));
+    const lines = points.remarks(index);
+    remarks.replaceChildren(...lines.map((line) => html("p", {}, line)));
+    remarks.hidden = lines.length === 0;
     box.hidden = false;
-    const room = plot.right - place;
-    box.style.left = room > box.offsetWidth + 16 ? `${place + 12}px` : "";
-    box.style.right = room > box.offsetWidth + 16 ? "" : `${chart.clientWidth - place + 12}px`;
-    box.style.top = `${Math.max(plot.top + 4, Math.min(y(total), plot.bottom - box.offsetHeight))}px`;
-    describe(index);
+    const away = half + GAP;
+    const onRight = plot.right - place > box.offsetWidth + away + 4;
+    box.style.left = onRight ? `${place + away}px` : "";
+    box.style.right = onRight ? "" : `${chart.clientWidth - place + away}px`;
+    const lowest = Math.max(plot.bottom - box.offsetHeight, 0);
+    box.style.top = `${Math.max(Math.min(plot.top + 4, lowest), Math.min(y(total), lowest))}px`;
+    describe(points, index);
   }
 
   function hide(): void {
@@ -62,33 +78,54 @@ export function createReadout(chart: HTMLElement, components: Component[], signa
     set(cursor, { display: "none" });
   }
 
-  /** Tell a screen reader the moment, its total and its parts. */
-  function describe(index: number): void {
-    if (!report) {
-      return;
-    }
-    const { bytes } = report.timeline;
+  /** Tell a screen reader the point, its total and its parts. */
+  function describe({ x, bytes, name, remarks }: Points, index: number): void {
     const parts = components
-      .map(({ name, label }) => ({ label, amount: bytes[name]?.[index] ?? 0 }))
+      .map((component) => ({ ...component, amount: bytes[component.name]?.[index] ?? 0 }))
       .filter(({ amount }) => amount > 0);
     const total = parts.reduce((sum, { amount }) => sum + amount, 0);
-    const words = parts.map(({ label, amount }) => `${label} ${gib(amount)}`).join(", ");
+    const said = [
+      total ? `${capitalized(name(index))}: ${gib(total)} GiB` : capitalized(name(index)),
+      parts.map(({ label, amount }) => `${label} ${gib(amount)}`).join(", "),
+      ...remarks(index),
+    ];
     set(chart, {
-      "aria-valuemax": report.timeline.at.length - 1,
+      "aria-valuemax": x.length - 1,
       "aria-valuenow": index,
-      "aria-valuetext": `${moment(report, index)}: ${gib(total)} GiB. ${words}.`,
+      "aria-valuetext": said.filter(Boolean).map(sentence).join(" "),
     });
   }
 
-  function point({ clientX }: PointerEvent): void {
-    if (geometry) {
-      show(bisectCenter(geometry.x, clientX - chart.getBoundingClientRect().left));
+  function point(event: PointerEvent): void {
+    if (points) {
+      const left = event.clientX - chart.getBoundingClientRect().left;
+      const index = nearest(points.x, left);
+      touched = event.pointerType === "touch" && index !== at;
+      show(index);
     }
   }
-  chart.addEventListener("pointermove", point, { signal });
+  chart.addEventListener(
+    "pointermove",
+    (event) => {
+      if (event.pointerType !== "touch") {
+        point(event);
+      }
+    },
+    { signal },
+  );
   chart.addEventListener("pointerdown", point, { signal });
   chart.addEventListener("pointerleave", hide, { signal });
   chart.addEventListener("blur", hide, { signal });
+  chart.addEventListener(
+    "click",
+    () => {
+      // The first touch of a point says what it is; the second chooses it.
+      if (at !== undefined && !touched) {
+        points?.choose?.(at);
+      }
+    },
+    { signal },
+  );
   chart.addEventListener(
     "keydown",
     (event) => {
@@ -97,11 +134,15 @@ export function createReadout(chart: HTMLElement, components: Component[], signa
         hide();
         return;
       }
-      if (!geometry || !report || event.ctrlKey || event.metaKey || event.altKey) {
+      if (!points || event.ctrlKey || event.metaKey || event.altKey) {
         return;
       }
-      const from = at ?? report.peak.index;
-      const next = target(event, from, geometry.x, report);
+      if (event.key === "Enter" && points.choose && at !== undefined) {
+        event.preventDefault();
+        points.choose(at);
+        return;
+      }
+      const next = target(event, at ?? points.home, points);
       if (next !== undefined) {
         event.preventDefault();
         show(next);
@@ -112,18 +153,12 @@ export function createReadout(chart: HTMLElement, components: Component[], signa
   return { box, cursor, update };
 }
 
-/** The moment a key leads to. */
-function target(
-  { key, shiftKey }: KeyboardEvent,
-  from: number,
-  x: number[],
-  report: Report,
-): number | undefined {
+/** The point a key leads to. */
+function target({ key, shiftKey }: KeyboardEvent, from: number, points: Points) {
+  const { x, sections, home } = points;
   const last = x.length - 1;
-  const stride = shiftKey ? 0 : STRIDE;
+  const stride = shiftKey ? 0 : points.stride;
   const here = x[from] ?? 0;
-  const { spans } = report.timeline;
-  const inside = spans.findIndex((span) => from <= span.last);
   switch (key) {
     case "ArrowRight":
     case "ArrowUp": {
@@ -137,26 +172,35 @@ function target(
         0,
       );
     case "PageDown":
-      return spans[inside + 1]?.first ?? last;
-    case "PageUp": {
-      const span = spans[inside];
-      return span && from > span.first ? span.first : (spans[inside - 1]?.first ?? 0);
-    }
+      return sections.find((first) => first > from) ?? last;
+    case "PageUp":
+      return sections.findLast((first) => first < from) ?? 0;
     case "Home":
       return 0;
     case "End":
       return last;
     case "Enter":
-      return report.peak.index;
+      return home;
   }
   return undefined;
 }
 
-/** "Backward, step 2", or "Load". */
-function moment(report: Report, index: number): string {
-  const span = report.timeline.spans.find(({ last }) => index <= last);
-  const name = span ? span.label.charAt(0).toUpperCase() + span.label.slice(1) : "";
-  return span && span.step > 0 ? `${name}, step ${span.step}` : name;
+/** The point that lies nearest to a place; the points go from left to right. */
+function nearest(x: number[], place: number): number {
+  const after = x.findIndex((each) => each >= place);
+  const [left, right] = [x[after - 1], x[after]];
+  if (left === undefined || right === undefined) {
+    return after < 0 ? x.length - 1 : after;
+  }
+  return place - left < right - place ? after - 1 : after;
+}
+
+function capitalized(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+function sentence(text: string): string {
+  return /[.!?]$/.test(text) ? text : `${text}.`;
 }
 
 function createRow(component: Component) {

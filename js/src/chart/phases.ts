@@ -1,35 +1,11 @@
-/** GiB on the left, phases and steps below. */
-import { ticks } from "d3-array";
+/** Below the training steps: phases as ticks with their names, gathered into steps. */
 import { svg } from "../dom";
 import type { Report, Span } from "../messages";
 import type { Geometry } from "./geometry";
 
-const GIB = 1024 ** 3;
-/** Pixels one level of the grid takes, and one letter of a phase's name. */
-const GRID = 56;
+/** Pixels one letter of a phase's name takes. */
 const LETTER = 6.2;
 
-/** Horizontal lines with their levels, behind the areas. */
-export function createGrid() {
-  const element = svg("g", { class: "vw-grid" });
-
-  function update({ plot, y, ceiling }: Geometry): void {
-    const count = Math.max((plot.bottom - plot.top) / GRID, 2);
-    const lines = ticks(0, ceiling / GIB, count).map((level) => {
-      const at = y(level * GIB);
-      return svg(
-        "g",
-        { transform: `translate(0,${at.toFixed(1)})` },
-        svg("line", { x1: plot.left, x2: plot.right }),
-        svg("text", { x: plot.left - 8, dy: "0.32em" }, String(level)),
-      );
-    });
-    element.replaceChildren(...lines);
-  }
-  return { element, update };
-}
-
-/** Phases as ticks with their names, gathered into steps. */
 export function createPhases() {
   const element = svg("g", { class: "vw-phases" });
 

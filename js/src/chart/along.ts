@@ -1,0 +1,99 @@
+/** The peak along a field: stacked components over its values, and where the present one stands. */
+import { svg } from "../dom";
+import { gib, plain } from "../format";
+import type { Component, Level, Pinned, Report, Sweep, Value } from "../messages";
+import { createAreas, silhouette } from "./areas";
+import { createBand } from "./band";
+import { createClip } from "./clip";
+import { createExcess } from "./excess";
+import { geometry, type Size } from "./geometry";
+import { createGrid } from "./grid";
+import { createBracket, createCapacity, createPinnedLine } from "./marks";
+import type { Points } from "./points";
+import { remarks } from "./remarks";
+import { createValues } from "./values";
+
+/** Areas that rise over the card's memory more than this many times run out of the picture. */
+const LARGEST_OVER = 3;
+/** Values that Page Up and Page Down pass over. */
+const PAGE = 4;
+
+export function createAlong(
+  components: Component[],
+  levels: Record<Level, string>,
+  choose?: (value: Value) => void,
+) {
+  const grid = createGrid();
+  const room = createClip();
+  const areas = createAreas(components);
+  const excess = createExcess();
+  const band = createBand();
+  const values = createValues();
+  const before = createPinnedLine();
+  const capacity = createCapacity();
+  const now = createBracket({ above: true });
+  const inside = svg(
+    "g",
+    { "clip-path": room.path },
+    areas.element,
+    excess.element,
+    band.element,
+    before.element,
+    areas.names,
+  );
+  const defs = svg("defs", {}, room.element);
+  const back = svg("g", {}, defs, grid.element, inside, values.element);
+  const front = svg("g", { class: "vw-marks" }, capacity.element, now.element);
+
+  function draw(
+    sweep: Sweep,
+    report: Report,
+    pinned: Pinned | null,
+    value: Value,
+    size: Size,
+  ): Points {
+    const card = sweep.capacity[0] ?? report.capacity;
+    const at = sweep.values.map((each) => share(each, sweep));
+    const highest = Math.max(
+      Math.min(Math.max(...sweep.high), LARGEST_OVER * card),
+      report.high,
+      pinned?.expected ?? 0,
+    );
+    const drawn = geometry({ at, bytes: sweep.bytes, capacity: card, highest }, components, size);
+    const { plot } = drawn;
+    room.update(plot.left, plot.top, plot.right, plot.bottom);
+    grid.update(drawn);
+    areas.update(drawn);
+    excess.update(drawn, silhouette);
+    band.update(drawn, sweep);
+    values.update(drawn, sweep);
+    before.update(
+      drawn,
+      pinned ? { at: [0, 1], total: [pinned.expected, pinned.expected] } : undefined,
+    );
+    capacity.update(drawn, sweep.gpus[0] ?? report.gpu);
+    const here = plot.left + share(value, sweep) * (plot.right - plot.left);
+    const present = `now ${plain(Number(value))} · ${gib(report.expected)} GiB`;
+    now.update(drawn, here, report, present);
+    return {
+      ...drawn,
+      half: 0,
+      bytes: sweep.bytes,
+      name: (index) => `${sweep.label.replace(/,.*/, "")} ${sweep.names[index]}`,
+      remarks: (index) => remarks(sweep, index, levels, value, Boolean(choose)),
+      home: Math.max(sweep.values.indexOf(value), 0),
+      sections: sweep.values.map((_, index) => index).filter((index) => index % PAGE === 0),
+      stride: 0,
+      ...(choose && { choose: (index) => choose(sweep.values[index] ?? value) }),
+    };
+  }
+  return { back, front, draw };
+}
+
+/** Where a value lies between the first and the last, from 0 to 1. */
+export function share(value: Value, { values, scale }: Sweep): number {
+  const along = (each: unknown) => (scale === "log" ? Math.log2(Number(each)) : Number(each));
+  const [first, last] = [along(values[0]), along(values.at(-1))];
+  const place = last > first ? (along(value) - first) / (last - first) : 0.5;
+  return Math.min(Math.max(place, 0), 1);
+}

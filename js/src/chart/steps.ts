@@ -1,0 +1,64 @@
+/** The first reading: memory over the first training steps. */
+import { svg } from "../dom";
+import type { Component, Pinned, Report } from "../messages";
+import { createAreas, silhouette } from "./areas";
+import { createExcess } from "./excess";
+import { geometry, type Size } from "./geometry";
+import { createGrid } from "./grid";
+import { createBracket, createCapacity, createPinnedLine } from "./marks";
+import { createPhases } from "./phases";
+import type { Points } from "./points";
+
+/** Least distance one press of an arrow key goes (pixels). */
+const STRIDE = 6;
+
+export function createSteps(components: Component[]) {
+  const grid = createGrid();
+  const areas = createAreas(components);
+  const excess = createExcess();
+  const phases = createPhases();
+  const before = createPinnedLine();
+  const capacity = createCapacity();
+  const peak = createBracket();
+  const back = svg(
+    "g",
+    {},
+    grid.element,
+    areas.element,
+    excess.element,
+    phases.element,
+    before.element,
+    areas.names,
+  );
+  const front = svg("g", { class: "vw-marks" }, capacity.element, peak.element);
+
+  function draw(report: Report, pinned: Pinned | null, size: Size): Points {
+    const { at, bytes, spans } = report.timeline;
+    const highest = Math.max(report.high, ...(pinned?.total ?? []));
+    const drawn = geometry({ at, bytes, capacity: report.capacity, highest }, components, size);
+    grid.update(drawn);
+    areas.update(drawn);
+    excess.update(drawn, silhouette);
+    phases.update(drawn, report);
+    before.update(drawn, pinned ?? undefined);
+    capacity.update(drawn, report.gpu);
+    peak.update(drawn, drawn.x[report.peak.index] ?? drawn.plot.right, report, report.peak.label);
+    return {
+      ...drawn,
+      half: 0,
+      bytes,
+      name: (index) => moment(report, index),
+      remarks: () => [],
+      home: report.peak.index,
+      sections: spans.map(({ first }) => first),
+      stride: STRIDE,
+    };
+  }
+  return { back, front, draw };
+}
+
+/** "backward, step 2", or "load". */
+function moment(report: Report, index: number): string {
+  const span = report.timeline.spans.find(({ last }) => index <= last);
+  return span && span.step > 0 ? `${span.label}, step ${span.step}` : (span?.label ?? "");
+}

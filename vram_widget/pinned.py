@@ -1,0 +1,56 @@
+"""A configuration that is kept to be compared with (``Pinned`` in messages.ts)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import words
+from .advise.compare import compare
+from .axis import positions
+from .config import TrainingConfig
+from .export.draft import applies
+from .timeline import GiB
+
+if TYPE_CHECKING:
+    from .estimate import MemoryEstimate
+
+
+def pinned(estimate: MemoryEstimate) -> dict[str, Any]:
+    """Return what the widget shows of a pinned estimate, in JSON types; bytes on one GPU."""
+    timeline = estimate.timeline
+    return {
+        "title": words.title(estimate.config),
+        "subtitle": words.setup(estimate),
+        "verdict": {"level": estimate.verdict, "words": words.verdict(estimate)},
+        "expected": estimate.expected,
+        "components": estimate.components,
+        "at": [round(place, 5) for place in positions(timeline)],
+        "total": timeline.total,
+        "config": estimate.config.config,
+    }
+
+
+def differences(before: MemoryEstimate, now: MemoryEstimate) -> list[dict[str, str]]:
+    """Return the fields that matter and differ, each by its label and as its values read."""
+    fields = TrainingConfig.fields()
+    configs = before.config, now.config
+    return [
+        {
+            "name": name,
+            "label": str(fields[name].metadata["label"]),
+            "before": _said(name, old),
+            "now": _said(name, new),
+        }
+        for name, (old, new) in compare(before, now).differences.items()
+        if any(applies(config, name) for config in configs)
+    ]
+
+
+def _said(name: str, value: object) -> str:
+    """Return a field's value as its control shows it."""
+    from .advise.sweep import said
+
+    options = TrainingConfig.fields()[name].metadata.get("options", {})
+    if name == "gpu_memory" and isinstance(value, int):
+        return f"{value / GiB:g} GiB"
+    return str(options.get(value, said(value))) if isinstance(value, str) else said(value)

@@ -1,0 +1,165 @@
+"""The widget's other readings: the peak along one field (``Sweep`` in messages.ts)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from . import words
+from .config import TrainingConfig
+from .errors import ConfigError
+
+if TYPE_CHECKING:
+    from .advise.largest import Limit
+    from .advise.sweep import Sweep
+
+#: The fields that the chart can go along, beside the training steps.
+ALONG = ("max_seq_len", "micro_batch_size", "training_method")
+
+
+def along(name: str, config: TrainingConfig) -> str:
+    """Return the field that a reading goes along: what sets the micro-batch, if that is asked for.
+
+    Examples
+    --------
+    >>> along("micro_batch_size", TrainingConfig("m", max_tokens_per_gpu=8192))
+    'max_tokens_per_gpu'
+    """
+    packed = name == "micro_batch_size" and config.max_tokens_per_gpu is not None
+    return "max_tokens_per_gpu" if packed else name
+
+
+def values(field: str, longest: int | None = None) -> list[Any]:
+    """Return what a field takes along a reading: every option, or the reach of its slider.
+
+    Parameters
+    ----------
+    field : str
+    longest : int, optional
+        The most tokens that the model reads in a sequence.
+
+    Returns
+    -------
+    list
+        Numbers are powers of two and the ones half way between them, in order.
+
+    Examples
+    --------
+    >>> values("micro_batch_size")
+    [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64]
+    """
+    metadata = TrainingConfig.fields()[field].metadata
+    if "options" in metadata:
+        return list(metadata["options"])
+    low, high = metadata["slider"]
+    if field == "max_seq_len" and longest:
+        high = max(min(high, longest), 2 * low)
+    powers = [low << n for n in range((high // low).bit_length())]
+    halves = [power * 3 // 2 for power in powers if power > 1 and power * 3 // 2 <= high]
+    return sorted([*powers, *halves])
+
+
+async def swept(name: str, config: TrainingConfig) -> tuple[Sweep, Limit | None]:
+    """Return the estimates along a reading, and how far its field can go where that has an end.
+
+    Between two estimates the event loop takes its turn: a slider never waits for a whole sweep.
+    """
+    from . import model
+    from .advise.largest import limit
+    from .advise.sweep import at, gathered
+
+    field = along(name, config)
+    now = getattr(config, field)
+    tried = values(field, model.load(config.model_path).config.get("max_position_embeddings"))
+    most = None
+    if field != "training_method":
+        try:
+            most = limit(config, field)
+            tried = sorted({*tried, now, most.value or now})
+        except ConfigError:  # a field that does nothing in this configuration has no end
+            tried = sorted({*tried, now})
+    outcomes = []
+    for value in tried:
+        await asyncio.sleep(0)
+        outcomes.append((value, at(config, field, value)))
+    return gathered(field, outcomes), most
+
+
+async def reading(name: str, config: TrainingConfig) -> dict[str, Any]:
+    """Return a reading in JSON types, bytes on one GPU."""
+    from .advise.largest import named
+
+    sweep, most = await swept(name, config)
+    options = TrainingConfig.fields()[sweep.field].metadata.get("options", {})
+    title = "by method" if options else f"over {named(sweep.field)}"
+    return {
+        **sweep.data(),
+        "title": f"Peak {title}",
+        "limit": most and {**most.data(), "text": _reach(most)},
+        "refused": [[options.get(value, value), why] for value, why in sweep.refused.items()],
+    }
+
+
+def _reach(most: Limit) -> str:
+    """Return how far a field can go, as briefly as it stands beside a title."""
+    if not most.value:
+        need = f"{words.gib(most.estimate.high)} of {words.gib(most.estimate.gpu.usable)} GiB"
+        return f"Does not fit even at 1: {need}"
+    end = ", the most it takes" if most.reached else ""
+    return f"Fits up to {most.value:,}{end}"
+
+
+class Reader:
+    """Computes readings beside the notebook, each once for all views that ask.
+
+    Parameters
+    ----------
+    tell : callable
+        Called with a reading's name, the revision it is about, and the reading.
+    """
+
+    def __init__(self, tell: Callable[[str, int, dict[str, Any]], None]) -> None:
+        self._tell = tell
+        self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._kept: dict[str, tuple[str, dict[str, Any]]] = {}
+
+    def read(self, name: str, config: TrainingConfig, revision: int) -> None:
+        """Begin to compute a reading, unless that is under way; without an event loop, finish."""
+        if name in self._under_way:
+            return
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self.finish(name, config, revision)
+        else:
+            self._under_way[name] = loop.create_task(self._work(name, config, revision))
+
+    def finish(self, name: str, config: TrainingConfig, revision: int) -> None:
+        """Compute a reading now, in a running event loop too."""
+        _run(self._work(name, config, revision))
+
+    def stop(self) -> None:
+        """Give up what is under way."""
+        for task in self._under_way.values():
+            task.cancel()
+        self._under_way.clear()
+
+    async def _work(self, name: str, config: TrainingConfig, revision: int) -> None:
+        field = along(name, config)
+        # A move along the axis changes nothing but where the mark is.
+        elsewhere = config if field == "training_method" else config.replace(**{field: 1})
+        key, found = self._kept.get(name, ("", {}))
+        if key != repr(elsewhere) or getattr(config, field) not in found["values"]:
+            found = await reading(name, config)
+            self._kept[name] = repr(elsewhere), found
+        self._under_way.pop(name, None)
+        self._tell(name, revision, found)
+
+
+def _run(work: Coroutine[None, None, None]) -> None:
+    """Run a coroutine that waits for nothing but its next turn."""
+    with suppress(StopIteration):
+        while True:
+            work.send(None)
