@@ -117,7 +117,7 @@ function render({ model, el }: RenderProps<Traits>): () => void {
     }
   }
 
-  const draw = perFrame(() => {
+  function fill(): void {
     const report = model.get("report");
     const lookup = model.get("lookup");
     // A model that is looked up is named in its box already.
@@ -125,21 +125,26 @@ function render({ model, el }: RenderProps<Traits>): () => void {
     const read = (name: string) => wanted[name] ?? model.get(name);
     form.update(read, report);
     progress.update(lookup);
+    for (const run of runs) {
+      run.update(read, model.get("advice"), report);
+    }
+  }
+  const draw = perFrame(() => {
+    const report = model.get("report");
+    fill();
     header.update(report);
     history.update(model.get("history"));
     charts.update();
     table.update(report, model.get("pinned"));
     advice.update(model.get("advice"), report);
-    for (const run of runs) {
-      run.update(read, model.get("advice"), report);
-    }
     launch.update(model.get("advice"), report);
     root.dataset.revision = String(report.revision);
   }, view.signal);
 
   const names = groups.flatMap(({ fields }) => fields.map(({ name }) => name));
-  const said = ["lookup", "advice", "history", "pinned", "readings"];
-  listen(model, [...names, ...said], draw, view.signal);
+  // A value that moves shows in its control at once; the rest waits for what Python says of it.
+  listen(model, [...names, "lookup"], perFrame(fill, view.signal), view.signal);
+  listen(model, ["advice", "history", "pinned", "readings"], draw, view.signal);
   listen(model, ["readings"], charts.answered, view.signal);
   listen(model, ["report"], arrived, view.signal);
   view.signal.addEventListener(
