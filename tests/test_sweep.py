@@ -180,3 +180,10 @@ def luminance(color: str) -> float:
 def test_a_verdicts_ink_can_be_read_on_its_tint(verdict: str) -> None:
     light, dark = luminance(TINTS[verdict]), luminance(VERDICT_INK[verdict])
     assert (light + 0.05) / (dark + 0.05) >= 4.5
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    numpy = pytest.importorskip("numpy")
+    lengths = vw.sweep(LORA, "max_seq_len", numpy.array([512, 1024]))
+    assert [each.config.max_seq_len for each in lengths] == [512, 1024]
+    assert json.dumps(lengths.estimates[0].config.config)

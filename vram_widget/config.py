@@ -9,7 +9,7 @@ from typing import Any
 from traitlets import HasTraits
 
 from . import trainers
-from .errors import ConfigError, UnknownFieldError
+from .errors import ConfigError, UnknownFieldError, shown
 from .fields import Bytes, Choice, Count, Field, Modules, Number, Switch, Text, nearest
 
 LORA = {"training_method": ["lora", "qlora"]}
@@ -396,7 +396,7 @@ class TrainingConfig(HasTraits):
         for name in choices:
             if name not in fields and not self.has_trait(name):
                 raise UnknownFieldError(
-                    f"{type(self).__name__} has no field {name!r}.{nearest(name, fields)}"
+                    f"{type(self).__name__} has no field {shown(name)}.{nearest(name, fields)}"
                 )
         method = choices.get("training_method", "sft")
         trainer = choices.get("trainer", "training_hub")

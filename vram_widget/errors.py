@@ -1,6 +1,11 @@
 """Named errors. Each carries one clear sentence that says what to do."""
 
+from reprlib import Repr
+
 from traitlets import TraitError
+
+_SHORT = Repr()
+_SHORT.maxstring = _SHORT.maxother = 80
 
 
 class VRAMWidgetError(Exception):
@@ -79,3 +84,14 @@ class MissingPackageError(VRAMWidgetError, ImportError):
 
 class FileError(VRAMWidgetError, OSError):
     """A file cannot be written where it was asked for."""
+
+
+def shown(value: object) -> str:
+    """Return a wrong value as a sentence repeats it: short, whatever it is.
+
+    Examples
+    --------
+    >>> shown("loar"), len(shown("x" * 1_000_000))
+    ("'loar'", 80)
+    """
+    return _SHORT.repr(value)

@@ -6,15 +6,15 @@ Each carries, as traitlets metadata, what a form needs to draw it: ``label``, ``
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from numbers import Real
 from typing import Any, ClassVar
 
 from traitlets import HasTraits, TraitType
 
-from .errors import ConfigError
+from .errors import ConfigError, shown
 from .timeline import GiB
 
 
@@ -22,6 +22,39 @@ def nearest(word: str, words: Mapping[str, object] | list[str]) -> str:
     """Return `` Did you mean 'x'?`` for the closest of `words`, or nothing."""
     close = get_close_matches(word, list(words), n=1, cutoff=0.5)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def listed(values: object, name: str) -> list[Any]:
+    """Return several values as a list, of a text that text alone.
+
+    Raises
+    ------
+    ConfigError
+        If they are no values one after another.
+
+    Examples
+    --------
+    >>> listed(range(2), "values"), listed("L40S", "values")
+    ([0, 1], ['L40S'])
+    """
+    if isinstance(values, str):
+        return [values]
+    if not isinstance(values, Iterable):
+        raise ConfigError(f"{name} must be a list, not {shown(values)}.")
+    return list(values)
+
+
+def real(value: object) -> int | float | None:
+    """Return a number, of numpy's too, as Python's own; None for what is no number.
+
+    Examples
+    --------
+    >>> real(4), real(0.5), real(True), real("4")
+    (4, 0.5, None, None)
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return None
+    return value if isinstance(value, int) else float(value)
 
 
 class Field(TraitType[Any, Any]):
@@ -35,7 +68,7 @@ class Field(TraitType[Any, Any]):
 
     def refuse(self, value: object, wanted: str) -> ConfigError:
         """Return the error that says what this field takes."""
-        return ConfigError(f"{self.name} must be {wanted}, not {value!r}.")
+        return ConfigError(f"{self.name} must be {wanted}, not {shown(value)}.")
 
 
 class Text(Field):
@@ -60,7 +93,9 @@ class Choice(Field):
         if isinstance(value, str) and value in options:
             return value
         hint = nearest(value, options) if isinstance(value, str) else ""
-        raise ConfigError(f"{self.name} must be one of {', '.join(options)}, not {value!r}.{hint}")
+        raise ConfigError(
+            f"{self.name} must be one of {', '.join(options)}, not {shown(value)}.{hint}"
+        )
 
 
 class Switch(Field):
@@ -84,13 +119,12 @@ class Count(Field):
     def validate(self, obj: HasTraits, value: object) -> int:
         """Return the whole number if it lies between the bounds."""
         low, high = self.metadata["minimum"], self.metadata["maximum"]
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        number = real(value)
+        if number is None or number // 1 != number:
             raise self.refuse(value, "a whole number")
-        if not math.isfinite(value) or value != int(value):
-            raise self.refuse(value, "a whole number")
-        if not low <= value <= high:
+        if not low <= number <= high:
             raise self.refuse(value, f"between {low:,} and {high:,}")
-        return int(value)
+        return int(number)
 
 
 class Number(Field):
@@ -102,10 +136,10 @@ class Number(Field):
     def validate(self, obj: HasTraits, value: object) -> float:
         """Return the number if it lies between the bounds."""
         low, high = self.metadata["minimum"], self.metadata["maximum"]
-        real = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not (real and isinstance(value, (int, float)) and low <= value <= high):
+        number = real(value)
+        if number is None or not low <= number <= high:
             raise self.refuse(value, f"a number between {low:g} and {high:g}")
-        return float(value)
+        return float(number)
 
 
 class Modules(Field):
@@ -116,9 +150,9 @@ class Modules(Field):
         if isinstance(value, str) and value.strip():
             try:
                 re.compile(value)
-            except re.error as error:
+            except (re.error, OverflowError, RecursionError) as error:
                 raise ConfigError(
-                    f"target_modules is not a valid regular expression ({error}): {value!r}."
+                    f"target_modules is not a valid regular expression ({error}): {shown(value)}."
                 ) from None
             return value.strip()
         names = list(value) if isinstance(value, (list, tuple, set)) else []
@@ -148,9 +182,10 @@ class Bytes(Field):
             match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-zA-Z]*)\s*", value)
             if not match or match[2].lower() not in self.UNITS:
                 raise self.refuse(value, wanted)
-            value = int(float(match[1]) * self.UNITS[match[2].lower()])
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            value = float(match[1]) * self.UNITS[match[2].lower()]
+        amount = real(value)
+        if amount is None:
             raise self.refuse(value, wanted)
-        if not 0 < value <= self.LARGEST:
+        if not 1 <= amount <= self.LARGEST:
             raise self.refuse(value, "more than nothing and at most 1 PiB")
-        return int(value)
+        return int(amount)

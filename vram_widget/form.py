@@ -8,8 +8,8 @@ from typing import Any
 
 from . import gpu, words
 from .config import TrainingConfig
-from .errors import UnknownFieldError
-from .fields import Choice, Field, nearest
+from .errors import UnknownFieldError, shown
+from .fields import Choice, Field, listed, nearest
 from .model import catalog
 from .palette import PALETTE
 from .timeline import GiB
@@ -45,15 +45,19 @@ def form(controls: Iterable[str] | None = None) -> dict[str, Any]:
     ------
     UnknownFieldError
         If there is no control of such a name.
+    ConfigError
+        If they are no names.
     """
     if controls is None:
         return _whole()
-    wanted = [controls] if isinstance(controls, str) else list(controls)
+    wanted = listed(controls, "controls")
     whole = _whole()
     names = [field["name"] for group in whole["groups"] for field in group["fields"]]
     for name in wanted:
         if name not in names:
-            raise UnknownFieldError(f"There is no control {name!r}.{nearest(str(name), names)}")
+            raise UnknownFieldError(
+                f"There is no control {shown(name)}.{nearest(str(name), names)}"
+            )
     groups = [
         {
             **group,

@@ -8,6 +8,7 @@ write. A real card takes both at a share of its rates: the paces (`pace`) say wh
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import ceil, inf
 from typing import Any, NamedTuple
@@ -100,13 +101,13 @@ class RunTime:
         return [{"label": label, "value": value, "note": note} for label, value, note in shown]
 
 
-def run_time(config: TrainingConfig | str, **choices: Any) -> RunTime:
+def run_time(config: TrainingConfig | Mapping[str, Any] | str, **choices: Any) -> RunTime:
     """Return how long a run takes, and what it costs where `gpu_hour_price` is set.
 
     Parameters
     ----------
-    config : TrainingConfig or str
-        The run, or the model of one.
+    config : TrainingConfig, mapping or str
+        The run, or only its model.
     **choices
         Fields to change, such as `num_samples`, `tokens_per_sample`, `num_epochs` and
         `gpu_hour_price`.

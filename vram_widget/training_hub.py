@@ -19,7 +19,8 @@ from typing import Any
 
 from . import published, training_hub_report
 from .config import TrainingConfig
-from .errors import ConfigError
+from .errors import ConfigError, shown
+from .export.given import count
 from .fields import nearest
 from .model import load
 
@@ -91,14 +92,18 @@ class BasicEstimator:
         *,
         memory_model: str = "training_hub",
     ) -> None:
-        self.num_gpus = num_gpus
-        self.verbose = verbose
-        _check_counts(
-            num_gpus=num_gpus,
-            batch_size=batch_size,
-            max_seq_len=max_seq_len,
-            max_tokens_per_gpu=max_tokens_per_gpu,
-        )
+        self.num_gpus = count(num_gpus, "num_gpus")
+        if verbose not in (0, 1, 2):
+            raise ConfigError(f"verbose must be 0, 1 or 2, not {shown(verbose)}.")
+        self.verbose = int(verbose)
+        batches = {
+            "batch_size": batch_size,
+            "max_seq_len": max_seq_len,
+            "max_tokens_per_gpu": max_tokens_per_gpu,
+        }
+        for name, value in batches.items():
+            if value is not None:
+                count(value, name)
         self.tokens_per_gpu = self._resolve_tokens_per_gpu(
             batch_size, max_seq_len, max_tokens_per_gpu
         )
@@ -412,11 +417,12 @@ trust_remote_code, memory_model
     True
     """
     method = training_method.lower() if isinstance(training_method, str) else training_method
-    if method not in ESTIMATORS:
+    if not isinstance(method, str) or method not in ESTIMATORS:
         methods = ["sft", "osft", "lora", "qlora"]
         hint = nearest(method, methods) if isinstance(method, str) else ""
         raise ConfigError(
-            f"training_method must be one of {', '.join(methods)}, not {training_method!r}.{hint}"
+            f"training_method must be one of {', '.join(methods)}, "
+            f"not {shown(training_method)}.{hint}"
         )
     choices: dict[str, Any] = {
         "num_gpus": num_gpus,
@@ -437,11 +443,3 @@ trust_remote_code, memory_model
     if method in ("osft", "osft-e"):
         choices["unfreeze_rank_ratio"] = unfreeze_rank_ratio
     return ESTIMATORS[method](**choices).estimate()
-
-
-def _check_counts(**counts: object) -> None:
-    """Refuse what is given and not a whole number above zero."""
-    for name, value in counts.items():
-        whole = isinstance(value, int) and not isinstance(value, bool) and value > 0
-        if value is not None and not whole:
-            raise ConfigError(f"{name} must be a whole number above zero, not {value!r}.")

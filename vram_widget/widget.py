@@ -33,6 +33,8 @@ STATIC = Path(__file__).parent / "static"
 
 #: Traits that only Python writes.
 SAID = {"form", "report", "lookup", "advice", "history", "readings", "pinned"}
+#: Traits of every ipywidget that a front end may write beside the fields; no other.
+SHARED = {"layout", "tabbable", "tooltip", "_dom_classes", "_view_count"}
 
 
 class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
@@ -339,7 +341,7 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Take values from the front end and answer with a report; never raise for a bad one."""
-        theirs = {name: v for name, v in sync_data.items() if name not in SAID}
+        theirs = {name: v for name, v in sync_data.items() if name in self.fields()}
         errors = {name: why for name, v in theirs.items() if (why := self._why_not(name, v))}
         good = {name: value for name, value in theirs.items() if name not in errors}
         if "model_path" in theirs:
@@ -352,6 +354,7 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
             try:
                 with self._batch():
                     self._take(good)
+                    self._take_shared(sync_data)
             except VRAMWidgetError as error:
                 errors |= {name: str(error) for name in good if name in self.fields()}
             if errors or answered == self._revision:
@@ -365,11 +368,16 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
         for part in (leading, {name: v for name, v in good.items() if name not in leading}):
             super().set_state(part)
 
+    def _take_shared(self, sync_data: dict[str, Any]) -> None:
+        """Take what ipywidgets synchronises for every widget, and leave what it refuses."""
+        for name in SHARED & sync_data.keys():
+            with suppress(traitlets.TraitError):
+                super().set_state({name: sync_data[name]})
+
     def _why_not(self, name: str, value: object) -> str:
         """Return why a field cannot take a value, or nothing where it can."""
         try:
-            if name in self.fields():
-                self.traits()[name]._validate(self, value)
+            self.traits()[name]._validate(self, value)
         except VRAMWidgetError as error:
             return str(error)
         return ""

@@ -6,11 +6,12 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import isqrt
+from numbers import Real
 from typing import Any
 
 from .. import words
 from ..config import TrainingConfig
-from ..errors import ConfigError
+from ..errors import ConfigError, shown
 from ..estimate import MemoryEstimate, estimate
 from ..export.draft import applies
 from ..fields import nearest
@@ -121,12 +122,13 @@ def limit(
     config: TrainingConfig | Mapping[str, Any] | str, field: str, margin: float | None = None
 ) -> Limit:
     """Return how far a field can go, with the estimate there; like `largest`, never warning."""
-    if field not in (*GROWING, SHARING):
+    if not isinstance(field, str) or field not in (*GROWING, SHARING):
         hint = nearest(field, [*GROWING, SHARING]) if isinstance(field, str) else ""
         fields = ", ".join((*GROWING, SHARING))
-        raise ConfigError(f"largest finds {fields}, not {field!r}.{hint}")
-    if margin is not None and not 0 <= margin <= 10:
-        raise ConfigError(f"margin is a share of the expected memory such as 0.1, not {margin!r}.")
+        raise ConfigError(f"largest finds {fields}, not {shown(field)}.{hint}")
+    if margin is not None and not (isinstance(margin, Real) and 0 <= margin <= 10):
+        wanted = "a share of the expected memory such as 0.1"
+        raise ConfigError(f"margin is {wanted}, not {shown(margin)}.")
     start = TrainingConfig.of(config)
     if not applies(start.replace(num_gpus=2) if field == SHARING else start, field):
         raise ConfigError(f"{field} does nothing in {start.training_method}.")

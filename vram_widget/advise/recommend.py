@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .. import trainers, words
 from ..config import TrainingConfig
 from ..errors import ConfigError, VRAMWidgetError
+from ..fields import listed
 from ..gpu import GPU, resolve
 from ..model import catalog, load
 from .sweep import attempt
@@ -199,7 +200,7 @@ def recommend(
     settings = {**PLAIN, **choices, "gpu": gpu, "num_gpus": num_gpus}
     plain = TrainingConfig(**settings)
     methods = [method for method in METHODS if trainers.supports(plain.trainer, method)]
-    alike = _alike() if models is None else [[name] for name in models]
+    alike = _alike() if models is None else [_one(name) for name in listed(models, "models")]
     rows = []
     for done, names in enumerate(alike, 1):
         rows.append(_row(names, methods, settings))
@@ -208,6 +209,10 @@ def recommend(
     rows.sort(key=lambda row: (-row.num_parameters, row.model_path))
     card, _ = resolve(plain.gpu, plain.gpu_memory, plain.num_gpus)
     return Recommendation(card, num_gpus, tuple(methods), tuple(rows), settings)
+
+
+def _one(name: object) -> list[str]:
+    return [TrainingConfig(model_path=name).model_path]
 
 
 def _alike() -> list[list[str]]:

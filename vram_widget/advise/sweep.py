@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from .. import words
 from ..config import TrainingConfig
-from ..errors import ConfigError, UnknownFieldError, VRAMWidgetError
+from ..errors import ConfigError, UnknownFieldError, VRAMWidgetError, shown
 from ..estimate import MemoryEstimate, estimate
-from ..fields import nearest
+from ..fields import listed, nearest
 from ..timeline import COMPONENTS
 from .table import Cell, table
 
@@ -153,11 +153,11 @@ def sweep(
     >>> [each.config.max_seq_len for each in lengths]
     [2048, 4096, 8192]
     """
-    if field not in TrainingConfig.fields():
-        hint = nearest(field, TrainingConfig.fields())
-        raise UnknownFieldError(f"TrainingConfig has no field {field!r}.{hint}")
+    if not isinstance(field, str) or field not in TrainingConfig.fields():
+        hint = nearest(field, TrainingConfig.fields()) if isinstance(field, str) else ""
+        raise UnknownFieldError(f"TrainingConfig has no field {shown(field)}.{hint}")
     start = TrainingConfig.of(config)
-    return gathered(field, [(value, at(start, field, value)) for value in values])
+    return gathered(field, [(value, at(start, field, value)) for value in listed(values, "values")])
 
 
 def gathered(field: str, tried: Sequence[tuple[Any, MemoryEstimate | VRAMWidgetError]]) -> Sweep:

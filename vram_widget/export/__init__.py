@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..config import TrainingConfig
-from ..errors import ConfigError
+from ..errors import ConfigError, shown
 from ..fields import nearest
 from . import axolotl, kubeflow, training_hub, trl
 from .axolotl import read as from_axolotl
@@ -37,13 +37,13 @@ class ExportWarning(UserWarning):
     """Something that the target of an export cannot be told, or that a person must add."""
 
 
-def draft(config: TrainingConfig, target: str) -> Draft:
+def draft(config: TrainingConfig | Mapping[str, Any] | str, target: str) -> Draft:
     """Return an export with its notices.
 
     Parameters
     ----------
-    config : TrainingConfig
-        What to export.
+    config : TrainingConfig, mapping or str
+        What to export: the choices, or only the model.
     target : str
         ``"training_hub"``, ``"trl"``, ``"axolotl"`` or ``"kubeflow"``.
 
@@ -57,13 +57,13 @@ def draft(config: TrainingConfig, target: str) -> Draft:
     ConfigError
         If there is no such target, or it cannot run the configuration at all.
     """
-    if target not in TARGETS:
+    if not isinstance(target, str) or target not in TARGETS:
         hint = nearest(target, TARGETS) if isinstance(target, str) else ""
-        raise ConfigError(f"target must be one of {', '.join(TARGETS)}, not {target!r}.{hint}")
-    return TARGETS[target](config)
+        raise ConfigError(f"target must be one of {', '.join(TARGETS)}, not {shown(target)}.{hint}")
+    return TARGETS[target](TrainingConfig.of(config))
 
 
-def export(config: TrainingConfig, target: str) -> dict[str, Any]:
+def export(config: TrainingConfig | Mapping[str, Any] | str, target: str) -> dict[str, Any]:
     """Return the configuration as a plain dict that `target` accepts.
 
     What the target cannot be told comes as a warning, one sentence each; `draft` returns them
@@ -71,8 +71,8 @@ def export(config: TrainingConfig, target: str) -> dict[str, Any]:
 
     Parameters
     ----------
-    config : TrainingConfig
-        What to export.
+    config : TrainingConfig, mapping or str
+        What to export: the choices, or only the model.
     target : str
         ``"training_hub"``: the keywords of ``sft``, ``osft`` or ``lora_sft``, and of a ``thub``
         file. ``"trl"``: the fields of SFTConfig, LoraConfig and BitsAndBytesConfig. ``"axolotl"``:

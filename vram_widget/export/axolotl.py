@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ..config import TrainingConfig
-from ..errors import ConfigError
+from ..errors import ConfigError, shown
 from . import deepspeed
 from .draft import Draft
+from .given import mapping
 
 #: Keys that take our field's value as it is.
 SAME = {
@@ -211,15 +212,15 @@ def read(settings: Mapping[str, Any] | str, **choices: Any) -> TrainingConfig:
 
 
 def _opened(settings: Mapping[str, Any] | str) -> Mapping[str, Any]:
-    if isinstance(settings, Mapping):
-        return settings
+    if not isinstance(settings, str):
+        return mapping(settings, "What Axolotl is told")
     import yaml
 
     try:
         is_text = "\n" in settings or ": " in settings
         content = yaml.safe_load(settings if is_text else Path(settings).read_text("utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        reason = shown(" ".join(str(error).split()))
         raise ConfigError(f"The Axolotl file cannot be read: {reason}") from None
     if not isinstance(content, Mapping):
         raise ConfigError("An Axolotl file is a YAML mapping of keys to values.")
@@ -254,7 +255,7 @@ def _read_adapter(given: Mapping[str, Any]) -> dict[str, Any]:
         found["quantization"] = "int8"
     elif given.get("gptq"):
         found["quantization"] = "gptq"
-    options = given.get("bnb_config_kwargs", {})
+    options = mapping(given.get("bnb_config_kwargs"), "bnb_config_kwargs")
     if "bnb_4bit_use_double_quant" in options:
         found["bnb_4bit_use_double_quant"] = options["bnb_4bit_use_double_quant"]
     return found
@@ -263,7 +264,7 @@ def _read_adapter(given: Mapping[str, Any]) -> dict[str, Any]:
 def _read_sharding(given: Mapping[str, Any]) -> dict[str, Any]:
     if given.get("deepspeed"):
         return dict(deepspeed.read(deepspeed.opened(given["deepspeed"])))
-    options = given.get("fsdp_config")
+    options = mapping(given.get("fsdp_config"), "fsdp_config")
     if not options:
         return {}
     found = {"sharding": "hsdp" if "dp_replicate_size" in given else "fsdp"}

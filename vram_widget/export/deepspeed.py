@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError
+from ..errors import ConfigError, shown
+from .given import mapping, word
 
 STAGES = {"zero1": 1, "zero2": 2, "zero3": 3}
 
@@ -43,13 +44,15 @@ def write(sharding: str, cpu_offload: str) -> dict[str, Any]:
 
 def read(deepspeed: Mapping[str, Any]) -> dict[str, str]:
     """Return the fields that a DeepSpeed configuration decides: `sharding` and `cpu_offload`."""
-    zero = deepspeed.get("zero_optimization", {})
+    zero = mapping(deepspeed.get("zero_optimization"), "zero_optimization")
     stages = {stage: sharding for sharding, stage in STAGES.items()}
-    found = {"sharding": stages.get(zero.get("stage", 0), "ddp")}
-    if zero.get("offload_param", {}).get("device", "none") != "none":
-        found["cpu_offload"] = "all"
-    elif zero.get("offload_optimizer", {}).get("device", "none") != "none":
-        found["cpu_offload"] = "optimizer"
+    found = {"sharding": word(zero.get("stage", 0), stages, "ddp")}
+    weights, states = (
+        mapping(zero.get(key), key).get("device", "none") != "none"
+        for key in ("offload_param", "offload_optimizer")
+    )
+    if weights or states:
+        found["cpu_offload"] = "all" if weights else "optimizer"
     return found
 
 
@@ -67,6 +70,7 @@ def opened(deepspeed: object) -> Mapping[str, Any]:
         content = json.loads(Path(str(deepspeed)).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"The DeepSpeed file {deepspeed!s} cannot be read ({error}); give its content instead."
+            f"The DeepSpeed file {shown(deepspeed)} cannot be read ({shown(str(error))}); "
+            "give its content instead."
         ) from None
-    return opened(content)
+    return mapping(content, f"The DeepSpeed file {deepspeed!s}")

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..config import TrainingConfig
-from ..errors import ConfigError
+from ..errors import ConfigError, shown
 from .draft import Draft
+from .given import count, mapping, word
 
 #: The function of training_hub that runs a method.
 FUNCTIONS = {"sft": "sft", "osft": "osft", "lora": "lora_sft", "qlora": "lora_sft"}
@@ -151,7 +152,8 @@ def read(
     >>> config.training_method, config.lora_r, config.micro_batch_size
     ('qlora', 8, 2)
     """
-    given = {key: value for key, value in settings.items() if value is not None}
+    told = mapping(settings, "What Training Hub is told")
+    given = {key: value for key, value in told.items() if value is not None}
     method = training_method or _method(given)
     found: dict[str, Any] = {"training_method": method, "trainer": "training_hub"}
     if method in ("sft", "osft"):
@@ -159,7 +161,7 @@ def read(
     for field in ("model_path", "max_seq_len", "num_epochs", "use_liger", "unfreeze_rank_ratio"):
         if field in given:
             found[field] = given[field]
-    nodes = int(given.get("nnodes", 1))
+    nodes = count(given.get("nnodes", 1), "nnodes")
     if nodes > 1:
         found["num_nodes"] = nodes
     if "nproc_per_node" in given and "num_gpus" not in choices:
@@ -179,10 +181,11 @@ def _method(given: Mapping[str, Any]) -> str:
 
 
 def _gpus_per_node(processes: object) -> int:
-    if isinstance(processes, int) or (isinstance(processes, str) and processes.isdigit()):
+    if isinstance(processes, int) or (isinstance(processes, str) and processes.isdecimal()):
         return int(processes)
     raise ConfigError(
-        f"nproc_per_node={processes!r} is known only on the machine that trains; give num_gpus."
+        f"nproc_per_node={shown(processes)} is known only on the machine that trains; "
+        "give num_gpus."
     )
 
 
@@ -192,10 +195,11 @@ def _read_packed(given: Mapping[str, Any]) -> dict[str, Any]:
         found["max_tokens_per_gpu"] = given["max_tokens_per_gpu"]
     if given.get("disable_flash_attn"):
         found["attn_implementation"] = "sdpa"
-    options = given.get("fsdp_options", {})
+    options = mapping(given.get("fsdp_options"), "fsdp_options")
     if "sharding_strategy" in options:
         names = {strategy: sharding for sharding, strategy in STRATEGIES.items()}
-        found["sharding"] = names.get(options["sharding_strategy"], options["sharding_strategy"])
+        strategy = options["sharding_strategy"]
+        found["sharding"] = word(strategy, names, strategy)
     if options.get("cpu_offload_params"):
         found["cpu_offload"] = "all"
     return found
@@ -226,7 +230,7 @@ def _with_accumulation(
     """Return `config` with the batch that an `effective_batch_size` means for each pass."""
     if "effective_batch_size" not in given:
         return config
-    passes = given["effective_batch_size"] / config.num_gpus
+    passes = count(given["effective_batch_size"], "effective_batch_size") / config.num_gpus
     if config.training_method in ("lora", "qlora"):
         rows = max(1, int(passes // config.gradient_accumulation_steps))
         return config.replace(**{"micro_batch_size": rows, **choices})

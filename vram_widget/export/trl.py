@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..config import TrainingConfig
-from ..errors import ConfigError
+from ..errors import ConfigError, shown
 from . import deepspeed
 from .draft import Draft
 
@@ -139,6 +139,7 @@ def read(settings: Mapping[str, Any], **choices: Any) -> TrainingConfig:
     >>> config.training_method, config.lora_r, config.max_seq_len
     ('lora', 4, 512)
     """
+    settings = _mapping(settings)
     arguments = _mapping(settings.get("SFTConfig"))
     adapter = _mapping(settings.get("LoraConfig"))
     quantised = _mapping(settings.get("BitsAndBytesConfig"))
@@ -199,4 +200,6 @@ def _mapping(settings: object) -> Mapping[str, Any]:
         return settings
     if hasattr(settings, "to_dict"):
         return dict(settings.to_dict())
-    raise ConfigError(f"Give TRL's settings as mappings or as its own objects, not {settings!r}.")
+    raise ConfigError(
+        f"Give TRL's settings as mappings or as its own objects, not {shown(settings)}."
+    )

@@ -14,7 +14,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from ..errors import GPUError
+from ..errors import GPUError, shown
 from ..timeline import GiB
 
 #: What PyTorch can hand out of a card's memory, where its total has not been seen: the median
@@ -113,7 +113,7 @@ def lookup(name: str) -> GPU:
     nearest = list(dict.fromkeys(_index()[key][0].name for key in near))
     hint = f" The nearest: {', '.join(nearest)}." if nearest else ""
     raise GPUError(
-        f"{name!r} is not in the GPU catalogue.{hint} "
+        f"{shown(name)} is not in the GPU catalogue.{hint} "
         "Or give the memory by hand: gpu=None, gpu_memory='48GiB'."
     )
 

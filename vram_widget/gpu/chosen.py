@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ..errors import shown
 from ..timeline import GiB
 from .catalogue import GPU, alternatives, lookup
 from .discover import discover_gpus
@@ -60,7 +61,7 @@ def _named(gpu: str) -> tuple[GPU, str | None]:
     if not others or gpu == card.name:
         return card, None
     size = f"{card.memory / GiB:.0f} GiB"
-    return card, f"{gpu!r} is taken for the {card.name} of {size}; also: {', '.join(others)}."
+    return card, f"{shown(gpu)} is taken for the {card.name} of {size}; also: {', '.join(others)}."
 
 
 def _here(num_gpus: int) -> tuple[GPU, str | None]:

@@ -8,7 +8,7 @@ from math import floor, prod
 from types import MappingProxyType
 
 from ..config import TrainingConfig
-from ..errors import ConfigError
+from ..errors import ConfigError, shown
 from ..model.architecture import Architecture, LayerRun, Shape
 from . import ops
 from .expert_targets import expert_targets, old_names
@@ -323,7 +323,7 @@ def check_adapters(architecture: Architecture, config: TrainingConfig) -> None:
     if not targets:
         names = sorted({name for run in architecture.layers for name in run.linears})
         raise ConfigError(
-            f"target_modules = {config.target_modules!r} matches no linear layer of "
+            f"target_modules = {shown(config.target_modules)} matches no linear layer of "
             f"{config.model_path}, which has {', '.join(names)}."
         )
     widest, shape = max(targets.items(), key=lambda found: min(found[1]))

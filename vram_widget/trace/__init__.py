@@ -91,7 +91,7 @@ class Trace:
 
 
 def trace(
-    config: TrainingConfig,
+    config: TrainingConfig | Mapping[str, Any] | str,
     model_config: Mapping[str, Any] | None = None,
     *,
     device: Literal["cuda", "cpu"] = "cuda",
@@ -102,8 +102,8 @@ def trace(
 
     Parameters
     ----------
-    config : TrainingConfig
-        The run.
+    config : TrainingConfig, mapping or str
+        The run, or only its model.
     model_config : mapping, optional
         The model's config.json; without it, the one that ``config.model_path`` leads to.
     device : {"cuda", "cpu"}
@@ -137,6 +137,7 @@ def trace(
     >>> result.peak_phase
     'backward'
     """
+    config = TrainingConfig.of(config)
     config.check()
     versions = _versions()
     from .run import run

@@ -1,0 +1,317 @@
+"""Whatever a person or a front end gives: an answer, or one sentence that says what to do."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import vram_widget as vw
+from vram_widget import training_hub
+from vram_widget.fields import Field
+
+MODEL = "HuggingFaceTB/SmolLM2-135M"
+FIELDS = vw.TrainingConfig.fields()
+
+#: No answer may take longer; on an idle machine the slowest takes a tenth of a second.
+SLOWEST = timedelta(seconds=60)
+fuzzed = settings(
+    max_examples=80,
+    deadline=SLOWEST,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+
+#: Values that have broken somebody's program before.
+NASTY = (
+    *(-1, 0, 1, 2**24, 2**53, 2**64, 10**400, -(10**400), 1e308, 5e-324, math.inf, math.nan),
+    *("", " ", "\x00", "\ud800", "~", "~nobody", "..", "/", "a/b/c", "x" * 5000, "9" * 400),
+    *("9" * 400 + "GiB", "1e9GiB", "٣GiB", "(" * 200, "a{99999999999}", "[[a]", "(?i)x", "*"),
+    *("all-linear", "no-one/has-this", "true", "None", "<script>", "{}", "- a: [1", "a: 1"),
+)
+scalars = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
+) | st.sampled_from(NASTY)
+#: What JSON can carry: all that a front end can send.
+json_values = st.recursive(
+    scalars,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+#: What Python can: more.
+anything = (
+    json_values | st.binary(max_size=4) | st.builds(object) | st.just({1, "a"}) | st.just(print)
+)
+
+
+def plausible(field: Field) -> st.SearchStrategy[Any]:
+    """Values that the field itself takes, its ends among them: the engine's turn."""
+    about = field.metadata
+    if about.get("options"):
+        return st.sampled_from(sorted(about["options"]))
+    if about["kind"] == "count":
+        ends = [about["minimum"], about["maximum"]]
+        return st.sampled_from(ends) | st.integers(*ends) | st.integers(1, 64)
+    if about["kind"] == "number":
+        return st.floats(about["minimum"], about["maximum"])
+    if about["kind"] == "modules":
+        return st.sampled_from(["all-linear", r".*\.q_proj", ["q_proj", "v_proj"], ["no_proj"]])
+    return st.booleans() if about["kind"] == "switch" else st.none() | st.just("24GiB")
+
+
+@st.composite
+def choices(draw: st.DrawFn, values: st.SearchStrategy[Any]) -> dict[str, Any]:
+    """A few fields at values that they take; half the time another, or none's name, at any."""
+    names = draw(st.lists(st.sampled_from(sorted(FIELDS)), max_size=6, unique=True))
+    some = {name: draw(plausible(FIELDS[name])) for name in names}
+    some["model_path"] = MODEL
+    if draw(st.booleans()):
+        some[draw(st.sampled_from(sorted(FIELDS)) | st.text(max_size=8))] = draw(values)
+    return some
+
+
+@pytest.fixture(autouse=True)
+def apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Keep what is tried from the network and from the folders of others."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@contextmanager
+def one_sentence() -> Iterator[None]:
+    """Let an error of the package pass, if it says in one line what is wrong."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        except vw.VRAMWidgetError as error:
+            said = str(error)
+        else:
+            return
+    assert said.strip()
+    assert "\n" not in said, said
+    assert len(said) < 1000, said
+
+
+def sound(estimate: vw.MemoryEstimate) -> None:
+    low, expected, high = estimate
+    assert 0 <= low <= expected <= high < math.inf
+    assert estimate.verdict in ("fits", "likely", "risky", "does_not_fit")
+    assert sum(estimate.components.values()) == expected
+    assert repr(estimate)
+
+
+FUNCTIONS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "estimate": lambda some: sound(vw.estimate(**some)),
+    "estimate a mapping": lambda some: sound(vw.estimate(some)),
+    "explain": lambda some: vw.estimate(some).explain(),
+    "suggest": lambda some: [each.text for each in vw.suggest(some)],
+    "run_time": lambda some: repr(vw.run_time(some)),
+    "compare": lambda some: repr(vw.compare(some, MODEL)),
+    "replace": lambda some: vw.TrainingConfig(MODEL).replace(**some),
+    **{
+        f"export {target}": lambda some, target=target: json.dumps(
+            vw.export(vw.TrainingConfig(**some), target)
+        )
+        for target in ("training_hub", "trl", "axolotl", "kubeflow")
+    },
+    **{
+        f"largest {field}": lambda some, field=field: vw.largest(some, field)
+        for field in ("micro_batch_size", "max_seq_len", "max_tokens_per_gpu", "lora_r", "num_gpus")
+    },
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@fuzzed
+@given(some=choices(anything))
+def test_any_choices_are_answered_or_refused_in_a_sentence(name: str, some: dict[str, Any]) -> None:
+    with one_sentence():
+        FUNCTIONS[name](some)
+
+
+ARGUMENTS: dict[str, Callable[[Any], Any]] = {
+    "TrainingConfig(x)": vw.TrainingConfig,
+    "estimate(x)": vw.estimate,
+    "suggest(x)": vw.suggest,
+    "run_time(x)": vw.run_time,
+    "compare(x)": vw.compare,
+    "largest(x)": lambda x: vw.largest(x, "lora_r"),
+    "largest field": lambda x: vw.largest(MODEL, x),
+    "largest margin": lambda x: vw.largest(MODEL, "max_seq_len", x),
+    "sweep(x)": lambda x: vw.sweep(x, "lora_r", [1]),
+    "sweep field": lambda x: vw.sweep(MODEL, x, [1]),
+    "sweep values": lambda x: repr(vw.sweep(MODEL, "max_seq_len", x)),
+    "sweep value": lambda x: repr(vw.sweep(MODEL, "max_seq_len", [x, 8])),
+    "recommend gpu": lambda x: vw.recommend(x, models=[MODEL]),
+    "recommend num_gpus": lambda x: vw.recommend(num_gpus=x, models=[MODEL]),
+    "recommend models": lambda x: vw.recommend(models=x),
+    "recommend model": lambda x: vw.recommend(models=[x]),
+    "export(x)": lambda x: vw.export(x, "trl"),
+    "export target": lambda x: vw.export(vw.TrainingConfig(MODEL), x),
+    "from_training_hub(x)": vw.from_training_hub,
+    "from_training_hub method": lambda x: vw.from_training_hub({"model_path": MODEL}, x),
+    "from_trl(x)": vw.from_trl,
+    "from_axolotl(x)": vw.from_axolotl,
+    "trace(x)": lambda x: vw.trace(x, {}),
+    "VRAMWidget(x)": vw.VRAMWidget,
+    "VRAMWidget controls": lambda x: vw.VRAMWidget(MODEL, controls=x),
+    "VRAMWidget.export": lambda x: vw.VRAMWidget(MODEL).export(x),
+    "VRAMWidget.to_html": lambda x: vw.VRAMWidget(MODEL).to_html(x),
+}
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+@fuzzed
+@given(given_=anything)
+def test_any_argument_is_taken_or_refused_in_a_sentence(name: str, given_: Any) -> None:
+    with one_sentence():
+        ARGUMENTS[name](given_)
+
+
+# -- what others wrote, read back -----------------------------------------------------------------
+
+
+def settings_of(target: str) -> st.SearchStrategy[dict[str, Any]]:
+    """Settings as the target's export writes them, with some of the values replaced by any."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        config = vw.TrainingConfig(MODEL, training_method="qlora", num_gpus=2, trainer="axolotl")
+        told = [vw.export(config, target), vw.export(config.replace(training_method="sft"), target)]
+
+    def spoilt(node: Any) -> st.SearchStrategy[Any]:
+        if isinstance(node, dict) and node:
+            return anything | st.fixed_dictionaries(
+                {}, optional={k: spoilt(v) for k, v in node.items()}
+            )
+        return st.just(node) | st.just(node) | anything
+
+    return st.one_of(
+        *(
+            st.fixed_dictionaries({}, optional={k: spoilt(v) for k, v in each.items()})
+            for each in told
+        )
+    )
+
+
+@pytest.mark.parametrize("target", ["training_hub", "trl", "axolotl"])
+@fuzzed
+@given(data=st.data())
+def test_any_settings_are_read_or_refused_in_a_sentence(target: str, data: Any) -> None:
+    settings = data.draw(settings_of(target))
+    with one_sentence():
+        read = getattr(vw, f"from_{target}")(settings)
+        assert isinstance(read, vw.TrainingConfig)
+
+
+HUB_METHODS = {
+    "sft": training_hub.BasicEstimator,
+    "lora": training_hub.LoRAEstimator,
+    "qlora": training_hub.QLoRAEstimator,
+    "osft": training_hub.OSFTEstimator,
+}
+count = st.integers(1, 2**40) | anything
+hub_choices = st.fixed_dictionaries(
+    {"model_path": st.just(MODEL) | anything},
+    optional={
+        "num_gpus": count,
+        "gpu_memory": count,
+        "batch_size": count,
+        "max_seq_len": count,
+        "max_tokens_per_gpu": count,
+        "use_liger": st.booleans() | anything,
+        "verbose": st.integers(0, 2) | anything,
+        "trust_remote_code": anything,
+        "memory_model": st.sampled_from(["training_hub", "replay", "rule_of_thumb"]) | anything,
+        "lora_r": count,
+        "unfreeze_rank_ratio": st.floats(0, 1) | anything,
+    },
+)
+
+
+@fuzzed
+@given(method=st.sampled_from([*HUB_METHODS, "osft-e"]) | anything, some=hub_choices)
+def test_training_hubs_function_answers_or_refuses_in_a_sentence(
+    method: Any, some: dict[str, Any]
+) -> None:
+    with one_sentence():
+        low, expected, high = training_hub.estimate(method, **some)
+        assert 0 <= low <= expected <= high < math.inf
+
+
+@fuzzed
+@given(method=st.sampled_from(sorted(HUB_METHODS)), some=hub_choices)
+def test_training_hubs_classes_answer_or_refuse_in_a_sentence(
+    method: str, some: dict[str, Any]
+) -> None:
+    foreign = {"sft": {"lora_r", "unfreeze_rank_ratio"}, "osft": {"lora_r"}}
+    not_theirs = foreign.get(method, {"unfreeze_rank_ratio", "max_tokens_per_gpu"})
+    with one_sentence():
+        HUB_METHODS[method](**{k: v for k, v in some.items() if k not in not_theirs}).estimate()
+
+
+# -- what a front end can send --------------------------------------------------------------------
+
+WIDGET = vw.VRAMWidget(MODEL, gpu="L40S")
+states = st.builds(
+    lambda some, other: {**some, **other},
+    choices(json_values),
+    st.dictionaries(
+        st.sampled_from(sorted(WIDGET.keys)) | st.text(max_size=8), json_values, max_size=3
+    ),
+)
+requests = (
+    st.fixed_dictionaries(
+        {"type": st.sampled_from(["cancel", "advise", "apply", "undo", "redo"]) | json_values},
+        optional={"changes": choices(json_values) | json_values},
+    )
+    | json_values
+)
+
+
+def intact(widget: vw.VRAMWidget) -> None:
+    """Hold a widget to showing the estimate for a configuration that can be."""
+    again = vw.estimate(widget.config)
+    assert tuple(again) == tuple(widget.estimate)
+    shown = tuple(widget.report[name] for name in ("low", "expected", "high"))
+    assert shown == tuple(again)
+    json.dumps({name: getattr(widget, name) for name in ("report", "advice", "history", "form")})
+
+
+@pytest.fixture(scope="module")
+def widget() -> vw.VRAMWidget:
+    return vw.VRAMWidget(MODEL, gpu="L40S")
+
+
+@fuzzed
+@given(state=states)
+def test_any_state_from_a_front_end_is_taken_or_refused(
+    widget: vw.VRAMWidget, state: dict[str, Any]
+) -> None:
+    with one_sentence():
+        widget.set_state(state)
+    assert all("\n" not in why and why for why in widget.report["errors"].values())
+    intact(widget)
+
+
+@fuzzed
+@given(request=requests)
+def test_any_request_from_a_front_end_is_answered_or_left(
+    widget: vw.VRAMWidget, request: Any
+) -> None:
+    with one_sentence():
+        widget._handle_custom_msg(request, [])
+    intact(widget)
