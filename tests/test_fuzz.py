@@ -170,7 +170,9 @@ ARGUMENTS: dict[str, Callable[[Any], Any]] = {
     "VRAMWidget(x)": vw.VRAMWidget,
     "VRAMWidget controls": lambda x: vw.VRAMWidget(MODEL, controls=x),
     "VRAMWidget.export": lambda x: vw.VRAMWidget(MODEL).export(x),
-    "VRAMWidget.to_html": lambda x: vw.VRAMWidget(MODEL).to_html(x),
+    "VRAMWidget.to_html": lambda x: vw.VRAMWidget(MODEL).to_html(
+        x.replace("/", "") if isinstance(x, str) else x  # here, and nowhere else
+    ),
 }
 
 

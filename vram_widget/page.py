@@ -12,7 +12,7 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 from . import words
-from .errors import FileError
+from .errors import FileError, shown
 
 if TYPE_CHECKING:
     from .estimate import MemoryEstimate
@@ -88,14 +88,15 @@ def write(path: str | os.PathLike[str], text: str) -> None:
     FileError
         If it cannot be written.
     """
-    file = Path(path).expanduser()
     try:
+        file = Path(path).expanduser()
         with tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{file.name}.") as folder:
             draft = Path(folder) / file.name
             draft.write_text(text, "utf-8")
             os.replace(draft, file)
-    except OSError as error:
+    except (OSError, RuntimeError, TypeError, ValueError) as error:  # or no path at all
+        reason = getattr(error, "strerror", None) or error
         raise FileError(
-            f"{str(path)!r} cannot be written ({error.strerror or error}): "
+            f"{shown(path)} cannot be written ({reason}): "
             "name a file in a folder that there is, and in which you may write."
         ) from error
