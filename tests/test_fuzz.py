@@ -158,7 +158,7 @@ ARGUMENTS: dict[str, Callable[[Any], Any]] = {
     "sweep value": lambda x: repr(vw.sweep(MODEL, "max_seq_len", [x, 8])),
     "recommend gpu": lambda x: vw.recommend(x, models=[MODEL]),
     "recommend num_gpus": lambda x: vw.recommend(num_gpus=x, models=[MODEL]),
-    "recommend models": lambda x: vw.recommend(models=x),
+    "recommend models": lambda x: vw.recommend(models=[] if x is None else x),
     "recommend model": lambda x: vw.recommend(models=[x]),
     "export(x)": lambda x: vw.export(x, "trl"),
     "export target": lambda x: vw.export(vw.TrainingConfig(MODEL), x),
