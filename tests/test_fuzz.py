@@ -275,10 +275,15 @@ states = st.builds(
         st.sampled_from(sorted(WIDGET.keys)) | st.text(max_size=8), json_values, max_size=3
     ),
 )
+#: The types of ``Request`` in messages.ts.
+REQUESTS = ["cancel", "advise", "apply", "undo", "redo", "read", "pin", "unpin", "return"]
 requests = (
     st.fixed_dictionaries(
-        {"type": st.sampled_from(["cancel", "advise", "apply", "undo", "redo"]) | json_values},
-        optional={"changes": choices(json_values) | json_values},
+        {"type": st.sampled_from(REQUESTS) | json_values},
+        optional={
+            "changes": choices(json_values) | json_values,
+            "reading": st.sampled_from(["max_seq_len", "training_method"]) | json_values,
+        },
     )
     | json_values
 )
