@@ -54,8 +54,6 @@ def grid() -> list[dict[str, str]]:
 
 #: Traced rows that the replay does not follow within 2 %: how far off they may be, and why.
 GAPS = (
-    (r"qlora-int8", 0.18, "LLM.int8 keeps quantised inputs and outliers, which are not modelled"),
-    (r"qlora-not-upcast-autocast", 0.06, "unexplained"),
     (r" lora fsdp .* short$", 0.37, "the buffers of fully_shard outweigh so small a step"),
     (r" (fsdp|hsdp) ", 0.18, "the buffers of fully_shard, of which the replay holds too few"),
 )

@@ -14,7 +14,7 @@ from . import ops
 from .expert_targets import expert_targets, old_names
 from .parameter import Parameter, as_matrix
 from .quantized import STORED
-from .tape import BFLOAT16, DTYPES, FLOAT32, Tensor
+from .tape import BFLOAT16, DTYPES, FLOAT32, INT8, NF4, Tensor
 
 Weights = Mapping[str, Tensor]
 Matches = Callable[[str], bool]
@@ -183,11 +183,33 @@ class QLoRA(LoRA):
             return super().base(name, shape)
         return STORED[self.quantization](name, *as_matrix(shape), self.double)
 
+    def linear(self, weights: Weights, name: str, x: Tensor) -> Tensor:
+        """Run the base and add the adapter's share, as PEFT does over a quantised linear.
+
+        Under autocast it leaves the casts to that, where over a plain linear it casts first
+        (peft/tuners/lora/bnb.py); it copies what a 4-bit product gave.
+        """
+        packed, down = weights[f"{name}.weight"], weights.get(f"{name}.lora_A")
+        if down is None or self.dora or packed.dtype in DTYPES.values():
+            return super().linear(weights, name, x)
+        result = self.run_base(weights, name, x)
+        if packed.dtype is NF4:
+            result = ops.contiguous(result)
+        if x.tape.autocast is None:
+            x = ops.to(x, down.dtype, "input in the adapter's dtype")
+        kept = ops.dropout(x) if self.drops else x
+        share = ops.scale(ops.linear(ops.linear(kept, down), weights[f"{name}.lora_B"]))
+        if x.tape.autocast is None:
+            share = ops.to(share, result.dtype)
+        return ops.add(result, share)
+
     def run_base(self, weights: Weights, name: str, x: Tensor) -> Tensor:
         """Run a quantised linear in the compute dtype, on a whole copy of its weight."""
         packed = weights[f"{name}.weight"]
         if packed.dtype in DTYPES.values():
             return super().run_base(weights, name, x)
+        if packed.dtype is INT8:
+            return ops.int8_linear(x, packed.rows, packed.width)
         dtype = x.dtype
         x = ops.to(x, self.compute_dtype, "input in the compute dtype")
         out = ops.quantized_linear(x, packed.rows, packed.width)

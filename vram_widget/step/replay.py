@@ -84,6 +84,7 @@ class Pass:
         del loss
         self.tape.backward()
         self.held.clear()
+        self.tape.outlasting = None
         self.cut("backward")
 
     def keep(self, *tensors: object) -> None:

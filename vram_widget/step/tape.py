@@ -228,6 +228,8 @@ class Tape:
         Whether backward is in what a checkpoint has run again.
     autocast : DType or None
         The dtype that matrix products are cast to, where autocast is on.
+    outlasting : list of Tensor or None
+        What operators keep until the whole graph goes; None in what a checkpoint runs again.
     """
 
     def __init__(self, flops: float, bandwidth: float, autocast: DType | None = None) -> None:
@@ -235,6 +237,7 @@ class Tape:
         self.nodes: list[Node | Boundary] = []
         self.recording = True
         self.rerunning = False
+        self.outlasting: list[Tensor] | None = []
         self.autocast = autocast
         self.casts: dict[int, Tensor] = {}
         self.operator = ""

@@ -22,11 +22,12 @@ def checkpoint(run: Callable[[Tensor], Tensor], x: Tensor, offload: bool = False
 
     def backward(grad: Tensor) -> Gradients:
         outer, tape.casts = tape.casts, {}
+        outlasting, tape.outlasting = tape.outlasting, None
         first, start = len(tape.nodes), len(tape.log)
         again = detach(kept) if kept else tape.new(rows, width, dtype, "input, from the host")
         again.node = entry = Node(tape, (), lambda grad: ()) if wants_gradient else None
         result = run(again)
-        tape.casts = outer
+        tape.casts, tape.outlasting = outer, outlasting
         assert isinstance(result.node, Node)
         result.node.accumulate(grad)
         del again, result, grad

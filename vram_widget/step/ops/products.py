@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..tape import FLOAT32, DType, Gradients, Tensor
+from ..tape import FLOAT16, FLOAT32, INT8, INT32, DType, Gradients, Tensor
 from .elementwise import to
 from .recorded import detach
 
@@ -108,6 +108,38 @@ def quantized_linear(x: Tensor, outputs: int, inputs: int) -> Tensor:
     del whole
     flops = 2.0 * rows * inputs * outputs
     tape.work(flops)
+    if tape.recording and x.node is not None:
+
+        def backward(grad: Tensor) -> Gradients:
+            whole = tape.new(outputs, inputs, dtype, "dequantised weight", "buffers")
+            tape.work(flops)
+            to_x = tape.new(rows, inputs, dtype, "gradient")
+            del whole
+            return (to_x,)
+
+        tape.record(out, (x.node,), backward)
+    return out
+
+
+def int8_linear(x: Tensor, outputs: int, inputs: int) -> Tensor:
+    """LLM.int8: x is quantised as it comes and kept as it came; backward makes the weight whole.
+
+    bitsandbytes keeps x beside what autograd saves (``ctx.tensors`` in its autograd/_functions.py):
+    a checkpoint does not give it up, nor backward before the whole graph goes. Outliers, which are
+    multiplied apart, depend on the data and are left out.
+    """
+    tape, rows, dtype = x.tape, x.rows, x.dtype
+    half = to(detach(x), FLOAT16, "input in float16")
+    scales = tape.new(rows, 1, FLOAT32, "scales")
+    quantized = tape.new(rows, inputs, INT8, "quantised input")
+    del half
+    total = tape.new(rows, outputs, INT32, "product")
+    out = tape.new(rows, outputs, dtype, "output")
+    del scales, quantized, total
+    flops = 2.0 * rows * inputs * outputs
+    tape.work(flops)
+    if tape.outlasting is not None and (x.node is not None or not tape.recording):
+        tape.outlasting.append(detach(x))
     if tape.recording and x.node is not None:
 
         def backward(grad: Tensor) -> Gradients:
