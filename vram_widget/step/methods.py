@@ -261,10 +261,10 @@ class OSFT(Full):
     @staticmethod
     def half(weights: Weights, name: str, part: str, x: Tensor) -> Tensor:
         """Return ``(x @ V.T * S) @ U.T`` of one half."""
-        down = ops.linear(x, weights[f"{name}.V_{part}"], what="projected input")
+        down = ops.linear(x, ops.view_of(weights[f"{name}.V_{part}"]), what="projected input")
         scaled = ops.mul(down, weights[f"{name}.S_{part}"])
         del down
-        return ops.linear(scaled, weights[f"{name}.U_{part}"])
+        return ops.linear(scaled, ops.view_of(weights[f"{name}.U_{part}"]))
 
 
 Method = Full

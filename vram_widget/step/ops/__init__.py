@@ -56,6 +56,7 @@ from .views import (
     reshape,
     split,
     split_widths,
+    view_of,
 )
 
 __all__ = [
@@ -110,5 +111,6 @@ __all__ = [
     "sub",
     "tanh",
     "to",
+    "view_of",
     "wider",
 ]

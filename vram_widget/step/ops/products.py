@@ -8,7 +8,10 @@ from .recorded import detach
 
 
 def cast_weight(weight: Tensor) -> Tensor:
-    """Return a weight in autocast's dtype; the copy of a trainable one is made once a pass."""
+    """Return a weight in autocast's dtype; the copy of a trainable one is made once a pass.
+
+    That of a view is not kept (``cached_cast`` in aten/src/ATen/autocast_mode.cpp).
+    """
     tape, dtype = weight.tape, weight.tape.autocast
     if dtype is None or weight.dtype is dtype:
         return weight
@@ -18,7 +21,8 @@ def cast_weight(weight: Tensor) -> Tensor:
     rows, width, before = weight.rows, weight.width, weight.dtype
     copy = tape.new(rows, width, dtype, "weight in the compute dtype", "buffers")
     if weight.node is not None:
-        tape.casts[id(weight)] = copy
+        if not weight.is_view:
+            tape.casts[id(weight)] = copy
         if tape.recording:
 
             def backward(grad: Tensor) -> Gradients:

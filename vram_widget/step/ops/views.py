@@ -13,6 +13,13 @@ def reshape(x: Tensor, rows: int, width: int) -> Tensor:
     return Tensor(x.tape, rows, width, x.dtype, x.storage, x.node)
 
 
+def view_of(weight: Tensor) -> Tensor:
+    """Return a view of a weight, such as its transpose."""
+    view = Tensor(weight.tape, weight.rows, weight.width, weight.dtype, weight.storage, weight.node)
+    view.is_view = True
+    return view
+
+
 def part(x: Tensor, width: int) -> Tensor:
     """Return a view of some of x's features; its gradient is x's size, zero elsewhere."""
     return follows(Tensor(x.tape, x.rows, width, x.dtype, x.storage), x)
