@@ -52,15 +52,16 @@ def grid() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-#: Traced rows that the replay does not follow within 2 %: how far off they may be, and why.
+#: Traced rows that the replay does not follow within 0.5 %: how far off they may be, and why.
 GAPS = (
+    (r"^gemma-4-e2b .* flash", 0.02, "flash attention has no heads of 512, and refuses them"),
     (r" lora fsdp .* short$", 0.37, "the buffers of fully_shard outweigh so small a step"),
     (r" (fsdp|hsdp) ", 0.18, "the buffers of fully_shard, of which the replay holds too few"),
 )
 
 
 def bound(row: dict[str, str]) -> float:
-    return next((limit for name, limit, _ in GAPS if re.search(name, row["id"])), 0.02)
+    return next((limit for name, limit, _ in GAPS if re.search(name, row["id"])), 0.005)
 
 
 def replayed(row: dict[str, str], folder) -> vw.MemoryEstimate:

@@ -180,7 +180,7 @@ def base_model(step: Pass, tokens: Tensor) -> Tensor:
     else:
         masked = config.padded or (attention, architecture.model_type) in MASKED
         mask = new(config.tokens, length, BOOL, "mask") if masked else None
-        slides = attention == "sdpa" and any(length > window for window in windows if window)
+        slides = attention == "sdpa" and any(length >= window for window in windows if window)
         sliding_mask = new(length, length, BOOL, "mask") if slides else None
     by_layer = per_layer_inputs(step, tokens, x)
     context = Context(

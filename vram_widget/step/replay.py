@@ -155,7 +155,7 @@ class Pass:
 
     def run_layer(self, run: LayerRun, layer: Layer, context: Context, x: Tensor) -> Tensor:
         """Run one layer."""
-        if context.sliding_mask and run.sliding_window and context.length > run.sliding_window:
+        if context.sliding_mask and run.sliding_window and context.length >= run.sliding_window:
             context = context._replace(mask=context.sliding_mask)
         block = partial(BLOCKS[run.block], context, layer)
         layer.enter()

@@ -7,6 +7,10 @@ from ..layer import Layer
 from ..tape import FLOAT32, Tensor
 from .context import Context
 
+#: Features of a head up to which sdpa takes grouped heads as they are (``use_gqa_in_sdpa`` in
+#: transformers/integrations/sdpa_attention.py).
+WIDEST_GROUPED = 256
+
 #: Families whose eager attention takes the softmax in the scores' own dtype.
 OWN_SOFTMAX = {"gpt2"}
 
@@ -55,7 +59,8 @@ def attend(context: Context, q: Tensor, k: Tensor, v: Tensor, softcap: bool = Fa
     """Run the attention kernel that the chosen implementation takes for these tensors."""
     if context.attn_implementation == "eager":
         return eager_attention(context, q, k, v, softcap)
-    if context.mask is not None:  # grouped heads and a mask together have no kernel of their own
+    if context.mask is not None or q.width // context.heads > WIDEST_GROUPED:
+        # grouped heads have no kernel of their own with a mask, nor where they are so wide
         k, v = repeated(context, q, k, v)
     in_float32 = q.dtype is FLOAT32 and q.tape.autocast is None
     if context.attn_implementation == "sdpa" and in_float32 and k.width != q.width:
@@ -100,7 +105,7 @@ def one_piece(context: Context, x: Tensor) -> Tensor:
     if x.tape.autocast is not None:
         x = ops.to(x, x.tape.autocast)
     made = x.storage.allocation if x.storage is not None else None
-    whole = made is None or made.rows * made.width == x.rows * x.width
+    whole = made is not None and made.rows * made.width == x.rows * x.width
     return x if whole or x.rows <= context.length else ops.contiguous(x)
 
 

@@ -112,10 +112,11 @@ def experts(
     scores = mixture.gather(pairs, order, "scores, expert by expert")
     ends = mixture.offsets(int(context.config["num_experts"]), of=order)
     biases = chosen_biases(layer, f"{name}.{first}", in_order)
-    out = grouped_linear(layer, f"{name}.{first}", selected, biases, ends)
-    out = gated(out)
+    up = layer.weight(f"{name}.{first}")  # with an adapter a whole copy, there until the end
+    out = gated(grouped_linear(up, selected, biases, ends))
     biases = chosen_biases(layer, f"{name}.down_proj", in_order)
-    out = grouped_linear(layer, f"{name}.down_proj", out, biases, ends)
+    down = layer.weight(f"{name}.down_proj")
+    out = grouped_linear(down, out, biases, ends)
     weighted = ops.mul(out, scores, "weighted outputs")
     inverse = mixture.like(order, "place of each pair")
     weighted = mixture.gather(weighted, inverse, "outputs, token by token")
@@ -129,11 +130,8 @@ def chosen_biases(layer: Layer, name: str, in_order: Tensor) -> Tensor | None:
     return mixture.gather(bias, in_order, "biases, expert by expert") if bias else None
 
 
-def grouped_linear(
-    layer: Layer, name: str, x: Tensor, biases: Tensor | None, ends: Tensor
-) -> Tensor:
+def grouped_linear(weight: Tensor, x: Tensor, biases: Tensor | None, ends: Tensor) -> Tensor:
     """Run each expert's own linear on its rows."""
-    weight = layer.weight(name)
     outputs = weight.rows // ends.rows
     if weight.width != x.width:  # gpt-oss stores its experts transposed
         outputs = weight.width
