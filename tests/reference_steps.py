@@ -32,6 +32,7 @@ SPECIAL: dict[str, dict[str, Any]] = {
             "full_attention" if layer % 6 == 5 else "sliding_attention" for layer in range(26)
         ]
     },
+    "mistral": {"sliding_window": None},  # version 0.3
 }
 #: The phases of this package that a phase of the table covers.
 PHASES = {
