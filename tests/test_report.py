@@ -172,3 +172,13 @@ def shape(value: Any) -> Any:
     if isinstance(value, list):
         return sorted({json.dumps(shape(each), sort_keys=True) for each in value})
     return "number" if isinstance(value, (int, float)) else type(value).__name__
+
+
+def test_one_token_has_a_width_and_no_rows() -> None:
+    found = estimate(
+        "HuggingFaceTB/SmolLM2-135M",
+        max_seq_len=1,
+        optimizer_in_backward=True,
+        loss_kernel="liger",
+    )
+    assert "31 checkpointed inputs, 576 float32" in found.notes["activations"]

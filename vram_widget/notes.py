@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import prod
 from typing import TYPE_CHECKING
 
 from .explain import Node
@@ -82,8 +83,8 @@ def _gradients(estimate: MemoryEstimate, node: Node) -> str:
 def _activations(estimate: MemoryEstimate, node: Node) -> str:
     hidden = next((leaf for leaf in leaves(node) if leaf.name == "hidden state"), None)
     if hidden is not None and hidden.bytes > node.bytes / 2:
-        rows, width = hidden.shape
-        return f"{hidden.count:,} checkpointed inputs, {rows:,} × {width:,} {hidden.dtype}"
+        shape = " × ".join(f"{size:,}" for size in hidden.shape)  # of one token, its width alone
+        return f"{hidden.count:,} checkpointed inputs, {shape} {hidden.dtype}"
     return _largest(node)
 
 
@@ -93,7 +94,7 @@ def _outputs(estimate: MemoryEstimate, node: Node) -> str:
     if not logits:
         return _largest(node)
     copies = sum(leaf.count for leaf in logits)
-    rows = max(logits, key=lambda leaf: leaf.bytes).shape[0]
+    rows = prod(max(logits, key=lambda leaf: leaf.bytes).shape[:-1])
     times = f", {copies:,} copies" if copies > 1 else ""
     return f"{rows:,} × {vocabulary:,} logits{times}"
 
