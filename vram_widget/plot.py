@@ -30,7 +30,7 @@ LARGEST_ROOM = 5
 HEADROOM = 1.06
 
 #: A white edge keeps text on areas and lines readable.
-_HALO: dict[str, Any] = {
+HALO: dict[str, Any] = {
     "color": INK,
     "path_effects": [withStroke(linewidth=2.5, foreground="white")],
 }
@@ -162,7 +162,7 @@ def _capacity(axes: Axes, estimate: MemoryEstimate, ceiling: float, shown: bool)
     if shown:
         axes.axhline(level, color=INK, linewidth=1.4, linestyle=(0, (5, 3)))
     text = name if shown else f"↑ {name}"
-    axes.text(0.008, level + 0.015 * ceiling, text, fontsize=9, fontweight="bold", **_HALO)
+    axes.text(0.008, level + 0.015 * ceiling, text, fontsize=9, fontweight="bold", **HALO)
 
 
 def _peak(axes: Axes, estimate: MemoryEstimate, place: float, ceiling: float) -> None:
@@ -181,4 +181,4 @@ def _peak(axes: Axes, estimate: MemoryEstimate, place: float, ceiling: float) ->
     if abs(level - estimate.capacity / GiB) < 0.05 * ceiling:
         level = estimate.capacity / GiB - 0.05 * ceiling
     offset = -0.012 if before else 0.012
-    axes.text(place + offset, level, words.peak(estimate), fontsize=9, **style, **_HALO)
+    axes.text(place + offset, level, words.peak(estimate), fontsize=9, **style, **HALO)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from . import words
 from .config import TrainingConfig
 from .errors import ConfigError
+from .fields import nearest
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from .advise.largest import Limit
     from .advise.sweep import Sweep
+    from .estimate import MemoryEstimate
+
+Result = TypeVar("Result")
 
 #: The fields that the chart can go along, beside the training steps.
 ALONG = ("max_seq_len", "micro_batch_size", "training_method")
@@ -111,6 +116,23 @@ def _reach(most: Limit) -> str:
     return f"Fits up to {most.value:,}{end}"
 
 
+def figure(name: str, estimate: MemoryEstimate) -> Figure:
+    """Return a reading as a matplotlib figure.
+
+    Raises
+    ------
+    ConfigError
+        If the chart has no such reading.
+    """
+    if name not in ALONG:
+        known = ", ".join(ALONG)
+        raise ConfigError(f"The chart goes along {known}, not {name!r}.{nearest(name, [*ALONG])}")
+    from .advise.charts import sweep_figure
+
+    sweep, most = _run(swept(name, estimate.config))
+    return sweep_figure(sweep, estimate, most.value if most else None)
+
+
 class Reader:
     """Computes readings beside the notebook, each once for all views that ask.
 
@@ -158,8 +180,10 @@ class Reader:
         self._tell(name, revision, found)
 
 
-def _run(work: Coroutine[None, None, None]) -> None:
-    """Run a coroutine that waits for nothing but its next turn."""
-    with suppress(StopIteration):
+def _run(work: Coroutine[None, None, Result]) -> Result:
+    """Return what a coroutine does that waits for nothing but its next turn."""
+    try:
         while True:
             work.send(None)
+    except StopIteration as done:
+        return cast("Result", done.value)

@@ -205,11 +205,31 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
         if self._pinned is not None:
             self._become(self._pinned.config)
 
-    def plot(self) -> Figure:
-        """Return the chart as a matplotlib Figure, for print."""
-        from .plot import timeline_figure
+    def plot(self, along: str | None = None) -> Figure:
+        """Return the chart as a matplotlib Figure, for print.
 
-        return timeline_figure(self.estimate)
+        Parameters
+        ----------
+        along : str, optional
+            Rather than over the training steps, the peak along ``"max_seq_len"``,
+            ``"micro_batch_size"`` or ``"training_method"``.
+
+        Raises
+        ------
+        ConfigError
+            If the chart does not go along such a field.
+
+        Examples
+        --------
+        >>> w = VRAMWidget("ibm-granite/granite-3.3-2b-instruct", gpu="H100")
+        >>> w.plot("max_seq_len").axes[0].get_xlabel()
+        'Sequence length, tokens'
+        """
+        if along is None:
+            return self.estimate.plot()
+        from .readings import figure
+
+        return figure(along, self.estimate)
 
     def to_html(self, path: str | PathLike[str] | None = None) -> str | None:
         """Save the widget as one HTML file that opens offline and can be read, not changed.

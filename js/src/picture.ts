@@ -44,7 +44,6 @@ export function drawFile(picture: SVGSVGElement, caption: Caption): SVGSVGElemen
     svg("text", { x, y, fill: value("--fg"), ...more }, said);
   const whole = { width: width + 2 * MARGIN, height: height + HEAD + FOOT };
   const drawn = svg("svg", {
-    xmlns: "http://www.w3.org/2000/svg",
     ...whole,
     viewBox: `0 0 ${whole.width} ${whole.height}`,
     "font-family": style.fontFamily,

@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 
 from .. import words
 from ..palette import PALETTE, VERDICT_INK, Paint
-from ..plot import GRID, INK, MUTED, Chart
+from ..plot import GRID, HALO, INK, MUTED, Chart
 from ..timeline import GiB
 from .recommend import METHODS
 from .sweep import said
@@ -20,6 +20,7 @@ from .table import TINTS
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
     from numpy.typing import NDArray
 
     from ..estimate import MemoryEstimate
@@ -42,16 +43,25 @@ MOST_TICKS = 12
 CAPACITY: dict[str, Any] = {"color": INK, "linewidth": 1.4, "linestyle": (0, (5, 3))}
 
 
-def sweep_figure(sweep: Sweep) -> Figure:
-    """Return what fills the card at the peak over a field: areas over numbers, else bars."""
+def sweep_figure(
+    sweep: Sweep, now: MemoryEstimate | None = None, largest: int | None = None
+) -> Figure:
+    """Return what fills the card at the peak over a field: areas over numbers, else bars.
+
+    Over numbers, `now` is marked where it is, and so is the largest value that fits.
+    """
     figure, axes = _page(sweep.title)
     kinds = {type(value) for value in sweep.values}
     if len(sweep) > 2 and kinds <= {int, float}:
         pairs = sorted(zip(sweep.values, sweep.estimates, strict=True), key=lambda pair: pair[0])
         _areas(axes, [value for value, _ in pairs], [each for _, each in pairs])
+        if now is not None:
+            _now(axes, getattr(now.config, sweep.field), now)
     else:
-        _bars(axes, sweep.estimates, [said(value) for value in sweep.values])
-    axes.set_xlabel(sweep.label, fontsize=9, color=INK)
+        _bars(axes, sweep.estimates, sweep.names)
+    label = axes.set_xlabel(sweep.label, fontsize=9, color=INK)
+    if largest:
+        _largest(axes, largest, label)
     return figure
 
 
@@ -130,6 +140,30 @@ def _areas(axes: Axes, values: Sequence[float], estimates: Sequence[MemoryEstima
     _finish(axes, estimates, most=LARGEST_OVER)
 
 
+def _now(axes: Axes, value: float, estimate: MemoryEstimate) -> None:
+    low, expected, high = (size / GiB for size in estimate)
+    band = [[expected - low], [high - expected]]
+    axes.vlines(value, 0, low, color=INK, linewidth=1, linestyle=(0, (1, 2)))
+    axes.errorbar(
+        value, expected, band, color=INK, capsize=4, lw=1.4, marker="o", mfc="white", ms=5
+    )
+    text = f"now {said(value)} · {words.gib(estimate.expected)} GiB"
+    beside: dict[str, Any] = {"xytext": (0, 5), "textcoords": "offset points", "ha": "center"}
+    axes.annotate(text, (value, high), fontsize=9, fontweight="bold", **beside, **HALO)
+
+
+def _largest(axes: Axes, value: int, label: Text) -> None:
+    """Mark a value below the axis, and clear the way for it."""
+    left, right = axes.get_xlim()
+    to_left = value > (left * right) ** 0.5  # the axis goes by powers
+    axes.set_xlabel(label.get_text(), loc="left" if to_left else "right")
+    text = f"{said(value)} is the largest that fits"
+    shown = f"{text} ▲" if to_left else f"▲ {text}"
+    style: dict[str, Any] = {"fontsize": 8.5, "fontweight": "bold", "color": VERDICT_INK["fits"]}
+    style |= {"ha": "right" if to_left else "left", "va": "center"}
+    axes.text(value, -0.085, shown, transform=axes.get_xaxis_transform(), **style)
+
+
 def _bars(axes: Axes, estimates: Sequence[MemoryEstimate], names: Sequence[str]) -> None:
     places = np.arange(len(estimates))
     for paint, floor, top in _layers(estimates):
@@ -141,7 +175,8 @@ def _bars(axes: Axes, estimates: Sequence[MemoryEstimate], names: Sequence[str])
     for place, each in zip(places, estimates, strict=True):
         text = f"{words.VERDICTS[each.verdict]}\n{words.gib(each.expected)}"
         ink = VERDICT_INK[each.verdict]
-        axes.annotate(text, (place, each.high / GiB), color=ink, size=8, weight="bold", **above)
+        style: dict[str, Any] = {**HALO, "color": ink, "size": 8, "weight": "bold"}
+        axes.annotate(text, (place, each.high / GiB), **style, **above)
         label = _cards(estimates) if place == 0 else None
         axes.plot([place - 0.42, place + 0.42], [each.capacity / GiB] * 2, label=label, **CAPACITY)
     axes.set_xlim(-0.6, len(estimates) - 0.4)
