@@ -252,6 +252,34 @@ def test_trl_sharded_by_deepspeed_names_a_field_of_training_arguments():
     assert "deepspeed" in transformers.TrainingArguments.__dataclass_fields__
 
 
+@pytest.mark.parametrize(
+    ("sharding", "mixed_precision", "storage"),
+    [
+        ("ddp", "bf16", "uint8"),
+        ("zero2", "bf16", "uint8"),
+        ("fsdp", "bf16", "bfloat16"),
+        ("zero3", "bf16", "bfloat16"),
+        ("hsdp", "fp16", "float16"),
+    ],
+)
+def test_trl_stores_four_bits_as_floats_where_they_are_divided(sharding, mixed_precision, storage):
+    transformers = pytest.importorskip("transformers")
+    torch = pytest.importorskip("torch")
+    config = TrainingConfig(
+        "m",
+        trainer="trl",
+        training_method="qlora",
+        num_gpus=4,
+        sharding=sharding,
+        mixed_precision=mixed_precision,
+    )
+    told = draft(config, "trl").settings["BitsAndBytesConfig"]
+    built = transformers.BitsAndBytesConfig(**told)
+    assert built.bnb_4bit_quant_storage is getattr(torch, storage)
+    if built.bnb_4bit_quant_storage.is_floating_point:
+        assert built.bnb_4bit_quant_storage is built.bnb_4bit_compute_dtype
+
+
 def test_accelerate_launches_with_what_trl_is_told():
     launch = pytest.importorskip("accelerate.commands.launch")
     config = TrainingConfig("m", trainer="trl", num_gpus=16, num_nodes=2)

@@ -12,6 +12,7 @@ from quiet import seconds
 
 import vram_widget as vw
 from vram_widget.advise import Suggestion
+from vram_widget.advise.able import can
 from vram_widget.advise.saving import GENTLEST_FIRST
 from vram_widget.export import TARGETS, draft
 
@@ -331,6 +332,25 @@ def test_every_saver_is_of_use_somewhere() -> None:
         "gpu",
     }
     assert len(GENTLEST_FIRST) == len(set(GENTLEST_FIRST))
+
+
+@pytest.mark.parametrize(
+    ("trainer", "able"), [("trl", True), ("axolotl", True), ("unsloth", False)]
+)
+def test_a_base_of_four_bits_is_divided_by_the_trainers_that_can(trainer: str, able: bool) -> None:
+    config = vw.TrainingConfig(
+        "meta-llama/Llama-3.1-70B",
+        trainer=trainer,
+        training_method="qlora",
+        gpu="L40S",
+        optim="adamw_torch_fused",
+        micro_batch_size=1,
+    )
+    found = [each for each in vw.suggest(config) if "num_gpus" in each.changes]
+    assert any(each.fits for each in found) == able
+    for quantization, divided in (("nf4", able), ("int8", False)):
+        whole = config.replace(quantization=quantization)
+        assert can(whole, {"num_gpus": 2, "sharding": "zero3"}) == divided
 
 
 def test_it_is_quick(config: vw.TrainingConfig) -> None:

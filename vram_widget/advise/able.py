@@ -10,6 +10,7 @@ from .. import trainers
 from ..config import TrainingConfig
 from ..errors import ConfigError
 from ..export import TARGETS, draft
+from ..export.trl import DIVIDES_WEIGHTS
 
 #: What every trainer is told, or what is not the trainer's to know.
 ALWAYS = {
@@ -46,10 +47,10 @@ TOLD = {
 #: Optimizers of bitsandbytes, which take whole tensors: none that are divided among GPUs.
 WHOLE_TENSORS = {"adamw_8bit", "adamw_bnb_8bit", "paged_adamw_8bit", "paged_adamw_32bit"}
 
-#: Shardings that divide the weights. Those of a quantised base are whole numbers, which FSDP and
-#: ZeRO-3 divide only where bitsandbytes stores them as floats (bnb_4bit_quant_storage); torchtune
-#: has a tensor of its own that FSDP divides.
-DIVIDES_WEIGHTS = {"zero3", "fsdp", "hsdp"}
+#: What of a quantised base can be divided: FSDP and ZeRO-3 divide floats, not the whole numbers of
+#: other schemes. TRL is told to pack NF4 into floats (bnb_4bit_quant_storage), Axolotl does so by
+#: itself (loaders/model.py), and torchtune has a tensor of its own that FSDP divides.
+DIVISIBLE = {("trl", "nf4"), ("axolotl", "nf4"), ("torchtune", "nf4")}
 
 
 def can(config: TrainingConfig, changes: Mapping[str, Any]) -> bool:
@@ -81,6 +82,9 @@ def consistent(values: Mapping[str, Any]) -> bool:
     >>> config = TrainingConfig("m", trainer="trl", num_gpus=2, sharding="fsdp")
     >>> consistent(config.config), consistent({**config.config, "optim": "adamw_8bit"})
     (True, False)
+    >>> qlora = config.replace(training_method="qlora")
+    >>> consistent(qlora.config), consistent({**qlora.config, "quantization": "int8"})
+    (True, False)
     """
     if values["optimizer_in_backward"] and values["gradient_accumulation_steps"] > 1:
         return False  # a gradient is gone before the next pass could add to it
@@ -88,8 +92,9 @@ def consistent(values: Mapping[str, Any]) -> bool:
         return True
     if values["optim"] in WHOLE_TENSORS:
         return False
-    quantised = values["training_method"] == "qlora" and values["trainer"] != "torchtune"
-    return not (quantised and values["sharding"] in DIVIDES_WEIGHTS)
+    if values["training_method"] != "qlora" or values["sharding"] not in DIVIDES_WEIGHTS:
+        return True
+    return (values["trainer"], values["quantization"]) in DIVISIBLE
 
 
 @lru_cache(maxsize=1024)

@@ -38,6 +38,11 @@ LORA = {
 #: What LoraConfig holds where it is told nothing (peft 0.21).
 UNTOLD = {"r": 8, "lora_alpha": 8, "lora_dropout": 0.0}
 
+#: Shardings that divide the weights. FSDP and ZeRO-3 divide floats: NF4 is packed into the compute
+#: dtype for them, as PEFT's guides to FSDP and DeepSpeed have it. Accelerate leaves other 4-bit
+#: weights whole on every GPU (fsdp2_prepare_model in utils/fsdp_utils.py).
+DIVIDES_WEIGHTS = {"zero3", "fsdp", "hsdp"}
+
 #: Keyword arguments of from_pretrained likewise.
 LOADING = {"dtype": "param_dtype", "attn_implementation": "attn_implementation"}
 
@@ -108,6 +113,8 @@ def _quantised(draft: Draft) -> None:
             "bnb_4bit_compute_dtype": half,
             "bnb_4bit_use_double_quant": config.bnb_4bit_use_double_quant,
         }
+        if config.num_gpus > 1 and config.sharding in DIVIDES_WEIGHTS:
+            told["bnb_4bit_quant_storage"] = half
         draft.put("BitsAndBytesConfig", told, "quantization", "bnb_4bit_use_double_quant")
     elif config.quantization == "int8":
         draft.put("BitsAndBytesConfig", {"load_in_8bit": True}, "quantization")
