@@ -87,3 +87,38 @@ def _shares(runs: list[Span], lengths: list[float]) -> list[float]:
     load = LOAD_SHARE * sum(not run.step for run in runs)
     rest = (1 - load) / (sum(wide) or 1.0)
     return [share * rest if run.step else LOAD_SHARE for run, share in zip(runs, wide, strict=True)]
+
+
+def along(timeline: Timeline, other: Timeline) -> list[tuple[int, float]]:
+    """Return where the moments of a timeline lie on the axis of another, phase by phase.
+
+    Parameters
+    ----------
+    timeline, other : Timeline
+        Of the same run, told in different seconds.
+
+    Returns
+    -------
+    list of (int, float)
+        The index of each moment and its place, from 0 to 1; without the moments of phases that
+        the other does not have.
+
+    Examples
+    --------
+    >>> ours = Timeline([0.0, 1.0, 2.0], [1, 1, 1], ["forward", "forward", "loss"])
+    >>> theirs = Timeline([0.0, 30.0, 40.0], [1, 1, 1], ["forward", "loss", "loss"])
+    >>> [(index, round(place, 2)) for index, place in along(ours, theirs)]
+    [(0, 0.0), (1, 0.38), (2, 0.75)]
+    """
+    places = [*positions(other), 1.0]
+    reach = {(r.step, r.phase): (places[r.first], places[r.last + 1]) for r in spans(other)}
+    runs, seconds = spans(timeline), [*timeline.seconds, timeline.seconds[-1]]
+    found = []
+    for run in runs:
+        if (run.step, run.phase) in reach:
+            left, right = reach[run.step, run.phase]
+            start, end = seconds[run.first], seconds[run.last + 1]
+            for index in range(run.first, run.last + 1):
+                share = (seconds[index] - start) / (end - start) if end > start else 0.0
+                found.append((index, left + share * (right - left)))
+    return found

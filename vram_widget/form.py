@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import Any
 
 from . import gpu, words
@@ -13,6 +14,7 @@ from .fields import Choice, Field, listed, nearest
 from .model import catalog
 from .palette import PALETTE
 from .timeline import GiB
+from .trace import PACKAGES
 
 #: Choices that rarely decide whether a run fits: out of sight while they hold their default.
 ADVANCED = {
@@ -83,6 +85,7 @@ def _whole() -> dict[str, Any]:
         "levels": words.VERDICTS,
         "compact": False,
         "readonly": False,
+        "verifiable": all(find_spec(package) for package in PACKAGES),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
+from functools import cached_property, partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,10 +29,22 @@ from .report import progress, report
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from .trace import Trace
+    from .verification import Verifier
+
 STATIC = Path(__file__).parent / "static"
 
 #: Traits that only Python writes.
-SAID = {"form", "report", "lookup", "advice", "history", "readings", "pinned"}
+SAID = {
+    "form",
+    "report",
+    "lookup",
+    "advice",
+    "history",
+    "readings",
+    "pinned",
+    "verification",
+}
 #: Traits of every ipywidget that a front end may write beside the fields; no other.
 SHARED = {"layout", "tabbable", "tooltip", "_dom_classes", "_view_count"}
 
@@ -90,6 +102,7 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
     history = traitlets.Dict(read_only=True).tag(sync=True)
     readings = traitlets.Dict(read_only=True).tag(sync=True)
     pinned = traitlets.Any(None, read_only=True).tag(sync=True)
+    verification = traitlets.Any(None, read_only=True).tag(sync=True)
 
     # How many batches of changes are open, and whether a field has changed since the estimate.
     _open_batches = 0
@@ -128,6 +141,8 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
         """Close the connection, and end what still runs for it."""
         self._stop_looking()
         self._reader.stop()
+        if self.verification is not None:
+            self._verifier.stop()
         super().close()
 
     @property
@@ -231,6 +246,33 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
 
         return figure(along, self.estimate)
 
+    def verify(self) -> Trace:
+        """Run the same steps by PyTorch's own model code, and lay the result over the chart.
+
+        It takes seconds to a minute; the button in the widget does it beside the notebook.
+
+        Returns
+        -------
+        Trace
+            What ``vw.trace`` returns for the configuration.
+
+        Raises
+        ------
+        MissingPackageError
+            If torch, transformers or peft is not installed.
+        ModelError
+            If transformers cannot build the model.
+        ConfigError
+            If the method or the optimizer cannot be traced.
+
+        Examples
+        --------
+        With torch, transformers and peft installed::
+
+            w.verify().allocated  # bytes, as torch.cuda.max_memory_allocated() would say
+        """
+        return self._verifier.run(self.estimate)
+
     def to_html(self, path: str | PathLike[str] | None = None) -> str | None:
         """Save the widget as one HTML file that opens offline and can be read, not changed.
 
@@ -326,6 +368,8 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
         self._stale = False
         self._history.take(self._estimate.config)
         self.set_trait("history", self._history.said)
+        if self.verification is not None:
+            self._verifier.compare(self._estimate)
         self._publish(report(self._estimate, self._pinned))
 
     def _become(self, config: TrainingConfig) -> None:
@@ -414,6 +458,10 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
             case {"type": "apply", "changes": dict(changes)}:
                 self._history.pause()
                 self._attempt(lambda: self._become(self.replace(**changes)), changes)
+            case {"type": "verify"}:
+                self._verifier.start(self._estimate)
+            case {"type": "stop"} if self.verification is not None:
+                self._verifier.stop()
             case {"type": "undo"}:
                 self._attempt(self.undo, ["model_path"])
             case {"type": "redo"}:
@@ -448,6 +496,12 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
 
     def _has_read(self, name: str, revision: int, found: dict[str, Any]) -> None:
         self.set_trait("readings", {**self.readings, name: {**found, "revision": revision}})
+
+    @cached_property
+    def _verifier(self) -> Verifier:
+        from .verification import Verifier
+
+        return Verifier(partial(self.set_trait, "verification"))
 
     # -- models looked up beside the notebook ----------------------------------------------------
 

@@ -5,7 +5,7 @@ Needs torch, transformers and peft; ``pip install 'vram_widget[trace]'`` brings 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -146,26 +146,44 @@ def trace(
         from ..model import load
 
         model_config = load(config.model_path).config
-    return Trace(config, *run(config, model_config, device), versions, _notices(config))
+    return Trace(config, *run(config, model_config, device), versions, notices(config))
 
 
-def _notices(config: TrainingConfig) -> tuple[str, ...]:
+def followed(config: TrainingConfig) -> TrainingConfig:
+    """Return the configuration that a trace really runs: without the choices it cannot follow.
+
+    Examples
+    --------
+    >>> followed(TrainingConfig(loss_kernel="chunked")).loss_kernel
+    'eager'
+    """
+    changes: dict[str, Any] = {}
+    for _, change in _untraced(config):
+        changes |= change
+    return config.replace(**changes) if changes else config
+
+
+def notices(config: TrainingConfig) -> tuple[str, ...]:
     """Return a sentence for each choice that is not followed."""
-    divided = config.num_gpus > 1 and config.sharding not in ("fsdp", "hsdp")
-    untraced = {
-        f"loss_kernel={config.loss_kernel!r} is traced as transformers' own loss.": (
-            config.loss_kernel != "eager"
-        ),
-        "use_liger is traced without Liger's kernels.": config.use_liger,
-        "offload_activations is traced with the checkpoints on the GPU.": (
-            config.offload_activations and config.gradient_checkpointing
-        ),
-        f"cpu_offload={config.cpu_offload!r} is traced with everything on the GPU.": (
-            config.cpu_offload != "none"
-        ),
-        f"sharding={config.sharding!r} is traced as one GPU that holds everything.": divided,
-    }
-    return tuple(sentence for sentence, applies in untraced.items() if applies)
+    return tuple(sentence for sentence, _ in _untraced(config))
+
+
+def _untraced(config: TrainingConfig) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each choice that is not followed: in words, and what is run in its place."""
+    if config.loss_kernel != "eager":
+        kernel = f"loss_kernel={config.loss_kernel!r}"
+        yield f"{kernel} is traced as transformers' own loss.", {"loss_kernel": "eager"}
+    if config.use_liger:
+        yield "use_liger is traced without Liger's kernels.", {"use_liger": False}
+    if config.offload_activations and config.gradient_checkpointing:
+        stays = "offload_activations is traced with the checkpoints on the GPU."
+        yield stays, {"offload_activations": False}
+    if config.cpu_offload != "none":
+        offload = f"cpu_offload={config.cpu_offload!r}"
+        yield f"{offload} is traced with everything on the GPU.", {"cpu_offload": "none"}
+    if config.num_gpus > 1 and config.sharding not in ("fsdp", "hsdp"):
+        whole = f"sharding={config.sharding!r} is traced as one GPU that holds everything."
+        yield whole, {"num_gpus": 1, "num_nodes": 1}
 
 
 def _versions() -> dict[str, str]:

@@ -1,0 +1,169 @@
+"""PyTorch's own step beside an estimate, as the front end shows it (``Verification``, messages.ts).
+
+Where a trace cannot follow every choice, it is held against the estimate of what it did follow,
+and is not drawn: the chart is of something else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from textwrap import shorten
+from typing import TYPE_CHECKING, Any
+
+from .axis import along
+from .timeline import GiB, Timeline
+from .trace import Trace, followed, notices, trace
+from .trace.apart import TraceApart, Traced
+
+if TYPE_CHECKING:
+    from .estimate import MemoryEstimate
+
+#: Parts of the axis of which each keeps its highest moment: some five pixels of a wide chart.
+PARTS = 160
+#: Letters of an error that people may be expected to read.
+READABLE = 300
+
+
+class Verifier:
+    """Runs PyTorch's own step for a widget, one at a time, and says what there is to show.
+
+    Parameters
+    ----------
+    show : callable
+        Given what to show, in JSON types, or None where there is nothing.
+    """
+
+    def __init__(self, show: Callable[[dict[str, Any] | None], None]) -> None:
+        self._show = show
+        self._shown: dict[str, Any] | None = None
+        # What the trace is of, and the trace while it runs beside the notebook.
+        self._estimate: MemoryEstimate | None = None
+        self._apart: TraceApart | None = None
+
+    def start(self, estimate: MemoryEstimate) -> None:
+        """Trace beside the notebook; whatever was traced before is no longer wanted."""
+        self.stop()
+        self._estimate, self._shown = estimate, None
+        loop = _running_loop()
+
+        def tell(told: Traced) -> None:
+            if loop is None:
+                self._told(estimate, told)
+            else:
+                loop.call_soon_threadsafe(self._told, estimate, told)
+
+        self._apart = TraceApart(estimate.config, estimate.architecture.config, tell)
+        self._told(estimate, Traced(stage="Starting"))
+        self._apart.start()
+
+    def run(self, estimate: MemoryEstimate) -> Trace:
+        """Trace here and now."""
+        self.stop()
+        self._estimate, self._shown = estimate, None
+        result = trace(estimate.config, estimate.architecture.config)
+        self._told(estimate, Traced.of(result))
+        return result
+
+    def stop(self) -> None:
+        """End a trace that runs; what one has found stays."""
+        if self._apart is not None:
+            self._apart.cancel()
+            self._forget()
+
+    def compare(self, estimate: MemoryEstimate) -> None:
+        """Take the estimate that is shown now, to which what was found may not belong."""
+        if self._shown is not None and self._estimate is not None:
+            current = estimate.config.config == self._estimate.config.config
+            if current != self._shown["current"]:
+                self._say({**self._shown, "current": current})
+
+    def _told(self, estimate: MemoryEstimate, told: Traced) -> None:
+        if estimate is not self._estimate:
+            return  # told before it was no longer wanted
+        if not told.stage:
+            self._apart = None
+        current = self._shown is None or self._shown["current"]
+        self._say({**verification(told, estimate), "current": current})
+
+    def _forget(self) -> None:
+        self._apart = self._estimate = None
+        self._say(None)
+
+    def _say(self, shown: dict[str, Any] | None) -> None:
+        self._shown = shown
+        self._show(shown)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the loop whose work a thread must not come between, if one runs."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def verification(told: Traced, estimate: MemoryEstimate) -> dict[str, Any]:
+    """Return what to show of a trace, in JSON types.
+
+    Parameters
+    ----------
+    told : Traced
+        How far it is, or what it found.
+    estimate : MemoryEstimate
+        Of the same configuration.
+    """
+    shown: dict[str, Any] = {"state": "running", "words": told.stage, "line": []}
+    if told.error:
+        shown |= {"state": "failed", "words": shorten(told.error, READABLE, placeholder=" …")}
+    elif told.timeline is not None:
+        shown |= {"state": "done", "words": _compared(told.timeline, estimate)}
+        replayed = estimate.config.memory_model == "replay"  # a formula has no course over time
+        if replayed and not notices(estimate.config):
+            shown["line"] = _line(told.timeline, estimate.timeline)
+    return shown
+
+
+def _compared(traced: Timeline, estimate: MemoryEstimate) -> str:
+    """Return the difference in words."""
+    from .estimate import estimate as estimate_memory
+
+    peak = max(traced.total)
+    unfollowed = notices(estimate.config)
+    same = estimate_memory(followed(estimate.config)) if unfollowed else estimate
+    what = "the estimate for that" if unfollowed else "this estimate"
+    amount, ours = f"{peak / GiB:.2f} GiB", f"{same.allocated / GiB:.2f} GiB without overhead"
+    return " ".join(
+        [
+            f"PyTorch's own step peaks at {amount}, {_difference(peak, same.allocated)} {what} "
+            f"({ours}).",
+            *unfollowed,
+        ]
+    )
+
+
+def _difference(one: int, other: int) -> str:
+    """Return how much one amount is above another.
+
+    Examples
+    --------
+    >>> _difference(1010, 1000), _difference(999, 1000), _difference(1_000_001, 1_000_000)
+    ('1.0 % above', '0.1 % below', 'within 0.1 % of')
+    """
+    percent = 100 * (one - other) / other
+    if abs(percent) < 0.1 - 1e-9:
+        return "within 0.1 % of"
+    return f"{abs(percent):.1f} % {'above' if percent > 0 else 'below'}"
+
+
+def _line(traced: Timeline, shown: Timeline) -> list[list[float]]:
+    """Return places on the axis and bytes: the highest moment of every part of it."""
+    total, placed = traced.total, along(traced, shown)
+    highest: dict[tuple[int, str, int], tuple[float, int]] = {}
+    for index, place in placed:
+        if traced.step[index] == 0:
+            continue  # a trace loads in no time
+        part = (traced.step[index], traced.phase[index], int(place * PARTS))
+        if part not in highest or total[index] > highest[part][1]:
+            highest[part] = (place, total[index])
+    return [[round(place, 5), level] for place, level in highest.values()]
