@@ -12,6 +12,9 @@ from typing import Any
 from vram_widget.model.lookup import Looking
 from vram_widget.readings import ALONG
 from vram_widget.report import progress
+from vram_widget.timeline import Timeline
+from vram_widget.trace.apart import TOTAL, Traced
+from vram_widget.verification import verification
 from vram_widget.widget import VRAMWidget
 
 EXAMPLE = Path(__file__).parents[1] / "js" / "tests" / "example.json"
@@ -36,8 +39,17 @@ def example() -> dict[str, Any]:
         "history": history,
         "readings": widget.readings,
         "pinned": widget.pinned,
+        "verification": {**traced(), "current": True},
         "lookup": progress(Looking("someone/new", 1, 3, "model-00001-of-00002.safetensors")),
     }
+
+
+def traced() -> dict[str, Any]:
+    """Return what is shown of a trace that found what the estimate says."""
+    estimate = VRAMWidget("HuggingFaceTB/SmolLM2-135M", gpu="L40S").estimate
+    line = estimate.timeline
+    found = Timeline(line.seconds, line.step, line.phase, {TOTAL: line.total})
+    return verification(Traced(timeline=found), estimate)
 
 
 if __name__ == "__main__":

@@ -101,24 +101,29 @@ def along(timeline: Timeline, other: Timeline) -> list[tuple[int, float]]:
     -------
     list of (int, float)
         The index of each moment and its place, from 0 to 1; without the moments of phases that
-        the other does not have.
+        the other does not have. A phase reaches from its first moment to its last.
 
     Examples
     --------
     >>> ours = Timeline([0.0, 1.0, 2.0], [1, 1, 1], ["forward", "forward", "loss"])
-    >>> theirs = Timeline([0.0, 30.0, 40.0], [1, 1, 1], ["forward", "loss", "loss"])
+    >>> theirs = Timeline([0.0, 30.0, 40.0], [1, 1, 1], ["forward", "forward", "loss"])
     >>> [(index, round(place, 2)) for index, place in along(ours, theirs)]
-    [(0, 0.0), (1, 0.38), (2, 0.75)]
+    [(0, 0.0), (1, 0.73), (2, 0.97)]
     """
-    places = [*positions(other), 1.0]
-    reach = {(r.step, r.phase): (places[r.first], places[r.last + 1]) for r in spans(other)}
-    runs, seconds = spans(timeline), [*timeline.seconds, timeline.seconds[-1]]
+    places = positions(other)
+    reach = {(r.step, r.phase): (places[r.first], places[r.last]) for r in spans(other)}
     found = []
-    for run in runs:
+    for run in spans(timeline):
         if (run.step, run.phase) in reach:
             left, right = reach[run.step, run.phase]
-            start, end = seconds[run.first], seconds[run.last + 1]
-            for index in range(run.first, run.last + 1):
-                share = (seconds[index] - start) / (end - start) if end > start else 0.0
-                found.append((index, left + share * (right - left)))
+            moments = range(run.first, run.last + 1)
+            seconds = timeline.seconds[run.first : run.last + 1]
+            if seconds[0] == seconds[-1]:  # in no time: one after the other
+                seconds = [float(n) for n in range(len(seconds))]
+            length = seconds[-1] - seconds[0] or 1.0
+            shares = [(moment - seconds[0]) / length for moment in seconds]
+            found += [
+                (index, left + share * (right - left))
+                for index, share in zip(moments, shares, strict=True)
+            ]
     return found

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
-from .axis import along
+from .axis import along, spans
 from .timeline import GiB, Timeline
 from .trace import Trace, followed, notices, trace
 from .trace.apart import TraceApart, Traced
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Parts of the axis of which each keeps its highest moment: some five pixels of a wide chart.
 PARTS = 160
+#: Moments of a phase, such as the loss, that are all kept.
+FEW = 8
 #: Letters of an error that people may be expected to read.
 READABLE = 300
 
@@ -113,7 +115,7 @@ def verification(told: Traced, estimate: MemoryEstimate) -> dict[str, Any]:
     estimate : MemoryEstimate
         Of the same configuration.
     """
-    shown: dict[str, Any] = {"state": "running", "words": told.stage, "line": []}
+    shown: dict[str, Any] = {"state": "running", "words": told.stage, "line": None}
     if told.error:
         shown |= {"state": "failed", "words": shorten(told.error, READABLE, placeholder=" …")}
     elif told.timeline is not None:
@@ -156,14 +158,24 @@ def _difference(one: int, other: int) -> str:
     return f"{abs(percent):.1f} % {'above' if percent > 0 else 'below'}"
 
 
-def _line(traced: Timeline, shown: Timeline) -> list[list[float]]:
-    """Return places on the axis and bytes: the highest moment of every part of it."""
-    total, placed = traced.total, along(traced, shown)
-    highest: dict[tuple[int, str, int], tuple[float, int]] = {}
-    for index, place in placed:
-        if traced.step[index] == 0:
+def _line(traced: Timeline, shown: Timeline) -> dict[str, list[Any]]:
+    """Return places on the axis and bytes: all moments of a short phase, else the high ones."""
+    total = traced.total
+    placed = dict(along(traced, shown))
+    line: list[tuple[float, int]] = []
+    for run in spans(traced):
+        if run.step == 0:
             continue  # a trace loads in no time
-        part = (traced.step[index], traced.phase[index], int(place * PARTS))
-        if part not in highest or total[index] > highest[part][1]:
-            highest[part] = (place, total[index])
-    return [[round(place, 5), level] for place, level in highest.values()]
+        moments = [(placed[i], total[i]) for i in range(run.first, run.last + 1) if i in placed]
+        line += moments if len(moments) <= FEW else _highest(moments)
+    return {"at": [round(place, 5) for place, _ in line], "total": [level for _, level in line]}
+
+
+def _highest(moments: list[tuple[float, int]]) -> list[tuple[float, int]]:
+    """Return the highest moment of every part of the axis, and both ends."""
+    highest: dict[int, tuple[float, int]] = {}
+    for place, level in moments:
+        part = int(place * PARTS)
+        if part not in highest or level > highest[part][1]:
+            highest[part] = (place, level)
+    return [moments[0], *highest.values(), moments[-1]]

@@ -39,10 +39,12 @@ export function createCharts(
   function update(): void {
     const report = model.get("report");
     const beside = model.get("pinned");
+    const verified = model.get("verification");
     chart.update({
       reading: readings.open,
       report,
       pinned: beside,
+      traced: (verified?.current && verified.line) || undefined,
       sweep: readings.sweep(),
       read: (field) => model.get(field),
     });

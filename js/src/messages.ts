@@ -66,6 +66,8 @@ export interface Form {
   compact: boolean;
   /** In a page without a kernel: everything can be read, and nothing changed. */
   readonly: boolean;
+  /** Whether PyTorch is there to run the step. */
+  verifiable: boolean;
 }
 
 export type Level = "fits" | "likely" | "risky" | "does_not_fit";
@@ -208,6 +210,23 @@ export interface History {
   redo: string | null;
 }
 
+/** Bytes over time: a place on the axis of the report's timeline (0 to 1) and a level for each. */
+export interface Course {
+  at: number[];
+  total: number[];
+}
+
+/** PyTorch's own step beside the estimate. */
+export interface Verification {
+  state: "running" | "done" | "failed";
+  /** What is being done, what was found, or why nothing was. */
+  words: string;
+  /** Its course; null where it could not follow every choice, or is not there yet. */
+  line: Course | null;
+  /** Whether it is about the configuration that is shown. */
+  current: boolean;
+}
+
 /** What the front end asks Python for beside the values of fields. */
 export type Request =
   /** Give the look-up up. */
@@ -218,6 +237,8 @@ export type Request =
   | { type: "apply"; changes: Changes }
   /** Go back or forward through the changes. */
   | { type: "undo" | "redo" }
+  /** Run PyTorch's own step, or give that up. */
+  | { type: "verify" | "stop" }
   /** Compute the chart along a field: it is open. */
   | { type: "read"; reading: Along }
   /** Keep the present configuration to compare with, keep none, or go back to it. */
@@ -231,6 +252,7 @@ export type Traits = {
   lookup: Lookup | null;
   advice: Advice | null;
   history: History;
+  verification: Verification | null;
   readings: Partial<Record<Along, Sweep>>;
   pinned: Pinned | null;
 } & Record<string, unknown>;

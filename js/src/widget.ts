@@ -13,6 +13,7 @@ import { createProgress } from "./progress";
 import { createRun } from "./run";
 import { createTable } from "./table";
 import { followTheme } from "./theme";
+import { createVerify } from "./verify";
 
 /** A change that takes Python longer than this (milliseconds) shows as work in progress. */
 const PATIENCE = 250;
@@ -20,15 +21,15 @@ const PATIENCE = 250;
 const PAUSE = 250;
 
 const SAVED =
-  "Saved from a notebook. The chart can be read with the pointer or the arrow keys; the controls " +
-  "show what was chosen, and cannot be moved here.";
+  "Saved from a notebook. The chart can be read with the pointer or the arrow keys; " +
+  "the controls cannot be moved here.";
 
 /** What is asked for that changes the configuration. */
 const MOVES = new Set<Request["type"]>(["apply", "return", "undo", "redo"]);
 
 function render({ model, el }: RenderProps<Traits>): () => void {
   const view = new AbortController();
-  const { groups, components, compact, readonly } = model.get("form");
+  const { groups, components, compact, readonly, verifiable } = model.get("form");
 
   const history = createHistory(go);
   const header = createHeader(history.element);
@@ -41,6 +42,7 @@ function render({ model, el }: RenderProps<Traits>): () => void {
   const table = createTable(components);
   const advice = createAdvice((changes: Changes) => request({ type: "apply", changes }));
   const runs = whole.map((group) => createRun(group, change));
+  const verify = createVerify(request);
   const launch = createExport();
   const root = html(
     "div",
@@ -59,7 +61,7 @@ function render({ model, el }: RenderProps<Traits>): () => void {
           "div",
           { class: "vw-under" },
           html("div", {}, table.element, ...runs.map((run) => run.element)),
-          advice.element,
+          html("div", {}, advice.element, ...(verifiable && !readonly ? [verify.element] : [])),
         ),
       ),
     ),
@@ -137,6 +139,7 @@ function render({ model, el }: RenderProps<Traits>): () => void {
     charts.update();
     table.update(report, model.get("pinned"));
     advice.update(model.get("advice"), report);
+    verify.update(model.get("verification"));
     launch.update(model.get("advice"), report);
     root.dataset.revision = String(report.revision);
   }, view.signal);
@@ -144,7 +147,7 @@ function render({ model, el }: RenderProps<Traits>): () => void {
   const names = groups.flatMap(({ fields }) => fields.map(({ name }) => name));
   // A value that moves shows in its control at once; the rest waits for what Python says of it.
   listen(model, [...names, "lookup"], perFrame(fill, view.signal), view.signal);
-  listen(model, ["advice", "history", "pinned", "readings"], draw, view.signal);
+  listen(model, ["advice", "history", "pinned", "readings", "verification"], draw, view.signal);
   listen(model, ["readings"], charts.answered, view.signal);
   listen(model, ["report"], arrived, view.signal);
   view.signal.addEventListener(

@@ -11,6 +11,7 @@ import type {
   Report,
   Sweep,
   Traits,
+  Verification,
 } from "../src/messages";
 import example from "./example.json";
 
@@ -31,6 +32,7 @@ const groups: { name: string; label: string; fields: { name: string; kind: strin
   example.form.groups;
 
 const { compact, readonly } = example.form;
+const verification: Widen<Verification> = example.verification;
 const levels: Form["levels"] = example.form.levels;
 const pinned: Omit<Pinned, "verdict"> = example.pinned;
 const pinnedVerdict: Widen<Pinned["verdict"]> = example.pinned.verdict;
@@ -38,6 +40,10 @@ type Read = Widen<Omit<Sweep, "values" | "limit" | "scale" | "refused">>;
 const lengths: Read = example.readings.max_seq_len;
 const methods: Read = example.readings.training_method;
 const limit: Sweep["limit"] = example.readings.max_seq_len.limit;
+
+export function exampleVerification(): Verification {
+  return structuredClone(verification) as Verification;
+}
 
 export function examplePinned(): Pinned {
   return structuredClone({ ...pinned, verdict: pinnedVerdict }) as Pinned;
@@ -72,7 +78,14 @@ export function exampleReport(): Report {
 }
 
 export function exampleForm(): Form {
-  return structuredClone({ groups, components, levels, compact, readonly }) as Form;
+  return structuredClone({
+    groups,
+    components,
+    levels,
+    compact,
+    readonly,
+    verifiable: true,
+  }) as Form;
 }
 
 export function field(name: string): Field {
@@ -98,6 +111,7 @@ export class FakeModel {
     history: { undo: null, redo: null },
     readings: {},
     pinned: null,
+    verification: null,
   };
   readonly asked: unknown[] = [];
 

@@ -115,6 +115,21 @@ def pinned_along(name: str) -> Callable[[Notebook], None]:
     return act
 
 
+def verified(notebook: Notebook) -> None:
+    """Lay PyTorch's own step over the chart."""
+    line = notebook.widget.locator(".vw-PyTorch")
+    if not line.is_visible():
+        notebook.widget.get_by_role("button", name="Verify with PyTorch").click()
+    line.wait_for(timeout=120_000)
+
+
+def verifying(notebook: Notebook) -> None:
+    """Be in the middle of running PyTorch's own step."""
+    shown = {"state": "running", "words": "Running two training steps", "line": None}
+    notebook.run(f"w.set_trait('verification', {shown | {'current': True}})")
+    notebook.widget.get_by_role("button", name="Cancel").wait_for()
+
+
 SHORT, LLAMA = f'"{MODEL}"', '"meta-llama/Llama-3.1-8B"'
 
 #: What the widget is made with, and what is then done to it.
@@ -135,6 +150,8 @@ STATES = {
     "search": (f"{SHORT}, gpu='L40S'", search),
     "unknown-model": (f"{SHORT}, gpu='L40S'", unknown_model),
     "looked-up": (f"{SHORT}, gpu='L40S'", looked_up),
+    "verified": ("'HuggingFaceTB/SmolLM2-135M', gpu='T4', micro_batch_size=4", verified),
+    "verifying": (f"{SHORT}, gpu='L40S'", verifying),
     "bad-number": (f"{SHORT}, gpu='L40S'", bad_number),
     "export": (f"{LLAMA}, training_method='lora', gpu='L40S', loss_kernel='fused'", export),
     "tutorial": (f"{LLAMA}, gpu='H200', controls=['max_seq_len', 'training_method']", None),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -246,3 +247,32 @@ def test_axe_finds_nothing(open_notebook: Open, theme: str) -> None:
 
 def test_no_request_leaves_this_machine(notebook: Notebook) -> None:
     assert notebook.hosts == {"127.0.0.1"}
+
+
+def test_pytorch_itself_runs_the_step_beside_the_notebook(
+    open_notebook: Open, tmp_path: Path
+) -> None:
+    for package in ("torch", "transformers", "peft"):
+        pytest.importorskip(package)
+    config = {"model_type": "llama", "hidden_size": 512, "intermediate_size": 1024}
+    config |= {"num_hidden_layers": 2, "num_attention_heads": 8, "vocab_size": 32_000}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    show = SHOW.replace("ibm-granite/granite-3.3-2b-instruct", str(tmp_path))
+    with open_notebook(show) as notebook:
+        panel = notebook.widget.locator(".vw-verify")
+        panel.get_by_role("button", name="Verify with PyTorch").press("Enter")
+        panel.get_by_role("button", name="Cancel").wait_for(timeout=5000)
+        # The kernel is free meanwhile.
+        notebook.row("micro_batch_size").locator(".vw-number").fill("2")
+        notebook.page.keyboard.press("Enter")
+        assert notebook.becomes("w.micro_batch_size", 2)
+        notebook.page.keyboard.press("Control+z")
+        panel.get_by_text("PyTorch's own step peaks at").wait_for(timeout=90_000)
+        assert "within 0.1 % of this estimate" in panel.get_by_role("status").inner_text()
+        line = notebook.widget.locator(".vw-PyTorch")
+        assert line.is_visible()
+        assert notebook.findings() == []
+        notebook.run("w.max_seq_len = 512")
+        line.wait_for(state="hidden", timeout=5000)
+        assert "earlier configuration" in panel.get_by_role("status").inner_text()
+        assert notebook.errors == []

@@ -8,7 +8,7 @@ import { createClip } from "./clip";
 import { createExcess } from "./excess";
 import { geometry, type Size } from "./geometry";
 import { createGrid } from "./grid";
-import { createBracket, createCapacity, createPinnedLine } from "./marks";
+import { createBracket, createCapacity, createCourse } from "./marks";
 import type { Points } from "./points";
 import { remarks } from "./remarks";
 import { createValues } from "./values";
@@ -29,7 +29,7 @@ export function createAlong(
   const excess = createExcess();
   const band = createBand();
   const values = createValues();
-  const before = createPinnedLine();
+  const before = createCourse("pinned");
   const capacity = createCapacity();
   const now = createBracket({ above: true });
   const inside = svg(

@@ -1,6 +1,6 @@
 /** The chart: one reading at a time, its title, and what it says point by point. */
 import { html, perFrame, say, set, svg, unique } from "../dom";
-import type { Along, Changes, Form, Pinned, Report, Sweep, Value } from "../messages";
+import type { Along, Changes, Course, Form, Pinned, Report, Sweep, Value } from "../messages";
 import { createAlong } from "./along";
 import type { Size } from "./geometry";
 import { createMethods } from "./methods";
@@ -16,6 +16,7 @@ export interface Drawing {
   reading: Reading;
   report: Report;
   pinned: Pinned | null;
+  traced: Course | undefined;
   sweep: Sweep | undefined;
   read: (field: string) => unknown;
 }
@@ -107,10 +108,10 @@ export function createChart(
     shown = reading;
   }
   function drawReading(drawing: Drawing, size: Size): Points | undefined {
-    const { reading, report, pinned, sweep, read } = drawing;
+    const { reading, report, pinned, traced, sweep, read } = drawing;
     if (reading === "steps") {
       show(steps);
-      return steps.draw(report, pinned, size);
+      return steps.draw(report, pinned, traced, size);
     }
     if (!sweep) {
       picture.replaceChildren();

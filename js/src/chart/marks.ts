@@ -1,6 +1,7 @@
 /** What areas are read against: the card's capacity, a size with its low-high band, a pinned one. */
 import { set, svg } from "../dom";
 import { gib } from "../format";
+import type { Course } from "../messages";
 import type { Geometry, Plot } from "./geometry";
 
 /** Width of a letter of the labels (pixels), height of a line, half the width of the bracket. */
@@ -82,10 +83,10 @@ export function createBracket({ above = false } = {}) {
   return { element, update };
 }
 
-/** The size of what is pinned: its course where there is one, else the level of its peak. */
-export function createPinnedLine() {
-  const line = svg("path", { class: "vw-pinned-line" });
-  const label = svg("text", { class: "vw-mark-name vw-pinned-name" });
+/** A course beside the areas, named over its start, or over its peak with the size of that. */
+export function createCourse(name: string, { atStart = false } = {}) {
+  const line = svg("path", { class: `vw-course vw-${name}` });
+  const label = svg("text", { class: "vw-mark-name vw-course-name" });
   const element = svg("g", {}, line, label);
 
   /** `course` has a place on the axis (0 to 1) and bytes for each moment; none hides the line. */
@@ -99,18 +100,14 @@ export function createPinnedLine() {
     set(line, {
       d: `M${at.map((place, i) => `${fixed(x(place))},${fixed(y(total[i] ?? 0))}`).join("L")}`,
     });
-    const highest = total.indexOf(Math.max(...total));
-    const name = `pinned ${gib(total[highest] ?? 0)}`;
-    label.textContent = name;
-    const over = Math.max(y(total[highest] ?? 0) - GAP, 11);
-    set(label, centred(plot, x(at[highest] ?? 0), over, name));
+    const peak = Math.max(...total);
+    const named = atStart ? 0 : total.indexOf(peak);
+    const words = atStart ? name : `${name} ${gib(peak)}`;
+    label.textContent = words;
+    const over = Math.max(y(total[named] ?? 0) - GAP, 11);
+    set(label, centred(plot, x(at[named] ?? 0), over, words));
   }
   return { element, update };
-}
-
-export interface Course {
-  at: number[];
-  total: number[];
 }
 
 /** Centred on a place, and inside the plot. */

@@ -7,7 +7,7 @@ import { createBars, outlines } from "./bars";
 import { createExcess } from "./excess";
 import { type Geometry, geometry, type Size } from "./geometry";
 import { createGrid } from "./grid";
-import { capacityLevel, createCapacity, createPinnedLine } from "./marks";
+import { capacityLevel, createCapacity, createCourse } from "./marks";
 import type { Points } from "./points";
 import { remarks } from "./remarks";
 
@@ -32,7 +32,7 @@ export function createMethods(
   const grid = createGrid();
   const bars = createBars(components);
   const excess = createExcess();
-  const before = createPinnedLine();
+  const before = createCourse("pinned");
   const capacity = createCapacity();
   const labels = svg("g");
   const back = svg("g", {}, grid.element, bars.element, excess.element, before.element, bars.names);

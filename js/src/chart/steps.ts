@@ -1,11 +1,11 @@
 /** The first reading: memory over the first training steps. */
 import { svg } from "../dom";
-import type { Component, Pinned, Report } from "../messages";
+import type { Component, Course, Pinned, Report } from "../messages";
 import { createAreas, silhouette } from "./areas";
 import { createExcess } from "./excess";
 import { geometry, type Size } from "./geometry";
 import { createGrid } from "./grid";
-import { createBracket, createCapacity, createPinnedLine } from "./marks";
+import { createBracket, createCapacity, createCourse } from "./marks";
 import { createPhases } from "./phases";
 import type { Points } from "./points";
 
@@ -17,7 +17,8 @@ export function createSteps(components: Component[]) {
   const areas = createAreas(components);
   const excess = createExcess();
   const phases = createPhases();
-  const before = createPinnedLine();
+  const before = createCourse("pinned");
+  const traced = createCourse("PyTorch", { atStart: true });
   const capacity = createCapacity();
   const peak = createBracket();
   const back = svg(
@@ -28,19 +29,27 @@ export function createSteps(components: Component[]) {
     excess.element,
     phases.element,
     before.element,
+    traced.element,
     areas.names,
   );
   const front = svg("g", { class: "vw-marks" }, capacity.element, peak.element);
 
-  function draw(report: Report, pinned: Pinned | null, size: Size): Points {
+  /** `course` is that of PyTorch's own step, where that is there. */
+  function draw(
+    report: Report,
+    pinned: Pinned | null,
+    course: Course | undefined,
+    size: Size,
+  ): Points {
     const { at, bytes, spans } = report.timeline;
-    const highest = Math.max(report.high, ...(pinned?.total ?? []));
+    const highest = Math.max(report.high, ...(pinned?.total ?? []), ...(course?.total ?? []));
     const drawn = geometry({ at, bytes, capacity: report.capacity, highest }, components, size);
     grid.update(drawn);
     areas.update(drawn);
     excess.update(drawn, silhouette);
     phases.update(drawn, report);
     before.update(drawn, pinned ?? undefined);
+    traced.update(drawn, course);
     capacity.update(drawn, report.gpu);
     peak.update(drawn, drawn.x[report.peak.index] ?? drawn.plot.right, report, report.peak.label);
     return {
