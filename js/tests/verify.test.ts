@@ -24,7 +24,7 @@ beforeEach(async () => {
 
 const button = () => el.querySelector(".vw-verify button") as HTMLButtonElement;
 const said = () => el.querySelector('.vw-verify [role="status"]')?.textContent;
-const line = () => el.querySelector(".vw-PyTorch")?.parentElement as Element;
+const line = () => el.querySelector(".vw-PyTorch-line")?.parentElement as Element;
 
 async function receive(verification: Partial<Verification> | null): Promise<void> {
   model.receive("verification", verification && { ...exampleVerification(), ...verification });
@@ -54,7 +54,7 @@ describe("PyTorch's own step", () => {
     await receive({});
     expect(said()).toBe(exampleVerification().words);
     expect(line().getAttribute("display")).toBeNull();
-    const points = el.querySelector(".vw-PyTorch")?.getAttribute("d")?.split("L");
+    const points = el.querySelector(".vw-PyTorch-line")?.getAttribute("d")?.split("L");
     expect(points).toHaveLength(exampleVerification().line?.at.length ?? -1);
   });
 

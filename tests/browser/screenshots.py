@@ -117,7 +117,7 @@ def pinned_along(name: str) -> Callable[[Notebook], None]:
 
 def verified(notebook: Notebook) -> None:
     """Lay PyTorch's own step over the chart."""
-    line = notebook.widget.locator(".vw-PyTorch")
+    line = notebook.widget.locator(".vw-PyTorch-line")
     if not line.is_visible():
         notebook.widget.get_by_role("button", name="Verify with PyTorch").click()
     line.wait_for(timeout=120_000)

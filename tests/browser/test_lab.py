@@ -269,7 +269,7 @@ def test_pytorch_itself_runs_the_step_beside_the_notebook(
         notebook.page.keyboard.press("Control+z")
         panel.get_by_text("PyTorch's own step peaks at").wait_for(timeout=90_000)
         assert "within 0.1 % of this estimate" in panel.get_by_role("status").inner_text()
-        line = notebook.widget.locator(".vw-PyTorch")
+        line = notebook.widget.locator(".vw-PyTorch-line")
         assert line.is_visible()
         assert notebook.findings() == []
         notebook.run("w.max_seq_len = 512")

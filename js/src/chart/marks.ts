@@ -85,7 +85,7 @@ export function createBracket({ above = false } = {}) {
 
 /** A course beside the areas, named over its start, or over its peak with the size of that. */
 export function createCourse(name: string, { atStart = false } = {}) {
-  const line = svg("path", { class: `vw-course vw-${name}` });
+  const line = svg("path", { class: `vw-course vw-${name}-line` });
   const label = svg("text", { class: "vw-mark-name vw-course-name" });
   const element = svg("g", {}, line, label);
 
