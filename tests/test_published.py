@@ -72,6 +72,17 @@ def test_lora_counts_the_larger_of_gradients_and_outputs():
     assert wide.components["outputs"] == 0
 
 
+@pytest.mark.parametrize("memory_model", ["training_hub", "rule_of_thumb"])
+@pytest.mark.parametrize("method", ["lora", "qlora"])
+@pytest.mark.parametrize(
+    ("choice", "complaint"),
+    [({"lora_r": 8192}, "lora_r = 8,192"), ({"target_modules": ["no_proj"]}, "no_proj")],
+)
+def test_adapters_are_refused_as_the_replay_refuses_them(memory_model, method, choice, complaint):
+    with pytest.raises(ConfigError, match=complaint):
+        published(memory_model=memory_model, training_method=method, **choice)
+
+
 def test_lora_targets_are_found_by_the_names_of_the_weights():
     few = published(
         training_method="lora",

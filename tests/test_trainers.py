@@ -2,8 +2,10 @@
 
 import pytest
 
+import vram_widget as vw
 from vram_widget import TrainingConfig, trainers
 from vram_widget.config import TrainingConfig as Config
+from vram_widget.model.families import FAMILIES
 
 METHODS = ["sft", "lora", "qlora", "osft"]
 PAIRS = [(trainer, method) for trainer, table in trainers.TRAINERS.items() for method in table]
@@ -73,6 +75,33 @@ def test_trl_preset_agrees_with_the_installed_peft():
     mapping = constants.TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
     targets = trainers.defaults("trl", "lora")["target_modules"]
     assert targets == mapping["llama"] == mapping["mistral"] == mapping["qwen2"]
+    for model_type, ours in trainers.PEFT_TARGETS.items():
+        theirs = mapping.get(model_type) or mapping[model_type.removesuffix("_text")]
+        # Gemma 4's is a pattern for the language model within a multimodal one
+        assert ours == (trainers.QUERY_AND_VALUE if isinstance(theirs, str) else theirs)
+    assert not (FAMILIES.keys() & mapping.keys()) - trainers.PEFT_TARGETS.keys()
+
+
+@pytest.mark.parametrize(
+    ("model_path", "adapted"),
+    [("openai-community/gpt2", 12 * 16 * (768 + 2304)), ("EleutherAI/pythia-1b", 16 * 16 * 8192)],
+)
+def test_trl_adapts_what_peft_takes_for_the_family(model_path, adapted):
+    est = vw.estimate(model_path, trainer="trl", training_method="lora", gpu="L40S")
+    assert est.num_trainable == adapted
+    assert est.notices == ()
+    config = TrainingConfig(model_path, trainer="trl", training_method="lora")
+    told = vw.export(config, "trl")["LoraConfig"]["target_modules"]
+    named = config.replace(trainer="axolotl", target_modules=told, lora_r=16)
+    assert vw.estimate(named, gpu="L40S").num_trainable == adapted
+
+
+def test_a_family_that_peft_does_not_know_is_named():
+    est = vw.estimate(
+        "ibm-granite/granite-3.3-2b-instruct", trainer="trl", training_method="lora", gpu="L40S"
+    )
+    assert "has none for granite" in est.notices[0]
+    assert vw.estimate(est.config.replace(target_modules="all-linear"), gpu="L40S").notices == ()
 
 
 def test_trl_preset_agrees_with_the_installed_transformers():

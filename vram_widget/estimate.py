@@ -8,7 +8,7 @@ from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from . import explain, model, published, words
+from . import explain, model, published, trainers, words
 from .config import TrainingConfig
 from .gpu import GPU, resolve
 from .model import Architecture
@@ -251,6 +251,12 @@ def estimate(
     stored = architecture.quantization
     if stored in PACKED and (config.training_method, config.quantization) != ("qlora", stored):
         notices.append(f"The checkpoint is stored as {stored}, and the base stays so.")
+    kind, adapted = architecture.model_type, config.training_method in ("lora", "qlora")
+    if adapted and trainers.leaves_open(config.trainer, config.target_modules, kind):
+        notices.append(
+            f"TRL leaves target_modules to PEFT, which has none for {kind} and will ask for them: "
+            f"counted are {' and '.join(trainers.QUERY_AND_VALUE)}."
+        )
     found: MemoryEstimate
     if config.memory_model == "replay":
         record = replay(architecture, config, gpu)

@@ -37,7 +37,7 @@ from dataclasses import dataclass
 from .config import TrainingConfig
 from .errors import ConfigError
 from .model import Architecture
-from .step.methods import osft_target, target
+from .step.methods import check_adapters, osft_target, target
 
 #: What Training Hub multiplies the sum with: low, expected, high.
 MARGINS = {
@@ -189,10 +189,17 @@ def rule_of_thumb(architecture: Architecture, config: TrainingConfig) -> Publish
 
 
 def lora_parameters(architecture: Architecture, config: TrainingConfig) -> int:
-    """Return the parameters of the adapters: rank x (rows + columns) of every targeted linear."""
+    """Return the parameters of the adapters: rank x (rows + columns) of every targeted linear.
+
+    Raises
+    ------
+    ConfigError
+        If no linear is targeted, or the rank is larger than every one that is.
+    """
+    check_adapters(architecture, config)
     edges = 0
     for run in architecture.layers:
-        targeted = target(config, run)
+        targeted = target(config, run, architecture.model_type)
         edges += run.count * sum(
             sum(shape)
             for name, shape in run.weights.items()

@@ -11,6 +11,22 @@ from __future__ import annotations
 from typing import Any
 
 Settings = dict[str, Any]
+Targets = str | list[str]
+
+QUERY_AND_VALUE = ["q_proj", "v_proj"]
+#: model_type -> what PEFT adapts where it is told nothing (peft 0.21, utils/constants.py,
+#: TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING). Of any other family it wants to be told.
+PEFT_TARGETS: dict[str, Targets] = {
+    **dict.fromkeys(("gemma", "gemma2", "gemma3_text", "gemma4_text"), QUERY_AND_VALUE),
+    **dict.fromkeys(("llama", "llama4_text", "mistral", "mixtral"), QUERY_AND_VALUE),
+    **dict.fromkeys(("qwen2", "qwen3", "stablelm"), QUERY_AND_VALUE),
+    "falcon": ["query_key_value"],
+    "gpt2": ["c_attn"],
+    "gpt_bigcode": ["c_attn"],
+    "gpt_neox": ["query_key_value"],
+    "nemotron_h": ["q_proj", "k_proj", "v_proj", "o_proj"],
+    "phi": ["q_proj", "v_proj", "fc1", "fc2"],
+}
 
 # Training Hub. sft (algorithms/sft.py) runs instructlab-training: checkpointing and FlashAttention
 # in model.py, FSDP HYBRID_SHARD with bf16 over fp32 weights in config.py and accelerator.py,
@@ -58,8 +74,7 @@ TRAINING_HUB: dict[str, Settings] = {
 # TRL's `trl sft`: SFTConfig (trainer/sft_config.py, base_config.py) over transformers'
 # TrainingArguments, and ModelConfig (trainer/model_config.py), which loads weights in float32.
 # SFTTrainer takes lm_head and loss in chunks (add_fused_lm_head, trainer/sft_trainer.py) and turns
-# the adapters of a quantised base to bf16. Without lora_target_modules PEFT adapts the query and
-# value projections (TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING in peft 0.21).
+# the adapters of a quantised base to bf16. Without lora_target_modules it leaves them to PEFT.
 _TRL: Settings = {
     "param_dtype": "float32",
     "mixed_precision": "bf16",
@@ -75,7 +90,7 @@ _TRL_LORA: Settings = {
     "lora_r": 16,
     "lora_alpha": 32.0,
     "lora_dropout": 0.05,
-    "target_modules": ["q_proj", "v_proj"],
+    "target_modules": QUERY_AND_VALUE,
 }
 
 TRL: dict[str, Settings] = {
@@ -179,6 +194,30 @@ TRAINERS: dict[str, dict[str, Settings]] = {
     "axolotl": AXOLOTL,
     "torchtune": TORCHTUNE,
 }
+
+
+def targets(trainer: str, target_modules: Targets, model_type: str) -> Targets:
+    """Return what is adapted: what is named, or what PEFT takes where a trainer leaves it to that.
+
+    Examples
+    --------
+    >>> targets("trl", ["q_proj", "v_proj"], "gpt2"), targets("trl", "all-linear", "gpt2")
+    (['c_attn'], 'all-linear')
+    """
+    if trainer == "trl" and target_modules == QUERY_AND_VALUE:
+        return PEFT_TARGETS.get(model_type, QUERY_AND_VALUE)
+    return target_modules
+
+
+def leaves_open(trainer: str, target_modules: Targets, model_type: str) -> bool:
+    """Return whether nobody says what is adapted: PEFT will refuse until somebody does.
+
+    Examples
+    --------
+    >>> leaves_open("trl", ["q_proj", "v_proj"], "granite")
+    True
+    """
+    return trainer == "trl" and target_modules == QUERY_AND_VALUE and model_type not in PEFT_TARGETS
 
 
 def supports(trainer: str, training_method: str) -> bool:

@@ -19,6 +19,10 @@ VERDICTS = {
 }
 
 
+#: What a thousand of the one before is called.
+UNITS = ("k", "M", "B", "T")
+
+
 def gib(nbytes: float) -> str:
     """Return bytes in GiB with one decimal.
 
@@ -36,15 +40,16 @@ def quantity(number: float) -> str:
 
     Examples
     --------
-    >>> quantity(2_533_539_840), quantity(20_971_520), quantity(960)
-    ('2.53 B', '21.0 M', '960')
+    >>> quantity(2_533_539_840), quantity(20_971_520), quantity(960), quantity(999_885_952)
+    ('2.53 B', '21.0 M', '960', '1.00 B')
     """
-    for size, unit in ((1e12, " T"), (1e9, " B"), (1e6, " M"), (1e3, " k")):
-        if number >= size:
-            amount = number / size
-            decimals = 2 if amount < 10 else 1 if amount < 100 else 0
-            return f"{amount:.{decimals}f}{unit}"
-    return f"{number:g}"
+    if number < 1000:
+        return f"{number:g}"
+    digits, power = f"{number:.2e}".split("e")  # rounded first, as 999.9 M are 1.00 B
+    thousands = min(int(power) // 3, len(UNITS))
+    places = int(power) - 3 * thousands
+    amount = float(digits) * 10**places
+    return f"{amount:.{max(2 - places, 0)}f} {UNITS[thousands - 1]}"
 
 
 def duration(seconds: float) -> str:

@@ -1,5 +1,7 @@
 """A model's id all the way to an estimate, against a Hub on loopback."""
 
+import time
+
 import pytest
 from models import llama_tensors, sharded, single
 
@@ -47,6 +49,17 @@ def test_a_copy_by_name_stands_in_where_the_hub_cannot_be_reached(monkeypatch):
     est = vw.estimate("unsloth/Llama-3.1-8B-Instruct-bnb-4bit", gpu="H100")
     assert est.num_parameters == 8_030_261_248
     assert any("meta-llama/Llama-3.1-8B" in notice for notice in est.notices)
+
+
+def test_a_stand_in_is_known_until_the_hub_is_to_be_asked_again(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    name = "unsloth/Llama-3.1-8B-Instruct-bnb-4bit"
+    assert not model.known(name)
+    model.load(name)
+    assert model.known(name)
+    later = time.monotonic() + 3600
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert not model.known(name)
 
 
 def test_an_unknown_model_without_network_names_the_nearest(monkeypatch):

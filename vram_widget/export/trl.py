@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .. import trainers
 from ..config import TrainingConfig
 from ..errors import ConfigError, shown
+from ..model import catalog
 from . import deepspeed
 from .draft import Draft
 
@@ -53,7 +55,7 @@ def export(config: TrainingConfig) -> Draft:
     draft.same({"model": "model_path"})
     draft.put("SFTConfig", _arguments(draft))
     if config.training_method in ("lora", "qlora"):
-        adapter = _taken(draft, LORA)
+        adapter = {**_taken(draft, LORA), "target_modules": _targets(config)}
         draft.put("LoraConfig", {"task_type": "CAUSAL_LM", "bias": "none", **adapter})
     if config.training_method == "qlora":
         _quantised(draft)
@@ -66,6 +68,12 @@ def export(config: TrainingConfig) -> Draft:
 def _taken(draft: Draft, names: Mapping[str, str]) -> dict[str, Any]:
     draft.cover(*names.values())
     return {key: getattr(draft.config, field) for key, field in names.items()}
+
+
+def _targets(config: TrainingConfig) -> str | list[str]:
+    """Return the targets, PEFT's own by name where they are left to it and the model is known."""
+    family = (catalog.lookup(config.model_path) or {}).get("model_type", "")
+    return trainers.targets(config.trainer, config.target_modules, family)
 
 
 def _arguments(draft: Draft) -> dict[str, Any]:

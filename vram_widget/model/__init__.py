@@ -86,10 +86,16 @@ def known(model_path: str) -> bool:
         not name
         or _existing(name) is not None
         or name in _found
-        or name in _stand_ins
+        or _stand_in(name) is not None
         or catalog.lookup(name) is not None
         or name.count("/") != 1
     )
+
+
+def _stand_in(name: str) -> Architecture | None:
+    """Return what stands in for a model until the Hub is asked for it again."""
+    stand_in, until = _stand_ins.get(name, (None, 0.0))
+    return stand_in if time.monotonic() < until else None
 
 
 def _from_hub(
@@ -97,8 +103,8 @@ def _from_hub(
 ) -> Architecture:
     if name in _found:
         return _found[name]
-    stand_in, until = _stand_ins.get(name, (None, 0.0))
-    if stand_in is not None and time.monotonic() < until:
+    stand_in = _stand_in(name)
+    if stand_in is not None:
         return stand_in
     if name.startswith(("/", "./", "../", "~", "\\")) or (name.count("/") > 1 and "@" not in name):
         raise ModelError(_not_found(name))

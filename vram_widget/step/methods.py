@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from math import floor, prod
 from types import MappingProxyType
 
+from .. import trainers
 from ..config import TrainingConfig
 from ..errors import ConfigError, shown
 from ..model.architecture import Architecture, LayerRun, Shape
@@ -272,7 +273,8 @@ Method = Full
 
 def target(config: TrainingConfig, run: LayerRun, model_type: str = "") -> Matches:
     """Return the test for the linears of `run` that get an adapter, as PEFT matches them."""
-    wanted, inside = config.target_modules, run.linears
+    wanted = trainers.targets(config.trainer, config.target_modules, model_type)
+    inside = run.linears
     experts = old_names(config, model_type)
     if experts:  # PEFT takes these names for the experts, and for nothing else
         inside = frozenset(name for name in inside if name.rsplit(".", 1)[-1] not in experts)
@@ -337,15 +339,17 @@ def check_adapters(architecture: Architecture, config: TrainingConfig) -> None:
     ConfigError
         With what to change.
     """
+    kind = architecture.model_type
     targets = {
         module: run.oriented[f"{module}.weight"]
         for run in architecture.layers
-        for module in filter(target(config, run, architecture.model_type), run.linears)
+        for module in filter(target(config, run, kind), run.linears)
     }
     if not targets:
         names = sorted({name for run in architecture.layers for name in run.linears})
+        wanted = trainers.targets(config.trainer, config.target_modules, kind)
         raise ConfigError(
-            f"target_modules = {shown(config.target_modules)} matches no linear layer of "
+            f"target_modules = {shown(wanted)} matches no linear layer of "
             f"{config.model_path}, which has {', '.join(names)}."
         )
     widest, shape = max(targets.items(), key=lambda found: min(found[1]))

@@ -188,7 +188,6 @@ LOADING = 3e9
 #: Fields that change nothing that a GPU does in a step.
 ELSEWHERE = {
     "model_path",
-    "trainer",
     "gpu",
     "gpu_memory",
     "num_samples",
