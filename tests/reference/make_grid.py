@@ -110,6 +110,9 @@ def rows() -> Iterator[Row]:
     for model in ("llama-3.2-1b", "mistral-7b"):
         yield from osft(model)
         yield from sharded(model)
+        yield from flattened(model)
+    yield from sharded_at_depth()
+    yield from sharded_unevenly()
     yield from other_choices()
     for model in DENSE + EXPERTS + HYBRIDS:
         yield from a_few_methods(model)
@@ -233,6 +236,65 @@ def sharded(model: str) -> Iterator[Row]:
             yield f"{name} checkpointing", model, {**choices, **CHECKPOINTING}
             if gpus == 8 and nodes == 1:
                 yield f"{name} short", model, {**choices, **CHECKPOINTING, "max_seq_len": 32}
+
+
+def flattened(model: str) -> Iterator[Row]:
+    """Yield a model divided as Training Hub's sft has it, by FSDP's first version."""
+    hub = {**METHODS["fp32-autocast"], "trainer": "training_hub"}
+    for gpus, nodes in ((8, 1), (2, 1), (8, 2)):
+        strategy = "fsdp" if nodes == 1 else "hsdp"
+        choices = {**hub, "sharding": strategy, "num_gpus": gpus, "num_nodes": nodes}
+        name = f"{model} flat {strategy} {gpus} GPUs"
+        yield name, model, choices
+        yield f"{name} checkpointing", model, {**choices, **CHECKPOINTING}
+    yield f"{name} short", model, {**choices, **CHECKPOINTING, "max_seq_len": 32}
+    yield f"{name} accumulates", model, {**choices, "gradient_accumulation_steps": 4}
+    yield f"{name} fp32", model, {**choices, "mixed_precision": "no"}
+
+
+#: Of these a config with all layers lies beside the one with fewer.
+WITH_ALL_LAYERS = ("smollm2-135m", "qwen2.5-0.5b", "gemma-3-1b")
+
+
+def sharded_at_depth() -> Iterator[Row]:
+    """Yield models with all their layers, divided by FSDP, at several lengths."""
+    for model in WITH_ALL_LAYERS:
+        for method, own in {
+            "fp32-autocast": METHODS["fp32-autocast"],
+            "lora": METHODS["lora"],
+            "lora-autocast": METHODS["lora-autocast"],
+            "osft": OSFT,
+        }.items():
+            for length in (96, 1024):
+                choices = {**own, "max_seq_len": length, "sharding": "fsdp", "num_gpus": 4}
+                name = f"{model} all layers {method} fsdp 4 GPUs {length} tokens"
+                yield f"{name} checkpointing", f"{model}-all-layers", {**choices, **CHECKPOINTING}
+                if length == 1024 and method != "lora-autocast":
+                    yield name, f"{model}-all-layers", choices
+
+
+def sharded_unevenly() -> Iterator[Row]:
+    """Yield what does not divide by the GPUs, layers that differ, and gradients that are summed."""
+    fsdp = {"sharding": "fsdp", "num_gpus": 6}
+    for model, method in (
+        ("qwen2.5-0.5b", "fp32-autocast"),
+        ("qwen2.5-0.5b", "lora-autocast"),
+        ("mixtral-8x7b", "bf16"),
+        ("granite-3.1-3b-a800m", "fp32-autocast"),
+        ("granite-4.0-h-350m", "bf16"),
+        ("gemma-3-1b", "bf16"),
+        ("gemma-3-1b", "lora"),
+    ):
+        yield f"{model} {method} fsdp 6 GPUs", model, {**METHODS[method], **fsdp}
+    hybrid = {"sharding": "hsdp", "num_gpus": 8, "num_nodes": 2}
+    for method in ("bf16", "fp32-autocast", "lora"):
+        for name, cluster in {"fsdp 6 GPUs": fsdp, "hsdp 8 GPUs": hybrid}.items():
+            choices = {**METHODS[method], **cluster, "gradient_accumulation_steps": 4}
+            yield f"llama-3.2-1b {method} {name} accumulates", "llama-3.2-1b", choices
+        bf16 = {**METHODS[method], **hybrid, "mixed_precision": "bf16"}
+        yield f"llama-3.2-1b {method} hsdp 8 GPUs in bf16", "llama-3.2-1b", bf16
+        foreach = {**METHODS[method], **fsdp, "optim": "adamw_torch"}
+        yield f"llama-3.2-1b {method} fsdp 6 GPUs adamw_torch", "llama-3.2-1b", foreach
 
 
 def other_choices() -> Iterator[Row]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from ..config import TrainingConfig
 from ..model.architecture import Shape
+from .exchange import Exchange
 from .methods import Method
 from .parameter import Parameter
 from .sharding import Sharding
-from .tape import DTYPES, UINT8, Boundary, Leaf, Tape, Tensor
+from .tape import DTYPES, Boundary, Leaf, Tape, Tensor
 
 
 def stored(method: Method, sharding: Sharding, name: str, shape: Shape) -> list[Parameter]:
@@ -31,6 +33,10 @@ class Layer:
         The same by name, as the operators see them: whole, in the dtype they are used in.
     copies : int
         How many layers it stands for.
+    whole : Tensor or None
+        The memory of its whole weights, where they are gathered only while it runs.
+    input_takes_gradient : bool
+        Whether backward goes on below it.
     """
 
     def __init__(
@@ -38,12 +44,13 @@ class Layer:
         tape: Tape,
         method: Method,
         weights: Mapping[str, Shape],
-        sharding: Sharding,
+        exchange: Exchange,
         config: TrainingConfig,
     ) -> None:
         self.tape = tape
         self.method = method
-        self.sharding = sharding
+        sharding = exchange.sharding
+        self.exchange = exchange
         self.parameters = [
             parameter
             for name, shape in weights.items()
@@ -52,7 +59,7 @@ class Layer:
         self.weights: dict[str, Tensor] = {}
         self.copies = 1
         self.whole: Tensor | None = None
-        self.blocks = 1
+        self.input_takes_gradient = True
         self.liger = config.use_liger
         divided = sharding.gradients > 1 or sharding.parameters_on_host
         for p in self.parameters:
@@ -60,53 +67,16 @@ class Layer:
             leaf = Leaf(divided, config.optimizer_in_backward) if p.trainable else None
             self.weights[p.name] = Tensor(tape, p.rows, p.width, computed or p.dtype, None, leaf)
 
-    def enter(self, ahead: bool = True) -> None:
-        """Make the weights whole before the layer runs; after its backward, give them up.
-
-        FSDP makes the next block whole while this one runs (`ahead`): its rate limiter lets two be.
-        """
-        self.blocks = 2 if ahead else 1
-        if self.sharding.gathers:
-            self.whole = self._gather()
-        Boundary(self.tape, self._end)
+    def enter(self, x: Tensor) -> None:
+        """Make the weights whole before the layer runs on x; after its backward, give them up."""
+        self.input_takes_gradient = x.node is not None
+        self.exchange.before_forward(self)
+        Boundary(self.tape, partial(self.exchange.after_backward, self))
 
     def leave(self) -> None:
         """Give up the whole weights after the layer has run, until its backward comes."""
-        if self.sharding.gathers:
-            self.whole = None
-            Boundary(self.tape, self._begin)
-
-    def _begin(self) -> None:
-        self.whole = self._gather()
-
-    def _end(self) -> None:
-        self.divide_gradients()
-        self.whole = None
-
-    def _gather(self) -> Tensor:
-        outer, self.tape.operator = self.tape.operator, "gathered weights"
-        nbytes = sum(
-            -(-weight.rows * weight.width * weight.dtype.itemsize // weight.dtype.packed)
-            for weight in self.weights.values()
-        )
-        what = "this block and the next" if self.blocks > 1 else "embedding, last norm, lm_head"
-        whole = self.tape.new(1, self.blocks * nbytes, UINT8, what, "buffers")
-        self.tape.operator = outer
-        return whole
-
-    def divide_gradients(self) -> None:
-        """Leave this GPU its share of the gradients that have arrived, in the stored dtype."""
-        self.tape.operator = "gradients"
-        for p in self.parameters:
-            leaf = self.weights[p.name].node
-            if isinstance(leaf, Leaf) and leaf.whole is not None:
-                share = None
-                if not self.sharding.parameters_on_host:
-                    elements = -(-p.size // self.sharding.gradients)
-                    self.tape.operator = p.name
-                    share = self.tape.new(1, elements, p.dtype, "gradient", "gradients")
-                leaf.grad = leaf.grad or share
-                leaf.whole = None
+        self.exchange.after_forward(self)
+        Boundary(self.tape, partial(self.exchange.before_backward, self))
 
     def begin(self, operator: str) -> str:
         """Name what runs from here on; return what ran before."""

@@ -13,7 +13,7 @@ from ..errors import ConfigError, shown
 from ..model.architecture import Architecture, LayerRun, Shape
 from . import ops
 from .expert_targets import expert_targets, old_names
-from .parameter import Parameter, as_matrix
+from .parameter import Parameter, as_matrix, stacked
 from .quantized import STORED
 from .tape import BFLOAT16, DTYPES, FLOAT32, INT8, NF4, Tensor
 
@@ -31,7 +31,8 @@ class Full:
 
     def parameters(self, name: str, shape: Shape) -> list[Parameter]:
         """Return the tensors that stand for the weight `name`."""
-        return [Parameter(name, *as_matrix(shape), self.dtype, self.trains_base)]
+        matrix, stack = as_matrix(shape), stacked(shape)
+        return [Parameter(name, *matrix, self.dtype, self.trains_base, stack)]
 
     def weight(self, weights: Weights, name: str) -> Tensor:
         """Return the weight `name` as operators use it."""

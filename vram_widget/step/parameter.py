@@ -10,25 +10,49 @@ from .tape import DType, rounded
 
 
 class Parameter(NamedTuple):
-    """A tensor that holds a weight or a part of it: `rows` x `width` elements of `dtype`."""
+    """A tensor that holds a weight or a part of it: `rows` x `width` elements of `dtype`.
+
+    `stack` says how many matrices it holds one above the other, as the experts of a layer are.
+    """
 
     name: str
     rows: int
     width: int
     dtype: DType
     trainable: bool
+    stack: int = 1
 
     @property
     def size(self) -> int:
         """Elements."""
         return self.rows * self.width
 
-    def nbytes(self, divided: int = 1) -> int:
-        """Return the bytes of one GPU's share, as the allocator hands them out."""
-        elements = -(-self.size // divided)
-        return rounded(-(-elements * self.dtype.itemsize // self.dtype.packed))
+    @property
+    def nbytes(self) -> int:
+        """Bytes, as the allocator hands them out."""
+        return rounded(-(-self.size * self.dtype.itemsize // self.dtype.packed))
+
+    def flat_share(self, gpus: int) -> Parameter:
+        """Return what one of `gpus` holds of it where its elements are counted out."""
+        return self if gpus == 1 else self._replace(rows=1, width=-(-self.size // gpus))
+
+    def chunk(self, gpus: int) -> Parameter:
+        """Return what one of `gpus` holds of it where it is cut along its first dimension.
+
+        All chunks are as large as the first, which is the largest.
+        """
+        if self.stack > 1:
+            return self._replace(rows=-(-self.stack // gpus) * (self.rows // self.stack))
+        if self.rows > 1:
+            return self._replace(rows=-(-self.rows // gpus))
+        return self._replace(width=-(-self.width // gpus))
 
 
 def as_matrix(shape: Shape) -> tuple[int, int]:
     """Return a weight's shape as rows and width."""
     return (prod(shape[:-1]), shape[-1]) if shape else (1, 1)
+
+
+def stacked(shape: Shape) -> int:
+    """Return how many matrices a weight of this shape holds."""
+    return shape[0] if len(shape) > 2 else 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from operator import add
 from typing import NamedTuple
@@ -31,6 +31,8 @@ class Segment:
 
     Attributes
     ----------
+    of_one : bool
+        Whether they are those of one layer of several; others are those of all layers together.
     change : list of int
         What one repetition adds, by component.
     highest : int
@@ -39,15 +41,22 @@ class Segment:
         The same by component.
     """
 
-    def __init__(self, phase: str, events: Sequence[Event], seconds: float, count: int = 1) -> None:
+    def __init__(
+        self,
+        phase: str,
+        events: Sequence[Event],
+        seconds: float,
+        count: int = 1,
+        of_one: bool = False,
+    ) -> None:
         self.phase = phase
         self.events = events
         self.seconds = seconds
         self.count = count
+        self.of_one = of_one
         level = highest = at = 0
-        once = count > 1
         for index, (nbytes, allocation) in enumerate(events, 1):
-            level += nbytes if once else nbytes * allocation.copies
+            level += nbytes if of_one else nbytes * allocation.copies
             if level > highest:
                 highest, at = level, index
         self.highest = highest
@@ -58,9 +67,9 @@ class Segment:
     def levels(self, start: int, end: int) -> Levels:
         """Return what the events from `start` to `end` add, by component."""
         levels = dict.fromkeys(COMPONENTS, 0)
-        once = self.count > 1
+        of_one = self.of_one
         for nbytes, allocation in self.events[start:end]:
-            levels[allocation.component] += nbytes if once else nbytes * allocation.copies
+            levels[allocation.component] += nbytes if of_one else nbytes * allocation.copies
         return list(levels.values())
 
 
@@ -146,11 +155,50 @@ class Record:
             for index, (nbytes, allocation) in enumerate(segment.events):
                 times = repeats + (1 if here and index < moment.events else 0)
                 sign = 1 if nbytes > 0 else -1
-                change = sign * times * (1 if segment.count > 1 else allocation.copies)
+                change = sign * times * (1 if segment.of_one else allocation.copies)
                 counts[allocation] = counts.get(allocation, 0) + change
         for allocation, count in counts.items():
             if count:
                 yield allocation, count
+
+
+def repetitions(
+    phase: str,
+    events: Sequence[Event],
+    seconds: float,
+    count: int,
+    beyond_first: Mapping[Allocation, Allocation],
+    before_last: Mapping[Allocation, Allocation],
+) -> list[Segment]:
+    """Return the segments of layers that repeat, of which one was executed.
+
+    Parameters
+    ----------
+    beyond_first : mapping of Allocation to Allocation
+        What all but the first release in place of what was there before them.
+    before_last : mapping of Allocation to Allocation
+        What all but the last make in place of what is there behind them.
+    """
+
+    def repeated(times: int, first: bool = False, last: bool = False) -> Segment:
+        varied: list[Event] = []
+        made = set()
+        for nbytes, allocation in events:
+            if not first and allocation in beyond_first:
+                other = beyond_first[allocation]
+                varied.append((-other.nbytes, other))
+            elif not last and allocation in before_last:
+                other = before_last[allocation]
+                varied.append((-other.nbytes if other in made else other.nbytes, other))
+                made.add(other)
+            else:
+                varied.append((nbytes, allocation))
+        return Segment(phase, varied, seconds, times, of_one=True)
+
+    if not beyond_first and not before_last:
+        return [Segment(phase, events, seconds, count, of_one=True)]
+    between = [repeated(count - 2)] if count > 2 else []
+    return [repeated(1, first=True), *between, repeated(1, last=True)]
 
 
 def plus(base: Levels, change: Levels, times: int = 1) -> Levels:

@@ -18,14 +18,27 @@ from ..model.architecture import Architecture, LayerRun, Shape
 from . import ops
 from .blocks import BLOCKS
 from .blocks.context import Context
+from .exchange import Exchange, Swaps
+from .flat import FlatParameters
 from .forward import forward
+from .fsdp import FullyShard
 from .layer import Layer
 from .liger import as_run
 from .methods import UPCASTS_FOR_KBIT_TRAINING, check_adapters, method_for
-from .record import Record, Segment
+from .record import Record, Segment, repetitions
 from .sharding import COMPUTE, sharding
 from .states import load, optimizer_step
 from .tape import FLOAT32, Allocation, Boundary, Event, Leaf, Node, Tape, Tensor
+
+
+#: Whose way it is to gather weights -> the exchange that follows it.
+EXCHANGES: dict[str, type[Exchange]] = {
+    "": Exchange,
+    "fsdp": FullyShard,
+    "flat": FlatParameters,
+    "zero3": Exchange,
+}
+NO_SWAPS: Swaps = {}
 
 
 class Pass:
@@ -53,6 +66,7 @@ class Pass:
         self.sharding = sharding(config)
         autocast = None if self.sharding.compute else COMPUTE[config.mixed_precision]
         self.tape = Tape(gpu.bf16_flops, gpu.bandwidth, autocast)
+        self.exchange = EXCHANGES[self.sharding.gathers](self.tape, self.sharding)
         self.accumulated = accumulated
         self.segments: list[Segment] = []
         self.layers: list[Layer] = []
@@ -65,7 +79,7 @@ class Pass:
     def layer(self, weights: Mapping[str, Shape], run: LayerRun | None = None) -> Layer:
         """Return a layer that is ready to run; its gradients are there if accumulated."""
         method = method_for(self.config, self.architecture, run)
-        layer = Layer(self.tape, method, weights, self.sharding, self.config)
+        layer = Layer(self.tape, method, weights, self.exchange, self.config)
         self.layers.append(layer)
         if self.accumulated:
             for weight in layer.weights.values():
@@ -75,14 +89,16 @@ class Pass:
 
     def run(self) -> None:
         """Run the pass."""
-        self.outside.enter(ahead=False)
+        self.exchange.before_forward(self.outside)
         loss = forward(self)
         self.tape.casts.clear()
         self.cut("loss")
+        self.exchange.begin_backward(self.outside)
         assert isinstance(loss.node, Node)
         loss.node.accumulate(self.tape.new(1, 1, FLOAT32, "gradient"))
         del loss
         self.tape.backward()
+        self.exchange.end_backward(self.outside)
         self.held.clear()
         self.tape.outlasting = None
         self.cut("backward")
@@ -91,22 +107,34 @@ class Pass:
         """Keep tensors until backward gets to this place."""
         Boundary(self.tape, partial(self.cut, "backward"), keeps=tensors)
 
-    def cut(self, phase: str, count: int = 1, handed_on: Tensor | None = None) -> None:
+    def cut(
+        self,
+        phase: str,
+        count: int = 1,
+        handed_on: Allocation | None = None,
+        beyond_first: Swaps = NO_SWAPS,
+        before_last: Swaps = NO_SWAPS,
+    ) -> None:
         """End the segment of the log that began at the last cut; it happens `count` times.
 
         `handed_on` is what a layer hands to the next one, which releases it: there is one, however
-        many layers there are.
+        many layers there are. `beyond_first` and `before_last` say what takes the place of an
+        allocation where layers repeat.
         """
         events = self.tape.log[self._opened :]
         if not events:
             return
+        seconds = self.tape.clock - self._since
         if count > 1:
             for nbytes, allocation in events:
                 if nbytes > 0:
                     allocation.copies = count
-            if handed_on is not None and handed_on.storage is not None:
-                handed_on.storage.allocation.copies = 1
-        self.segments.append(Segment(phase, events, self.tape.clock - self._since, count))
+            for allocation in (handed_on, *self.exchange.held()):
+                if allocation is not None:
+                    allocation.copies = 1
+            self.segments += repetitions(phase, events, seconds, count, beyond_first, before_last)
+        else:
+            self.segments.append(Segment(phase, events, seconds))
         self._opened += len(events)
         self._since = self.tape.clock
 
@@ -118,7 +146,8 @@ class Pass:
         The first stands for itself alone where its input is not like the others': of another
         dtype, without a gradient, or kept by somebody else too (`first_differs`).
         """
-        tape, x = self.tape, _hidden_state(handed_over.pop())
+        tape, x = self.tape, handed_over.pop()
+        _hidden_state(x)
         slides = context.sliding_mask is not None
         model = self.architecture
         for stretch in model.windowed_stretches if slides else model.stretches:
@@ -126,7 +155,9 @@ class Pass:
             while left:
                 self.cut("forward")
                 executed: list[Layer] = []
-                Boundary(tape, partial(self._end_of_layers, executed, x.node))
+                found: list[Allocation] = []
+                Boundary(tape, partial(self._end_of_layers, executed, found, x.node))
+                before = self.exchange.held()
                 wants_gradient, dtype = x.node is not None, x.dtype
                 for run in stretch.layers:
                     layer = self.layer(run.oriented, run)
@@ -136,29 +167,35 @@ class Pass:
                 count, first_differs = left if alike else 1, False
                 for layer in executed:
                     layer.copies = count
-                self.cut("forward", count, handed_on=_hidden_state(x))
-                Boundary(tape, partial(self._begin_of_layers, x.node))
+                swaps = _differing(before, self.exchange.held())
+                self.cut("forward", count, _hidden_state(x), beyond_first=swaps)
+                Boundary(tape, partial(self._begin_of_layers, found, x.node))
                 left -= count
+        self.exchange.after_layers()
         return x
 
-    def _begin_of_layers(self, output: Node | Leaf | None) -> None:
+    def _begin_of_layers(self, found: list[Allocation], output: Node | Leaf | None) -> None:
         """Backward has come to the last layer: its output's gradient is there."""
         _handed_gradient(output)
         self.cut("backward")
+        found += self.exchange.held()
 
-    def _end_of_layers(self, executed: list[Layer], source: Node | Leaf | None) -> None:
+    def _end_of_layers(
+        self, executed: list[Layer], found: list[Allocation], source: Node | Leaf | None
+    ) -> None:
         """Backward has left the first layer: there is one gradient of its input, for all."""
-        self.cut("backward", executed[0].copies)
-        allocation = _handed_gradient(source)
-        if allocation is not None:
-            allocation.copies = 1
+        before_last = self.exchange.gathered_between(executed[-1])
+        left = [before_last.get(held, held) for held in self.exchange.held()]
+        beyond_first = _differing(found, left)
+        handed_on = _handed_gradient(source)
+        self.cut("backward", executed[0].copies, handed_on, beyond_first, before_last)
 
     def run_layer(self, run: LayerRun, layer: Layer, context: Context, x: Tensor) -> Tensor:
         """Run one layer."""
         if context.sliding_mask and run.sliding_window and context.length >= run.sliding_window:
             context = context._replace(mask=context.sliding_mask)
         block = partial(BLOCKS[run.block], context, layer)
-        layer.enter()
+        layer.enter(x)
         if self.config.gradient_checkpointing:
             x = ops.checkpoint(block, x, offload=self.config.offload_activations)
         else:
@@ -167,11 +204,18 @@ class Pass:
         return x
 
 
-def _hidden_state(x: Tensor) -> Tensor:
+def _differing(found: list[Allocation], left: list[Allocation]) -> Swaps:
+    """Return what was left by what was found in its place."""
+    return {a: b for a, b in zip(found, left, strict=True) if a is not b}
+
+
+def _hidden_state(x: Tensor) -> Allocation | None:
     """Name x as what layers hand to each other, so that one's counts for the other's."""
-    if x.storage is not None:
-        x.storage.allocation.operator, x.storage.allocation.what = "layers", "hidden state"
-    return x
+    if x.storage is None:
+        return None
+    allocation = x.storage.allocation
+    allocation.operator, allocation.what = "layers", "hidden state"
+    return allocation
 
 
 def _handed_gradient(node: Node | Leaf | None) -> Allocation | None:
@@ -216,8 +260,8 @@ def replay(architecture: Architecture, config: TrainingConfig, gpu: GPU) -> Reco
     config = as_run(config, architecture.model_type)
     values = (value for name, value in config.config.items() if name not in ELSEWHERE)
     choices = (tuple(value) if isinstance(value, list) else value for value in values)
-    quantised_by = config.trainer in UPCASTS_FOR_KBIT_TRAINING
-    key = (architecture, gpu.bf16_flops, gpu.bandwidth, quantised_by, *choices)
+    of_trainer = (config.trainer in UPCASTS_FOR_KBIT_TRAINING, sharding(config))
+    key = (architecture, gpu.bf16_flops, gpu.bandwidth, of_trainer, *choices)
     if key not in _recent:
         if len(_recent) >= RECENT:
             del _recent[next(iter(_recent))]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..config import TrainingConfig
-from .tape import BFLOAT16, FLOAT16, DType
+from .parameter import Parameter
+from .tape import BFLOAT16, FLOAT16, FLOAT32, DType
 
 #: mixed_precision -> the dtype of matrix products.
 COMPUTE = {"no": None, "bf16": BFLOAT16, "fp16": FLOAT16}
@@ -18,10 +19,19 @@ class Sharding(NamedTuple):
     ----------
     parameters, gradients, optimizer : int
         Over how many GPUs each is divided; 1 is whole.
-    gathers : bool
-        Whether a layer's weights are made whole (in the compute dtype) only while it runs.
+    replicas : int
+        Groups of GPUs that each hold everything between them (hybrid sharding).
+    gathers : str
+        Whose way it is to make a layer's weights whole only while it runs: that of
+        ``fully_shard`` (`fsdp`), of ``FullyShardedDataParallel`` before it (`flat`), or of DeepSpeed
+        (`zero3`); empty where they are whole throughout.
+    keeps_outside : bool
+        Whether what lies outside the layers stays whole from forward to backward, as PyTorch has it
+        unless told otherwise; mini-trainer has the last layer stay whole instead.
     compute : DType or None
         The dtype a gathered weight is made in, where it is not its own.
+    reduce : DType or None
+        The dtype in which gradients are summed over the GPUs, where it is not their own.
     masters : bool
         Whether weights and gradients are in the compute dtype throughout, and the optimizer keeps
         the weights in float32 beside its moments (DeepSpeed).
@@ -34,12 +44,21 @@ class Sharding(NamedTuple):
     parameters: int = 1
     gradients: int = 1
     optimizer: int = 1
-    gathers: bool = False
+    replicas: int = 1
+    gathers: str = ""
+    keeps_outside: bool = True
     compute: DType | None = None
+    reduce: DType | None = None
     masters: bool = False
     buckets: bool = False
     parameters_on_host: bool = False
     optimizer_on_host: bool = False
+
+    def share(self, parameter: Parameter, gpus: int) -> Parameter:
+        """Return what one of `gpus` holds: ``fully_shard`` cuts the first dimension."""
+        if gpus == 1:
+            return parameter
+        return parameter.chunk(gpus) if self.gathers == "fsdp" else parameter.flat_share(gpus)
 
 
 def sharding(config: TrainingConfig) -> Sharding:
@@ -49,19 +68,31 @@ def sharding(config: TrainingConfig) -> Sharding:
     what mixed precision keeps there: 2 bytes a weight, 2 a gradient and 12 of optimizer states.
     FSDP's FULL_SHARD is stage 3 on the stored dtype, HYBRID_SHARD is that within a node. One GPU
     divides nothing.
+
+    mini-trainer 0.9.0 (OSFT) shards with ``fully_shard``, gradients in float32 and the last layer
+    kept whole (``wrap_fsdp2`` in setup_model_for_training.py). instructlab-training 0.16.2 (Training
+    Hub's sft) has accelerate use ``FullyShardedDataParallel``, with flat parameters and gradients in
+    the compute dtype (``get_fsdp_config`` in accelerator.py).
     """
     gpus = config.num_gpus
     divided = gpus // config.num_nodes if config.sharding == "hsdp" else gpus
     stage = {"ddp": 0, "zero1": 1, "zero2": 2}.get(config.sharding, 3)
     everything_on_host = config.cpu_offload == "all"
     masters = config.sharding.startswith("zero") and gpus > 1 and config.mixed_precision != "no"
-    gathers = (stage == 3 and divided > 1) or everything_on_host
+    gathers = ""
+    if (stage == 3 and gpus > 1) or everything_on_host:
+        gathers = "fsdp" if config.sharding in ("fsdp", "hsdp") else "zero3"
+    if gathers == "fsdp" and (config.trainer, config.training_method) == ("training_hub", "sft"):
+        gathers = "flat"
     return Sharding(
         parameters=divided if stage == 3 else 1,
         gradients=divided if stage >= 2 else 1,
         optimizer=divided if stage >= 1 else 1,
+        replicas=gpus // divided if gathers else 1,
         gathers=gathers,
+        keeps_outside=config.training_method != "osft",
         compute=COMPUTE[config.mixed_precision] if gathers or masters else None,
+        reduce=FLOAT32 if gathers == "fsdp" and config.mixed_precision != "no" else None,
         masters=masters,
         buckets=stage == 0 and gpus > 1,
         parameters_on_host=everything_on_host,

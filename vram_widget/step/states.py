@@ -22,7 +22,7 @@ def load(layers: list[Layer], architecture: Architecture, config: TrainingConfig
     for layer in layers:
         for p in layer.parameters:
             if not shares.parameters_on_host:
-                nbytes = p.nbytes(shares.parameters)
+                nbytes = shares.share(p, shares.parameters).nbytes
                 events.append(
                     _event("parameters", p.name, "weight", p, p.dtype, nbytes, layer.copies)
                 )
@@ -39,7 +39,7 @@ def load(layers: list[Layer], architecture: Architecture, config: TrainingConfig
             for p in layer.parameters:
                 if p.trainable:
                     bucket = _event(
-                        "buffers", "DDP buckets", "gradient", p, p.dtype, p.nbytes(), layer.copies
+                        "buffers", "DDP buckets", "gradient", p, p.dtype, p.nbytes, layer.copies
                     )
                     events.append(bucket)
     return events
@@ -67,7 +67,7 @@ def _decomposition(layers: list[Layer]) -> list[Event]:
             ("V halves", rank, width),
         )
     ]
-    events = [_event("buffers", "SVD", p.name, p, FLOAT32, p.nbytes(), 1) for p in made]
+    events = [_event("buffers", "SVD", p.name, p, FLOAT32, p.nbytes, 1) for p in made]
     return events + [(-nbytes, allocation) for nbytes, allocation in events]
 
 
@@ -91,11 +91,10 @@ def optimizer_step(layers: list[Layer], config: TrainingConfig) -> tuple[list[Ev
                 gradients.append((-allocation.nbytes, allocation))
             if shares.optimizer_on_host:
                 continue
-            share = p._replace(rows=1, width=-(-p.size // shares.optimizer))
-            share = share if shares.optimizer > 1 else p
+            share = shares.share(p, shares.optimizer)
             if shares.masters:
                 share = share._replace(dtype=FLOAT32)
-                nbytes = share.nbytes()
+                nbytes = share.nbytes
                 states.append(
                     _event(
                         "optimizer",
@@ -119,7 +118,7 @@ def optimizer_step(layers: list[Layer], config: TrainingConfig) -> tuple[list[Ev
                         "temporary",
                         share,
                         share.dtype,
-                        share.nbytes(),
+                        share.nbytes,
                         layer.copies,
                     )
                 )

@@ -204,10 +204,10 @@ class Leaf:
             self.arrived = grad.tape.new(grad.rows, grad.width, grad.dtype, "gradient", "gradients")
         if self.uses == 0:
             self.reached = True
-            if self.updated:  # the optimizer steps at once, with its temporary, and drops it
-                grad.tape.new(grad.rows, grad.width, grad.dtype, "temporary", "optimizer")
-            elif self.divided:
+            if self.divided:
                 self.whole = self.arrived
+            elif self.updated:  # the optimizer steps at once, with its temporary, and drops it
+                grad.tape.new(grad.rows, grad.width, grad.dtype, "temporary", "optimizer")
             elif self.grad is None:
                 self.grad = self.arrived
             self.arrived = None

@@ -6,32 +6,45 @@ what the first GPU of the cluster would make.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import torch
 import torch.distributed as dist
 from torch import nn
 from torch._subclasses.fake_tensor import unset_fake_temporarily
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import (
+    FullyShardedDataParallel,
+    MixedPrecision,
+    MixedPrecisionPolicy,
+    ShardingStrategy,
+    fully_shard,
+)
+from torch.distributed.fsdp.wrap import transformer_auto_wrap_policy
 from torch.distributed.tensor import DTensor
 from torch.testing._internal.distributed.fake_pg import FakeStore
 from torch.utils._pytree import tree_leaves
 
 from ..config import TrainingConfig
 from ..errors import ConfigError
+from ..step.sharding import sharding
 from .events import Storage
 from .storages import Scope, StorageLog
 
 #: mixed_precision -> the dtype of matrix products.
 COMPUTE = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
-#: Operators of FSDP that gather weights, and the one that lines gradients up to be reduced.
-GATHERS = ("fsdp::all_gather_copy_in", "fsdp::split_with_sizes_copy")
-REDUCES = "fsdp::chunk_cat"
+#: Operators that gather weights, those that make what they are gathered into, the one by which
+#: ``fully_shard`` lines gradients up to be reduced, and the one that reduces them.
+GATHERS = ("fsdp::all_gather_copy_in", "fsdp::split_with_sizes_copy", "c10d::allgather_")
+EMPTY = (torch.ops.aten.empty.memory_format, torch.ops.aten.empty_like.default)
+LINES_UP = "fsdp::chunk_cat"
+REDUCES = "c10d::_reduce_scatter_base_"
 
 
 def is_sharded(config: TrainingConfig) -> bool:
@@ -59,11 +72,11 @@ def cluster(gpus: int) -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def shard(model: nn.Module, config: TrainingConfig) -> None:
+def shard(model: nn.Module, config: TrainingConfig) -> nn.Module:
     """Divide every decoder layer, and what lies outside them, over the cluster.
 
-    Weights are gathered in the dtype of mixed precision and gradients summed in float32, as
-    mini-trainer sets it (setup_model_for_training.py).
+    As the trainer does it (vram_widget/step/sharding.py): with ``fully_shard``, or with the
+    ``FullyShardedDataParallel`` before it.
 
     Raises
     ------
@@ -77,14 +90,50 @@ def shard(model: nn.Module, config: TrainingConfig) -> None:
     shape = (nodes, config.num_gpus // nodes) if nodes > 1 else (config.num_gpus,)
     with unset_fake_temporarily():
         mesh = init_device_mesh("cpu", shape, mesh_dim_names=names)
+    kinds = set(cast(list[str], cast(Any, model)._no_split_modules))
+    layers = [module for module in model.modules() if type(module).__name__ in kinds]
+    make = _flatten if sharding(config).gathers == "flat" else _fully_shard
+    return make(model, layers, mesh, config)
+
+
+def _fully_shard(
+    model: nn.Module, layers: list[nn.Module], mesh: DeviceMesh, config: TrainingConfig
+) -> nn.Module:
+    """Gather weights in the dtype of mixed precision and sum gradients in float32.
+
+    What stays whole from forward to backward is what PyTorch leaves so, or the last layer.
+    """
     policy = MixedPrecisionPolicy()
     if config.mixed_precision != "no":
         policy = MixedPrecisionPolicy(COMPUTE[config.mixed_precision], torch.float32)
-    layers = set(cast(list[str], model._no_split_modules))
-    for module in list(model.modules()):
-        if type(module).__name__ in layers:
-            fully_shard(module, mesh=mesh, mp_policy=policy)
-    fully_shard(model, mesh=mesh, mp_policy=policy)
+    keeps_last = not sharding(config).keeps_outside
+    for layer in layers:
+        kept = keeps_last and layer is layers[-1]
+        fully_shard(layer, mesh=mesh, mp_policy=policy, reshard_after_forward=not kept)
+    fully_shard(model, mesh=mesh, mp_policy=policy, reshard_after_forward=keeps_last or None)
+    return model
+
+
+def _flatten(
+    model: nn.Module, layers: list[nn.Module], mesh: DeviceMesh, config: TrainingConfig
+) -> nn.Module:
+    """Gather weights and sum gradients in the dtype of mixed precision, as accelerate sets it."""
+    precision = None
+    if config.mixed_precision != "no":
+        dtype = COMPUTE[config.mixed_precision]
+        precision = MixedPrecision(dtype, dtype, dtype)
+    hybrid = mesh.ndim > 1
+    wrap = partial(transformer_auto_wrap_policy, transformer_layer_cls={*map(type, layers)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of this version's end
+        return FullyShardedDataParallel(
+            model,
+            device_mesh=mesh,
+            sharding_strategy=ShardingStrategy[("HYBRID" if hybrid else "FULL") + "_SHARD"],
+            auto_wrap_policy=wrap,
+            mixed_precision=precision,
+            device_id=torch.device("cpu"),
+        )
 
 
 class ShardedStorageLog(StorageLog):
@@ -95,7 +144,7 @@ class ShardedStorageLog(StorageLog):
 
     def __init__(self, block: int) -> None:
         super().__init__(block)
-        self._gathered: set[int] = set()
+        self._refilled: set[int] = set()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -103,18 +152,27 @@ class ShardedStorageLog(StorageLog):
         """Run one operator on this GPU's tensors and log the storages it made."""
         if any(issubclass(kind, DTensor) for kind in types):
             return NotImplemented  # the tensor asks again, with the part of it on this GPU
-        self._gathered = {key for key in self._gathered if self._notice_resize(key)}
+        self._refilled = {key for key in self._refilled if self._notice_resize(key)}
         name = func._schema.name
         if name in GATHERS:
             filled = {tensor.untyped_storage()._cdata for tensor in _tensors((args, kwargs))}
-            self._gathered |= {key for key in filled if self._notice_resize(key)}
+            self._refilled |= {key for key in filled if self._notice_resize(key)}
         out = super().__torch_dispatch__(func, types, args, kwargs)
+        if func in EMPTY:
+            self._refilled.add(out.untyped_storage()._cdata)
         if name in GATHERS:
             self._are_buffers(_tensors((args, kwargs, out)))
-        elif name == REDUCES:
+        elif name == LINES_UP:
             for gradient in _tensors(args):
                 self.mark(gradient, "gradients")
             self._are_buffers(_tensors(kwargs))
+        elif name == REDUCES:
+            for tensor in _tensors(args):
+                storage = self._record(tensor)
+                if storage is not None and storage.component == "activations":
+                    self.mark(tensor, "gradients")
+        elif func is torch.ops.aten.cat.default:  # how autograd joins the gradients of views
+            self._note_copy(out, tuple(args[0]), not torch.is_grad_enabled())
         return out
 
     def _notice_resize(self, key: int) -> bool:

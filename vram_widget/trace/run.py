@@ -33,7 +33,7 @@ def run(
         parameters = sum(parameter.numel() for parameter in model.parameters())
         trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
         if sharded:
-            shard(model, config)
+            model = shard(model, config)
         log = ShardedStorageLog(block) if sharded else StorageLog(block)
         with kernels():
             TrainingSteps(config, model, log).run()
