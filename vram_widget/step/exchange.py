@@ -1,7 +1,7 @@
 """What the GPUs of a run exchange around a layer: nothing, where each holds all weights.
 
-A pass tells its exchange when a layer runs; the strategies that divide the weights (`fsdp`,
-`zero3`) say there what they gather, how long they hold it, and how gradients are handed out.
+A pass tells its exchange when a layer runs; the strategies that divide weights (`fsdp`,
+`flat`, `zero`) say there what they gather, how long they hold it, and where gradients go.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from .parameter import Parameter
 from .sharding import Sharding
-from .tape import Allocation, Leaf, Tape
+from .tape import UINT8, Allocation, DType, Leaf, Tape, Tensor
 
 if TYPE_CHECKING:
     from .layer import Layer
@@ -23,7 +23,7 @@ Swaps = dict[Allocation, Allocation]
 
 
 class Exchange:
-    """Each GPU holds all weights; its gradients are whole, or it keeps its share of them (ZeRO-2).
+    """Each GPU holds all weights and its whole gradients: nothing is exchanged around a layer.
 
     Parameters
     ----------
@@ -31,11 +31,24 @@ class Exchange:
         Where allocations are written down.
     sharding : Sharding
         How the states are divided.
+    elements : int
+        Of all weights.
+
+    Attributes
+    ----------
+    operator : str
+        Whose buffers an exchange makes.
+    waits : bool
+        Whether gradients wait, whole, until the backward of their layer is over.
     """
 
-    def __init__(self, tape: Tape, sharding: Sharding) -> None:
+    operator = ""
+    waits = False
+
+    def __init__(self, tape: Tape, sharding: Sharding, elements: int) -> None:
         self.tape = tape
         self.sharding = sharding
+        self.elements = elements
 
     def before_forward(self, layer: Layer) -> None:
         """Make the weights of a layer whole."""
@@ -54,11 +67,9 @@ class Exchange:
 
     def after_backward(self, layer: Layer) -> None:
         """Give them up, and hand out the gradients."""
-        self.divide(layer)
 
     def end_backward(self, outside: Layer) -> None:
         """Backward is over."""
-        self.after_backward(outside)
 
     def held(self) -> list[Allocation]:
         """Return what the layer that runs next will release."""
@@ -71,24 +82,12 @@ class Exchange:
         """
         return {}
 
-    def divide(self, layer: Layer) -> None:
-        """Leave this GPU its share of the gradients that have arrived."""
-        for p, leaf in arrived(layer):
-            self.keep_share(p, leaf)
-            leaf.whole = None
-
-    def keep_share(self, p: Parameter, leaf: Leaf) -> None:
-        """Take this GPU's share of a gradient, or add it in place to the one that is there."""
-        if leaf.grad is not None or self.sharding.parameters_on_host:
-            return
-        tape, share = self.tape, self.sharding.share(p, self.sharding.gradients)
-        outer, tape.operator = tape.operator, p.name
-        grad = tape.new(share.rows, share.width, p.dtype, "gradient", "gradients")
-        if leaf.updated:  # the optimizer steps at once, with its temporary, and drops both
-            tape.new(share.rows, share.width, p.dtype, "temporary", "optimizer")
-        else:
-            leaf.grad = grad
-        tape.operator = outer
+    def buffer(self, what: str, elements: int, dtype: DType = UINT8) -> Tensor:
+        """Make a tensor of the exchange's own."""
+        outer, self.tape.operator = self.tape.operator, self.operator
+        made = self.tape.new(1, elements, dtype, what, "buffers")
+        self.tape.operator = outer
+        return made
 
 
 def arrived(layer: Layer) -> Arrived:

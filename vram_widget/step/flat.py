@@ -47,7 +47,7 @@ class FlatParameters(FullyShard):
         assert whole is not None
         dtype = whole.dtype
         del whole
-        joined = self._buffer("gradients joined", gpus * elements, dtype)
+        joined = self.buffer("gradients joined", gpus * elements, dtype)
         for _, leaf in grads:
             leaf.whole = None
         layer.whole = None

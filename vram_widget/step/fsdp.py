@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 from .exchange import Arrived, Exchange, Swaps, arrived
 from .layer import Layer
+from .parameter import Parameter
 from .sharding import Sharding
-from .tape import UINT8, Allocation, DType, Tape, Tensor, rounded
+from .tape import UINT8, Allocation, DType, Leaf, Tape, Tensor, rounded
 
 
 class Sizes(NamedTuple):
@@ -47,14 +48,17 @@ class FullyShard(Exchange):
         Layers whose input takes no gradient: PyTorch does not see the end of their backward.
     """
 
-    def __init__(self, tape: Tape, sharding: Sharding) -> None:
-        super().__init__(tape, sharding)
+    operator = "FSDP"
+    waits = True
+
+    def __init__(self, tape: Tape, sharding: Sharding, elements: int) -> None:
+        super().__init__(tape, sharding, elements)
         self.sizes: dict[Layer, Sizes] = {}
         self.order: list[Layer] = []
-        self.gathered = self._buffer("gathered shares", 0)
+        self.gathered = self.buffer("gathered shares", 0)
         self.cast = _allocation(self.gathered)
-        self.reducing = self._buffer("gradients to be reduced", 0)
-        self.kept = self._buffer("whole weights", 0)
+        self.reducing = self.buffer("gradients to be reduced", 0)
+        self.kept = self.buffer("whole weights", 0)
         self.replicated: list[Tensor] = []
         self.waiting: list[Layer] = []
 
@@ -73,7 +77,7 @@ class FullyShard(Exchange):
     def after_layers(self) -> None:
         """Have the last layer whole still, where that is the one to be kept."""
         if not self.sharding.keeps_outside:
-            self.kept = self._buffer("whole weights", self.sizes[self.order[-1]].whole)
+            self.kept = self.buffer("whole weights", self.sizes[self.order[-1]].whole)
 
     def begin_backward(self, outside: Layer) -> None:
         """End forward, and gather ahead for the first layer to run backward."""
@@ -88,7 +92,7 @@ class FullyShard(Exchange):
 
     def before_backward(self, layer: Layer) -> None:
         """Copy out what was gathered ahead, and gather ahead for the next (``pre_backward``)."""
-        self.kept = self._buffer("whole weights", 0)
+        self.kept = self.buffer("whole weights", 0)
         self._copy_out(layer)
         self._forget_gathered()
         self.order.pop()
@@ -107,7 +111,7 @@ class FullyShard(Exchange):
             self._give_up(layer)
         self.waiting.clear()
         self.replicated.clear()
-        self.reducing = self._buffer("gradients to be reduced", 0)
+        self.reducing = self.buffer("gradients to be reduced", 0)
 
     def held(self) -> list[Allocation]:
         """Return what was gathered, what is being reduced, and what was kept."""
@@ -132,13 +136,13 @@ class FullyShard(Exchange):
                 cast += nbytes
             gathered += gpus * nbytes
             whole += rounded(gpus * nbytes)
-        return Sizes(cast, gathered if gpus > 1 else 0, whole)
+        return Sizes(cast, gathered, whole) if gpus > 1 else Sizes(0, 0, whole)
 
     def _gather(self, sizes: Sizes) -> Tensor:
         """Gather the shares of all GPUs (``foreach_all_gather``)."""
-        cast = self._buffer("shares in the compute dtype", sizes.cast)
+        cast = self.buffer("shares in the compute dtype", sizes.cast)
         self.cast = _allocation(cast)
-        return self._buffer("gathered shares", sizes.gathered)
+        return self.buffer("gathered shares", sizes.gathered)
 
     def _gather_ahead(self) -> None:
         """Gather for the next layer to run backward, unless it is whole (``_prefetch_unshard``)."""
@@ -146,11 +150,11 @@ class FullyShard(Exchange):
         self.gathered = self._gather(sizes)
 
     def _forget_gathered(self) -> None:
-        self.gathered = self._buffer("gathered shares", 0)
+        self.gathered = self.buffer("gathered shares", 0)
 
     def _copy_out(self, layer: Layer) -> None:
         """Make the weights whole of what was gathered (``foreach_all_gather_copy_out``)."""
-        layer.whole = self._buffer("whole weights", self.sizes[layer].whole)
+        layer.whole = self.buffer("whole weights", self.sizes[layer].whole)
 
     # -- a group's gradients -------------------------------------------------------------------
     def _give_up(self, layer: Layer) -> None:
@@ -161,13 +165,13 @@ class FullyShard(Exchange):
         """Sum the gradients over the GPUs (``foreach_reduce``)."""
         gpus, grads = self.sharding.parameters, arrived(layer)
         elements = sum(self.sharding.share(p, gpus).size for p, _ in grads)
-        self.reducing = self._buffer("gradients to be reduced", 0)
+        self.reducing = self.buffer("gradients to be reduced", 0)
         if not grads:
             return
         last = grads[-1][1]
         assert last.whole is not None
         dtype = self.sharding.reduce or last.whole.dtype
-        self.reducing = self._buffer("gradients to be reduced", gpus * elements, dtype)
+        self.reducing = self.buffer("gradients to be reduced", gpus * elements, dtype)
         for _, leaf in grads[:-1]:
             leaf.whole = None
         reduced = self._hand_out(grads, elements, dtype)
@@ -179,16 +183,23 @@ class FullyShard(Exchange):
         """Keep the shares; return what was reduced, where that is not itself the shares."""
         p, leaf = grads[0]
         is_share = leaf.grad is None and dtype is p.dtype and not self.sharding.parameters_on_host
-        reduced = None if is_share else self._buffer("reduced gradients", elements, dtype)
+        reduced = None if is_share else self.buffer("reduced gradients", elements, dtype)
         for p, leaf in grads:
-            self.keep_share(p, leaf)
+            self._keep_share(p, leaf)
         return reduced
 
-    def _buffer(self, what: str, elements: int, dtype: DType = UINT8) -> Tensor:
-        outer, self.tape.operator = self.tape.operator, "FSDP"
-        made = self.tape.new(1, elements, dtype, what, "buffers")
-        self.tape.operator = outer
-        return made
+    def _keep_share(self, p: Parameter, leaf: Leaf) -> None:
+        """Take this GPU's share of a gradient, or add it in place to the one that is there."""
+        if leaf.grad is not None or self.sharding.parameters_on_host:
+            return
+        tape, share = self.tape, self.sharding.share(p, self.sharding.gradients)
+        outer, tape.operator = tape.operator, p.name
+        grad = tape.new(share.rows, share.width, p.dtype, "gradient", "gradients")
+        if leaf.updated:  # the optimizer steps at once, with its temporary, and drops both
+            tape.new(share.rows, share.width, p.dtype, "temporary", "optimizer")
+        else:
+            leaf.grad = grad
+        tape.operator = outer
 
 
 def _allocation(tensor: Tensor) -> Allocation:

@@ -61,10 +61,9 @@ class Layer:
         self.whole: Tensor | None = None
         self.input_takes_gradient = True
         self.liger = config.use_liger
-        divided = sharding.gradients > 1 or sharding.parameters_on_host
         for p in self.parameters:
             computed = p.dtype.name in DTYPES and sharding.compute
-            leaf = Leaf(divided, config.optimizer_in_backward) if p.trainable else None
+            leaf = Leaf(exchange.waits, config.optimizer_in_backward) if p.trainable else None
             self.weights[p.name] = Tensor(tape, p.rows, p.width, computed or p.dtype, None, leaf)
 
     def enter(self, x: Tensor) -> None:

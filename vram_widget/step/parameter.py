@@ -6,7 +6,7 @@ from math import prod
 from typing import NamedTuple
 
 from ..model.architecture import Shape
-from .tape import DType, rounded
+from .tape import Allocation, DType, Event, rounded
 
 
 class Parameter(NamedTuple):
@@ -46,6 +46,27 @@ class Parameter(NamedTuple):
         if self.rows > 1:
             return self._replace(rows=-(-self.rows // gpus))
         return self._replace(width=-(-self.width // gpus))
+
+
+def made(component: str, what: str, parameter: Parameter, copies: int = 1) -> Event:
+    """Return the event of allocating a tensor like a parameter, once in each of some layers."""
+    allocation = Allocation(
+        component,
+        parameter.name,
+        what,
+        parameter.rows,
+        parameter.width,
+        parameter.dtype,
+        parameter.nbytes,
+    )
+    allocation.copies = copies
+    return allocation.nbytes, allocation
+
+
+def dropped(event: Event) -> Event:
+    """Return the release of what an event allocated."""
+    nbytes, allocation = event
+    return -nbytes, allocation
 
 
 def as_matrix(shape: Shape) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from ..config import TrainingConfig
 from ..errors import ModelError
 from ..gpu import GPU
 from ..model.architecture import Architecture, LayerRun, Shape
-from . import ops
+from . import ops, zero
 from .blocks import BLOCKS
 from .blocks.context import Context
 from .exchange import Exchange, Swaps
@@ -30,13 +30,12 @@ from .sharding import COMPUTE, sharding
 from .states import load, optimizer_step
 from .tape import FLOAT32, Allocation, Boundary, Event, Leaf, Node, Tape, Tensor
 
-
-#: Whose way it is to gather weights -> the exchange that follows it.
+#: Who divides -> what is exchanged then.
 EXCHANGES: dict[str, type[Exchange]] = {
-    "": Exchange,
+    "ddp": Exchange,
     "fsdp": FullyShard,
     "flat": FlatParameters,
-    "zero3": Exchange,
+    **zero.STAGES,
 }
 NO_SWAPS: Swaps = {}
 
@@ -66,7 +65,8 @@ class Pass:
         self.sharding = sharding(config)
         autocast = None if self.sharding.compute else COMPUTE[config.mixed_precision]
         self.tape = Tape(gpu.bf16_flops, gpu.bandwidth, autocast)
-        self.exchange = EXCHANGES[self.sharding.gathers](self.tape, self.sharding)
+        exchange = EXCHANGES[self.sharding.strategy]
+        self.exchange = exchange(self.tape, self.sharding, architecture.num_parameters)
         self.accumulated = accumulated
         self.segments: list[Segment] = []
         self.layers: list[Layer] = []
@@ -129,9 +129,9 @@ class Pass:
             for nbytes, allocation in events:
                 if nbytes > 0:
                     allocation.copies = count
-            for allocation in (handed_on, *self.exchange.held()):
-                if allocation is not None:
-                    allocation.copies = 1
+            for held in (handed_on, *self.exchange.held()):
+                if held is not None:
+                    held.copies = 1
             self.segments += repetitions(phase, events, seconds, count, beyond_first, before_last)
         else:
             self.segments.append(Segment(phase, events, seconds))

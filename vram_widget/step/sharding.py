@@ -21,10 +21,9 @@ class Sharding(NamedTuple):
         Over how many GPUs each is divided; 1 is whole.
     replicas : int
         Groups of GPUs that each hold everything between them (hybrid sharding).
-    gathers : str
-        Whose way it is to make a layer's weights whole only while it runs: that of
-        ``fully_shard`` (`fsdp`), of ``FullyShardedDataParallel`` before it (`flat`), or of DeepSpeed
-        (`zero3`); empty where they are whole throughout.
+    strategy : str
+        Who divides: PyTorch's ``fully_shard`` (`fsdp`), ``FullyShardedDataParallel`` before it
+        (`flat`), DeepSpeed (`zero1`, `zero2`, `zero3`), or nobody (`ddp`).
     keeps_outside : bool
         Whether what lies outside the layers stays whole from forward to backward, as PyTorch has it
         unless told otherwise; mini-trainer has the last layer stay whole instead.
@@ -45,7 +44,7 @@ class Sharding(NamedTuple):
     gradients: int = 1
     optimizer: int = 1
     replicas: int = 1
-    gathers: str = ""
+    strategy: str = "ddp"
     keeps_outside: bool = True
     compute: DType | None = None
     reduce: DType | None = None
@@ -58,7 +57,7 @@ class Sharding(NamedTuple):
         """Return what one of `gpus` holds: ``fully_shard`` cuts the first dimension."""
         if gpus == 1:
             return parameter
-        return parameter.chunk(gpus) if self.gathers == "fsdp" else parameter.flat_share(gpus)
+        return parameter.chunk(gpus) if self.strategy == "fsdp" else parameter.flat_share(gpus)
 
 
 def sharding(config: TrainingConfig) -> Sharding:
@@ -69,32 +68,34 @@ def sharding(config: TrainingConfig) -> Sharding:
     FSDP's FULL_SHARD is stage 3 on the stored dtype, HYBRID_SHARD is that within a node. One GPU
     divides nothing.
 
-    mini-trainer 0.9.0 (OSFT) shards with ``fully_shard``, gradients in float32 and the last layer
-    kept whole (``wrap_fsdp2`` in setup_model_for_training.py). instructlab-training 0.16.2 (Training
-    Hub's sft) has accelerate use ``FullyShardedDataParallel``, with flat parameters and gradients in
-    the compute dtype (``get_fsdp_config`` in accelerator.py).
+    mini-trainer 0.9.0 (OSFT) runs ``fully_shard``, with gradients summed in float32 and the last
+    layer kept whole (``wrap_fsdp2`` in setup_model_for_training.py). instructlab-training 0.16.2
+    (Training Hub's sft) has accelerate run ``FullyShardedDataParallel``, with flat parameters and
+    gradients summed in the compute dtype (``get_fsdp_config`` in accelerator.py).
     """
     gpus = config.num_gpus
     divided = gpus // config.num_nodes if config.sharding == "hsdp" else gpus
     stage = {"ddp": 0, "zero1": 1, "zero2": 2}.get(config.sharding, 3)
-    everything_on_host = config.cpu_offload == "all"
-    masters = config.sharding.startswith("zero") and gpus > 1 and config.mixed_precision != "no"
-    gathers = ""
-    if (stage == 3 and gpus > 1) or everything_on_host:
-        gathers = "fsdp" if config.sharding in ("fsdp", "hsdp") else "zero3"
-    if gathers == "fsdp" and (config.trainer, config.training_method) == ("training_hub", "sft"):
-        gathers = "flat"
+    strategy = config.sharding if gpus > 1 else "ddp"
+    on_host = config.cpu_offload == "all"
+    if strategy == "hsdp" or (on_host and strategy != "zero3"):
+        strategy = "fsdp"
+    hub = (config.trainer, config.training_method) == ("training_hub", "sft")
+    if hub and strategy == "fsdp" and gpus > 1:
+        strategy = "flat"
+    mixed = COMPUTE[config.mixed_precision]
+    deepspeed = strategy.startswith("zero")
     return Sharding(
         parameters=divided if stage == 3 else 1,
         gradients=divided if stage >= 2 else 1,
         optimizer=divided if stage >= 1 else 1,
-        replicas=gpus // divided if gathers else 1,
-        gathers=gathers,
+        replicas=gpus // divided,
+        strategy=strategy,
         keeps_outside=config.training_method != "osft",
-        compute=COMPUTE[config.mixed_precision] if gathers or masters else None,
-        reduce=FLOAT32 if gathers == "fsdp" and config.mixed_precision != "no" else None,
-        masters=masters,
-        buckets=stage == 0 and gpus > 1,
-        parameters_on_host=everything_on_host,
+        compute=None if strategy == "ddp" else mixed,
+        reduce=FLOAT32 if strategy == "fsdp" and mixed else None,
+        masters=deepspeed and mixed is not None,
+        buckets=strategy == "ddp" and gpus > 1,
+        parameters_on_host=on_host,
         optimizer_on_host=config.cpu_offload != "none",
     )

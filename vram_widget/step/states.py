@@ -4,45 +4,36 @@ from __future__ import annotations
 
 from ..config import TrainingConfig
 from ..model.architecture import Architecture
+from . import zero
 from .layer import Layer, stored
 from .methods import method_for
 from .optimizers import ALL_AT_ONCE, ONE_AT_A_TIME, STATES
-from .parameter import Parameter, as_matrix
+from .parameter import Parameter, as_matrix, dropped, made
 from .sharding import sharding
-from .tape import BOOL, FLOAT32, Allocation, DType, Event, Leaf, rounded
+from .tape import BOOL, FLOAT32, Event, Leaf
 
 
 def load(layers: list[Layer], architecture: Architecture, config: TrainingConfig) -> list[Event]:
-    """Return the allocations of loading: weights as they are stored, masks, DDP's buckets."""
+    """Return the allocations of loading: weights as they are stored, masks, lasting buffers."""
     shares = sharding(config)
     events: list[Event] = []
     for name, shape in architecture.masks.items():
-        mask = Parameter(name, *as_matrix(shape), BOOL, False)
-        events.append(_event("parameters", name, "mask", mask, BOOL, mask.nbytes(), 1))
-    for layer in layers:
-        for p in layer.parameters:
-            if not shares.parameters_on_host:
-                nbytes = shares.share(p, shares.parameters).nbytes
-                events.append(
-                    _event("parameters", p.name, "weight", p, p.dtype, nbytes, layer.copies)
-                )
+        events.append(made("parameters", "mask", Parameter(name, *as_matrix(shape), BOOL, False)))
     if not shares.parameters_on_host:
+        stored_here = [(p, layer.copies) for layer in layers for p in layer.parameters]
         method = method_for(config, architecture)
         for name, shape, count in architecture.alike_in_towers:
-            for p in stored(method, shares, name, shape):
-                nbytes = p.nbytes(shares.parameters)
-                events.append(_event("parameters", p.name, "weight", p, p.dtype, nbytes, count))
+            stored_here += [(p, count) for p in stored(method, shares, name, shape)]
+        for p, count in stored_here:
+            share = shares.share(p, shares.parameters)
+            events.append(made("parameters", "weight", share, count))
     if config.training_method == "osft":
         events += _decomposition(layers)
     if shares.buckets:
-        for layer in layers:
-            for p in layer.parameters:
-                if p.trainable:
-                    bucket = _event(
-                        "buffers", "DDP buckets", "gradient", p, p.dtype, p.nbytes, layer.copies
-                    )
-                    events.append(bucket)
-    return events
+        for layer, p in zero.trained(layers):
+            bucket = p._replace(name="DDP buckets")
+            events.append(made("buffers", "gradient", bucket, layer.copies))
+    return events + zero.lasting(layers, shares)
 
 
 def _decomposition(layers: list[Layer]) -> list[Event]:
@@ -57,7 +48,7 @@ def _decomposition(layers: list[Layer]) -> list[Event]:
         return []
     name, (rows, width) = max(targets.items(), key=lambda target: target[1][0] * target[1][1])
     rank = min(rows, width)
-    made = [
+    made_of_it = [
         Parameter(f"{name}.{what}", r, w, FLOAT32, False)
         for what, r, w in (
             ("weight", rows, width),
@@ -67,8 +58,8 @@ def _decomposition(layers: list[Layer]) -> list[Event]:
             ("V halves", rank, width),
         )
     ]
-    events = [_event("buffers", "SVD", p.name, p, FLOAT32, p.nbytes, 1) for p in made]
-    return events + [(-nbytes, allocation) for nbytes, allocation in events]
+    events = [made("buffers", p.name, p._replace(name="SVD")) for p in made_of_it]
+    return events + [dropped(event) for event in events]
 
 
 def optimizer_step(layers: list[Layer], config: TrainingConfig) -> tuple[list[Event], list[Event]]:
@@ -79,72 +70,35 @@ def optimizer_step(layers: list[Layer], config: TrainingConfig) -> tuple[list[Ev
     shares = sharding(config)
     states: list[Event] = []
     scratch: list[Event] = []
-    gradients: list[Event] = []
+    gone: list[Event] = []
     largest: Parameter | None = None
-    for layer in layers:
-        for p in layer.parameters:
-            leaf = layer.weights[p.name].node
-            if not isinstance(leaf, Leaf) or not leaf.reached:
-                continue
-            if leaf.grad is not None and leaf.grad.storage is not None:
-                allocation = leaf.grad.storage.allocation
-                gradients.append((-allocation.nbytes, allocation))
-            if shares.optimizer_on_host:
-                continue
-            share = shares.share(p, shares.optimizer)
-            if shares.masters:
-                share = share._replace(dtype=FLOAT32)
-                nbytes = share.nbytes
-                states.append(
-                    _event(
-                        "optimizer",
-                        p.name,
-                        "weight in float32",
-                        share,
-                        FLOAT32,
-                        nbytes,
-                        layer.copies,
-                    )
-                )
-            for what, elements, dtype in STATES[config.optim](share):
-                shape = p._replace(rows=1, width=elements)
-                nbytes = rounded(elements * dtype.itemsize)
-                states.append(_event("optimizer", p.name, what, shape, dtype, nbytes, layer.copies))
-            if config.optim in ALL_AT_ONCE and not config.optimizer_in_backward:
-                scratch.append(
-                    _event(
-                        "optimizer",
-                        p.name,
-                        "temporary",
-                        share,
-                        share.dtype,
-                        share.nbytes,
-                        layer.copies,
-                    )
-                )
-            if largest is None or share.size > largest.size:
-                largest = share
+    for layer, p in zero.trained(layers):
+        leaf = layer.weights[p.name].node
+        if not isinstance(leaf, Leaf) or not leaf.reached:
+            continue
+        if leaf.grad is not None and leaf.grad.storage is not None:
+            allocation = leaf.grad.storage.allocation
+            gone.append((-allocation.nbytes, allocation))
+        if shares.optimizer_on_host:
+            continue
+        share = shares.share(p, shares.optimizer)
+        if shares.masters:
+            share = share._replace(dtype=FLOAT32)
+        for what, elements, dtype in STATES[config.optim](share):
+            state = Parameter(p.name, 1, elements, dtype, False)
+            states.append(made("optimizer", what, state, layer.copies))
+        if config.optim in ALL_AT_ONCE and not config.optimizer_in_backward:
+            scratch.append(made("optimizer", "temporary", share, layer.copies))
+        if largest is None or share.size > largest.size:
+            largest = share
+    temporaries = 0
     if config.optim in ONE_AT_A_TIME and largest is not None:
-        copies = 2 if largest.dtype is FLOAT32 else 4
-        nbytes = rounded(largest.size * FLOAT32.itemsize)
-        scratch = [
-            _event("optimizer", largest.name, "temporary", largest, FLOAT32, nbytes, 1)
-            for _ in range(copies)
-        ]
-    dropped = [(-nbytes, allocation) for nbytes, allocation in scratch]
-    later = [*scratch, *dropped, *gradients]
+        temporaries = 2 if largest.dtype is FLOAT32 else 4
+        one = largest._replace(dtype=FLOAT32)
+        scratch = [made("optimizer", "temporary", one) for _ in range(temporaries)]
+    if shares.strategy in zero.STAGES:
+        temporaries = temporaries or config.optim in ALL_AT_ONCE
+        later = zero.step(layers, shares, gone, temporaries)
+    else:
+        later = [*scratch, *map(dropped, scratch), *gone]
     return [*states, *later], later
-
-
-def _event(
-    component: str,
-    operator: str,
-    what: str,
-    shape: Parameter,
-    dtype: DType,
-    nbytes: int,
-    copies: int,
-) -> Event:
-    allocation = Allocation(component, operator, what, shape.rows, shape.width, dtype, nbytes)
-    allocation.copies = copies
-    return nbytes, allocation

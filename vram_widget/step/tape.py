@@ -173,6 +173,8 @@ class Leaf:
     ----------
     grad : Tensor or None
         The gradient as it is kept until the optimizer steps.
+    waits : bool
+        Whether gradients wait to be divided among the GPUs.
     whole : Tensor or None
         This pass's gradient, where it waits to be divided among the GPUs.
     updated : bool
@@ -181,11 +183,11 @@ class Leaf:
         Whether a gradient ever came: the optimizer passes over a weight that gets none.
     """
 
-    __slots__ = ("arrived", "divided", "grad", "reached", "updated", "uses", "whole")
+    __slots__ = ("arrived", "grad", "reached", "updated", "uses", "waits", "whole")
 
-    def __init__(self, divided: bool = False, updated: bool = False) -> None:
+    def __init__(self, waits: bool = False, updated: bool = False) -> None:
         self.uses = 0
-        self.divided = divided
+        self.waits = waits
         self.updated = updated
         self.reached = False
         self.arrived: Tensor | None = None
@@ -204,7 +206,7 @@ class Leaf:
             self.arrived = grad.tape.new(grad.rows, grad.width, grad.dtype, "gradient", "gradients")
         if self.uses == 0:
             self.reached = True
-            if self.divided:
+            if self.waits:
                 self.whole = self.arrived
             elif self.updated:  # the optimizer steps at once, with its temporary, and drops it
                 grad.tape.new(grad.rows, grad.width, grad.dtype, "temporary", "optimizer")

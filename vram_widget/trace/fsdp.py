@@ -92,7 +92,7 @@ def shard(model: nn.Module, config: TrainingConfig) -> nn.Module:
         mesh = init_device_mesh("cpu", shape, mesh_dim_names=names)
     kinds = set(cast(list[str], cast(Any, model)._no_split_modules))
     layers = [module for module in model.modules() if type(module).__name__ in kinds]
-    make = _flatten if sharding(config).gathers == "flat" else _fully_shard
+    make = _flatten if sharding(config).strategy == "flat" else _fully_shard
     return make(model, layers, mesh, config)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, cast
 
 from torch._subclasses.fake_tensor import FakeTensorMode
+from transformers import PreTrainedModel
 
 from ..config import TrainingConfig
 from .attention import without_packing
@@ -33,7 +34,7 @@ def run(
         parameters = sum(parameter.numel() for parameter in model.parameters())
         trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
         if sharded:
-            model = shard(model, config)
+            model = cast(PreTrainedModel, shard(model, config))
         log = ShardedStorageLog(block) if sharded else StorageLog(block)
         with kernels():
             TrainingSteps(config, model, log).run()
