@@ -53,9 +53,7 @@ def grid() -> list[dict[str, str]]:
 
 
 #: Traced rows that the replay does not follow within 0.5 %: how far off they may be, and why.
-GAPS = (
-    (r"^gemma-4-e2b .* flash", 0.02, "flash attention has no heads of 512, and refuses them"),
-)
+GAPS = ((r"^gemma-4-e2b .* flash", 0.02, "flash attention has no heads of 512, and refuses them"),)
 #: Rows divided among GPUs, which are followed more closely.
 SHARDED = re.compile(r" (fsdp|hsdp) \d+ GPUs")
 
