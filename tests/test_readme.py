@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from statistics import median
 
 import pytest
-from reference import make_accuracy
+from reference import make_accuracy, make_comparison, make_measured
 from reference.make_accuracy import BEGIN, END, YARDSTICKS, Accuracy
+
+from vram_widget.timeline import GiB
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -58,3 +61,23 @@ def test_the_accuracy_is_what_is_claimed(errors, claim) -> None:
 def test_a_figure_is_never_written_smaller_than_it_is() -> None:
     assert make_accuracy.per_cent(0.0101) == "0.011 %"
     assert make_accuracy.per_cent(1.4306) == "1.5 %"
+
+
+def test_the_comparison_is_of_the_committed_rows() -> None:
+    table = README.partition(make_comparison.BEGIN)[2].partition(make_comparison.END)[0].strip()
+    written, found = table.splitlines(), make_comparison.summary(make_comparison.committed())
+    own = written.pop(2)
+    assert written == [line for line in found.splitlines() if "this package" not in line]
+    errors = make_comparison.errors(make_comparison.committed(), "this_package")
+    claim = [float(cell.strip(" %").replace("−", "-")) for cell in own.split("|")[3:-1]]
+    assert len(errors) >= claim[0]
+    assert 100 * median(map(abs, errors)) <= claim[1]
+    assert claim[2] - 0.5 <= 100 * min(errors)
+    assert 100 * max(errors) <= claim[3] + 0.5
+
+
+def test_the_rule_of_thumb_is_as_compared() -> None:
+    runs = {row["id"]: make_measured.choices(row) for row in make_comparison.rows()}
+    for row in make_comparison.committed():
+        found = make_comparison.by_rule_of_thumb(runs[row["id"]]) / GiB
+        assert found == pytest.approx(float(row["rule_of_thumb"]), abs=0.01), row["id"]
