@@ -29,6 +29,7 @@ def example() -> dict[str, Any]:
     widget.undo()
     history = widget.history
     widget.max_seq_len = 4096
+    widget._handle_custom_msg({"type": "explain", "index": 1}, [])
     for name in ALONG:
         widget._handle_custom_msg({"type": "read", "reading": name}, [])
     return {
@@ -40,6 +41,7 @@ def example() -> dict[str, Any]:
         "readings": widget.readings,
         "pinned": widget.pinned,
         "verification": {**traced(), "current": True},
+        "explained": widget.explained,
         "lookup": progress(Looking("someone/new", 1, 3, "model-00001-of-00002.safetensors")),
     }
 

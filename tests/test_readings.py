@@ -168,6 +168,25 @@ def test_a_saved_page_holds_every_reading(widget: vw.VRAMWidget) -> None:
     assert "Peak over sequence length" in page
 
 
+@pytest.mark.parametrize("choices", [{}, {"memory_model": "training_hub"}])
+def test_every_moment_is_explained(choices: dict[str, Any]) -> None:
+    widget = vw.VRAMWidget(GRANITE, gpu="L40S", **choices)
+    timeline = widget.estimate.timeline
+    for index in range(0, len(timeline), 7):
+        ask(widget, type="explain", index=index)
+        shown = widget.explained
+        assert (shown["revision"], shown["index"]) == (widget.report["revision"], index)
+        for name, levels in timeline.bytes.items():
+            if levels[index]:
+                assert shown["notes"][name] not in ("", "none at this moment")
+
+
+def test_there_is_no_moment_beyond_the_last(widget: vw.VRAMWidget) -> None:
+    for index in (-1, len(widget.estimate.timeline), "1", 10**12):
+        ask(widget, type="explain", index=index)
+    assert widget.explained is None
+
+
 # -- pinned --------------------------------------------------------------------------------------
 
 

@@ -106,6 +106,10 @@ class MemoryEstimate:
         told = f"{words.verdict(self)} ({words.band(self)})"
         return f"{self.config.model_path}, {self.config.training_method}: {told}"
 
+    def explain(self, index: int | None = None) -> explain.Node:
+        """Return the tree component -> operator -> tensor at a moment, or at the peak."""
+        raise NotImplementedError
+
     def plot(self) -> Figure:
         """Return the stacked timeline as a matplotlib figure."""
         from .plot import timeline_figure

@@ -22,6 +22,7 @@ from .estimate import estimate as estimate_memory
 from .form import form
 from .history import History
 from .model.lookup import Looking, Lookup
+from .notes import notes
 from .pinned import pinned
 from .readings import ALONG, Reader
 from .report import progress, report
@@ -43,6 +44,7 @@ SAID = {
     "history",
     "readings",
     "pinned",
+    "explained",
     "verification",
 }
 #: Traits of every ipywidget that a front end may write beside the fields; no other.
@@ -103,6 +105,7 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
     readings = traitlets.Dict(read_only=True).tag(sync=True)
     pinned = traitlets.Any(None, read_only=True).tag(sync=True)
     verification = traitlets.Any(None, read_only=True).tag(sync=True)
+    explained = traitlets.Any(None, read_only=True).tag(sync=True)
 
     # How many batches of changes are open, and whether a field has changed since the estimate.
     _open_batches = 0
@@ -468,6 +471,8 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
                 self._attempt(self.redo, ["model_path"])
             case {"type": "read", "reading": str(name)} if name in ALONG:
                 self._read(name)
+            case {"type": "explain", "index": int(index)}:
+                self._explain(index)
             case {"type": "pin"}:
                 self.pin()
             case {"type": "unpin"}:
@@ -488,6 +493,13 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
             change()
         except VRAMWidgetError as error:
             self._publish({**self.report, "errors": dict.fromkeys(fields, str(error))})
+
+    def _explain(self, index: int) -> None:
+        """Say what each component is made of at a moment of the timeline."""
+        if 0 <= index < len(self._estimate.timeline):
+            made = notes(self._estimate, self._estimate.explain(index))
+            said = {"revision": self._revision, "index": index, "notes": made}
+            self.set_trait("explained", said)
 
     def _read(self, name: str) -> None:
         """Compute another reading of the chart, once for each report however many views ask."""

@@ -1,5 +1,5 @@
 /** What would help, or what there is room for: each change with what it does, and a button. */
-import { html, say, set } from "./dom";
+import { html, on, say, set } from "./dom";
 import { SIGNS } from "./header";
 import type { Advice, Changes, Report } from "./messages";
 
@@ -49,7 +49,7 @@ function createRow(apply: (changes: Changes) => void) {
   const button = html("button", { class: "vw-button", type: "button" }, "Apply", subject);
   const element = html("li", {}, html("div", {}, what, sign, effect), button);
   let wanted: Changes = {};
-  button.addEventListener("click", () => apply(wanted));
+  on(button, "click", () => apply(wanted));
 
   function update(name: string, does: string, changes: Changes, then = "", level = ""): void {
     wanted = changes;

@@ -14,7 +14,7 @@ export function createCharts(
   signal: AbortSignal,
 ) {
   const form = model.get("form");
-  const chart = createChart(form, (changes) => request({ type: "apply", changes }), signal);
+  const chart = createChart(form, request, signal);
   const readings = createReadings(model, chart.element, changed);
   const pinned = createPinned(request);
   const save = createSave(chart.picture, () => ({
@@ -46,6 +46,7 @@ export function createCharts(
       pinned: beside,
       traced: (verified?.current && verified.line) || undefined,
       sweep: readings.sweep(),
+      explained: model.get("explained"),
       read: (field) => model.get(field),
     });
     pinned.update(beside, report);

@@ -32,6 +32,16 @@ export function svg<K extends keyof SVGElementTagNameMap>(
   return element;
 }
 
+/** Listen to an element. */
+export function on<K extends keyof HTMLElementEventMap>(
+  element: HTMLElement,
+  type: K,
+  handler: (event: HTMLElementEventMap[K]) => void,
+  options: AddEventListenerOptions = {},
+): void {
+  element.addEventListener(type, handler, options);
+}
+
 /** Set attributes; `true` stands for an empty one, `false` and nothing remove it. */
 export function set(element: Element, attributes: Attributes): void {
   for (const [name, value] of Object.entries(attributes)) {

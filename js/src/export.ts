@@ -1,5 +1,5 @@
 /** The configuration as text that launches it: a tab for each target, and a button to copy it. */
-import { html, say } from "./dom";
+import { html, on, say } from "./dom";
 import type { Advice, Launch, Report } from "./messages";
 import { createTabs } from "./tabs";
 
@@ -47,7 +47,7 @@ export function createExport() {
     notices.replaceChildren(...(launch?.notices ?? []).map((each) => html("li", {}, each)));
     notices.hidden = !launch?.notices.length;
   }
-  copy.addEventListener("click", async () => {
+  on(copy, "click", async () => {
     say(answer, (await copied(text)) ? "Copied" : "Selected: copy it with Ctrl+C");
   });
   return { element, update };

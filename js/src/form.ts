@@ -1,6 +1,6 @@
 /** The controls, in groups, drawn from what Python says of every field. */
 import { createControl } from "./controls/control";
-import { html, say, set, unique } from "./dom";
+import { html, on, say, set, unique } from "./dom";
 import type { Field, Group, Report, Rule, Value } from "./messages";
 
 export type Read = (name: string) => unknown;
@@ -17,8 +17,8 @@ export function createForm(groups: Group[], change: Change, beneath: Record<stri
     ...sections.map((section) => section.element),
     toggle,
   );
-  element.addEventListener("submit", (event) => event.preventDefault());
-  toggle.addEventListener("click", () => {
+  on(element, "submit", (event) => event.preventDefault());
+  on(toggle, "click", () => {
     showAll = !showAll;
     latest?.();
   });

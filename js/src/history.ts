@@ -1,5 +1,5 @@
 /** Undo and redo: two buttons, and the keys that people expect. */
-import { html, set, svg } from "./dom";
+import { html, on, set, svg } from "./dom";
 import type { History } from "./messages";
 
 type Way = "undo" | "redo";
@@ -25,7 +25,7 @@ function createButton(way: Way, go: (way: Way) => void) {
     { class: "vw-icon", type: "button", "data-way": way },
     svg("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" }, svg("path", { d: ARROW })),
   );
-  element.addEventListener("click", () => go(way));
+  on(element, "click", () => go(way));
 
   function update(what: string | null): void {
     const name = way === "undo" ? "Undo" : "Redo";

@@ -167,6 +167,14 @@ export interface Sweep {
   limit: { field: string; value: number; text: string; changes: Changes } | null;
 }
 
+/** What each component is made of at a moment of the timeline. */
+export interface Explained {
+  /** The report it is about. */
+  revision: number;
+  index: number;
+  notes: Record<string, string>;
+}
+
 /** How far a look-up of a model on the Hub is: files read, files in all, the file just read. */
 export interface Lookup {
   model_path: string;
@@ -241,6 +249,8 @@ export type Request =
   | { type: "verify" | "stop" }
   /** Compute the chart along a field: it is open. */
   | { type: "read"; reading: Along }
+  /** Say what each component is made of at a moment. */
+  | { type: "explain"; index: number }
   /** Keep the present configuration to compare with, keep none, or go back to it. */
   | { type: "pin" }
   | { type: "unpin" }
@@ -255,6 +265,7 @@ export type Traits = {
   verification: Verification | null;
   readings: Partial<Record<Along, Sweep>>;
   pinned: Pinned | null;
+  explained: Explained | null;
 } & Record<string, unknown>;
 
 export type Model = AnyModel<Traits>;

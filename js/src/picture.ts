@@ -1,5 +1,5 @@
 /** The live chart as a picture of its own: its computed styles inside, its title and verdict above. */
-import { svg } from "./dom";
+import { html, svg } from "./dom";
 import type { Component, Report } from "./messages";
 
 export interface Caption {
@@ -60,7 +60,7 @@ export function drawFile(picture: SVGSVGElement, caption: Caption): SVGSVGElemen
     text(right, 26, `${report.verdict.words} ${report.verdict.range}`, {
       "text-anchor": "end",
       ...bold,
-      fill: value(LEVELS[report.verdict.level]),
+      fill: resolved(root, "var(--level)", report.verdict.level),
     }),
     text(MARGIN, 45, report.subtitle, { fill: value("--muted") }),
     text(MARGIN, 63, `${title}, GiB on each GPU`, bold),
@@ -69,13 +69,6 @@ export function drawFile(picture: SVGSVGElement, caption: Caption): SVGSVGElemen
   );
   return drawn;
 }
-
-const LEVELS = {
-  fits: "--fits",
-  likely: "--likely",
-  risky: "--risky",
-  does_not_fit: "--does-not-fit",
-};
 
 /** What is shown of a drawing, each shape with its style as attributes. */
 function copies(picture: SVGElement): Node[] {
@@ -130,8 +123,8 @@ export function rgb(value: string): { color: string; alpha: number } | undefined
 }
 
 /** A colour of the theme as it is on this page. */
-function resolved(root: HTMLElement, color: string): string {
-  const probe = document.createElement("span");
+function resolved(root: HTMLElement, color: string, level = "fits"): string {
+  const probe = html("span", { "data-level": level });
   probe.style.color = color;
   root.append(probe);
   const found = rgb(getComputedStyle(probe).color);

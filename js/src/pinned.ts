@@ -1,5 +1,5 @@
 /** The pinned configuration beside the present one: how much more or less, and what differs. */
-import { html, say, set } from "./dom";
+import { html, on, say, set } from "./dom";
 import { difference, gib } from "./format";
 import type { Pinned, Report, Request } from "./messages";
 
@@ -25,9 +25,9 @@ export function createPinned(request: (request: Request) => void) {
     differs,
   );
   set(back, { title: "Take every choice of the pinned configuration again" });
-  pin.addEventListener("click", () => request({ type: "pin" }));
-  back.addEventListener("click", () => request({ type: "return" }));
-  unpin.addEventListener("click", () => {
+  on(pin, "click", () => request({ type: "pin" }));
+  on(back, "click", () => request({ type: "return" }));
+  on(unpin, "click", () => {
     // The button goes away, and with it the focus.
     pin.focus();
     request({ type: "unpin" });

@@ -1,5 +1,5 @@
 /** How far a look-up on the Hub is, with a way out. */
-import { html, say, set } from "./dom";
+import { html, on, say, set } from "./dom";
 import type { Lookup } from "./messages";
 
 export function createProgress(cancel: () => void) {
@@ -9,7 +9,7 @@ export function createProgress(cancel: () => void) {
   const button = html("button", { class: "vw-button", type: "button" }, "Cancel");
   const details = html("div", { class: "vw-lookup", hidden: true }, bar, button, file);
   const element = html("div", {}, words, details);
-  button.addEventListener("click", cancel);
+  on(button, "click", cancel);
 
   function update(lookup: Lookup | null): void {
     say(words, lookup ? `Looking up ${lookup.model_path} on the Hub` : "");

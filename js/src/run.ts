@@ -1,5 +1,5 @@
 /** The whole run: what it works through, how long that takes, and what it costs. */
-import { html } from "./dom";
+import { html, on } from "./dom";
 import { type Change, createSection, type Read } from "./form";
 import type { Advice, Group, Report } from "./messages";
 import { createNotices } from "./notices";
@@ -11,7 +11,7 @@ export function createRun(group: Group, change: Change) {
   const element = html("form", { class: "vw-run", "aria-label": "The whole run" });
   element.autocomplete = "off";
   element.append(fields.element, figures, notices.element);
-  element.addEventListener("submit", (event) => event.preventDefault());
+  on(element, "submit", (event) => event.preventDefault());
   let shown = "";
 
   function update(read: Read, advice: Advice | null, report: Report): void {

@@ -1,5 +1,5 @@
 /** The chart as a file: SVG, or PNG at twice its size. */
-import { html, say } from "./dom";
+import { html, on, say } from "./dom";
 import { type Caption, drawFile } from "./picture";
 
 /** Pixels of the PNG for one of the screen. */
@@ -24,7 +24,7 @@ export function createSave(picture: SVGSVGElement, caption: () => Caption) {
       { class: "vw-tool", type: "button", "aria-label": `Save the chart as ${kind}` },
       kind,
     );
-    made.addEventListener("click", () => {
+    on(made, "click", () => {
       act().catch((error: Error) => say(answer, `The chart cannot be saved: ${error.message}`));
     });
     return made;

@@ -1,5 +1,5 @@
 /** Tabs of which one is chosen, by pointer or by arrow keys (the ARIA tabs pattern). */
-import { html, set, unique } from "./dom";
+import { html, on, set, unique } from "./dom";
 
 export function createTabs<Name extends string>(
   label: string,
@@ -18,7 +18,7 @@ export function createTabs<Name extends string>(
         { id, type: "button", role: "tab", "aria-controls": panel.id, tabindex: -1 },
         text,
       );
-      tab.addEventListener("click", () => choose(name));
+      on(tab, "click", () => choose(name));
       tabs.set(name, tab);
       element.append(tab);
     }
@@ -29,7 +29,7 @@ export function createTabs<Name extends string>(
     }
     set(panel, { "aria-labelledby": tabs.get(chosen)?.id });
   }
-  element.addEventListener("keydown", (event) => {
+  on(element, "keydown", (event) => {
     const names = Array.from(tabs.keys());
     const from = names.findIndex((name) => tabs.get(name)?.tabIndex === 0);
     const next = beside(event.key, from, names.length);

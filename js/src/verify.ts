@@ -1,5 +1,5 @@
 /** PyTorch's own step beside the estimate: a button that runs it, how far it is, what it found. */
-import { html, say } from "./dom";
+import { html, on, say } from "./dom";
 import type { Request, Verification } from "./messages";
 
 const HINT = "Runs these steps in PyTorch, on tensors without data: seconds to a minute.";
@@ -18,7 +18,7 @@ export function createVerify(request: (request: Request) => void) {
     words,
   );
   let running = false;
-  button.addEventListener("click", () => request({ type: running ? "stop" : "verify" }));
+  on(button, "click", () => request({ type: running ? "stop" : "verify" }));
 
   function update(verification: Verification | null): void {
     running = verification?.state === "running";

@@ -3,7 +3,7 @@ import type { RenderProps } from "@anywidget/types";
 import "./styles/widget.css";
 import { createAdvice } from "./advice";
 import { createCharts } from "./charts";
-import { html, perFrame } from "./dom";
+import { html, on, perFrame } from "./dom";
 import { createExport } from "./export";
 import { createForm } from "./form";
 import { createHeader } from "./header";
@@ -96,7 +96,7 @@ function render({ model, el }: RenderProps<Traits>): () => void {
       request({ type });
     }
   }
-  root.addEventListener("keydown", (event) => {
+  on(root, "keydown", (event) => {
     const key = historyKey(event);
     if (key) {
       event.preventDefault();
@@ -147,7 +147,8 @@ function render({ model, el }: RenderProps<Traits>): () => void {
   const names = groups.flatMap(({ fields }) => fields.map(({ name }) => name));
   // A value that moves shows in its control at once; the rest waits for what Python says of it.
   listen(model, [...names, "lookup"], perFrame(fill, view.signal), view.signal);
-  listen(model, ["advice", "history", "pinned", "readings", "verification"], draw, view.signal);
+  const said = ["advice", "history", "pinned", "readings", "explained", "verification"];
+  listen(model, said, draw, view.signal);
   listen(model, ["readings"], charts.answered, view.signal);
   listen(model, ["report"], arrived, view.signal);
   view.signal.addEventListener(

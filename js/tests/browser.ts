@@ -3,6 +3,7 @@ import type { AnyModel } from "@anywidget/types";
 import { vi } from "vitest";
 import type {
   Advice,
+  Explained,
   Field,
   Form,
   History,
@@ -44,6 +45,7 @@ const limit: Sweep["limit"] = example.readings.max_seq_len.limit;
 export function exampleVerification(): Verification {
   return structuredClone(verification) as Verification;
 }
+export const exampleExplained: Explained = example.explained;
 
 export function examplePinned(): Pinned {
   return structuredClone({ ...pinned, verdict: pinnedVerdict }) as Pinned;
@@ -112,6 +114,7 @@ export class FakeModel {
     readings: {},
     pinned: null,
     verification: null,
+    explained: null,
   };
   readonly asked: unknown[] = [];
 

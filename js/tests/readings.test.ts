@@ -5,6 +5,7 @@ import { drawFile, rgb } from "../src/picture";
 import widget from "../src/widget";
 import {
   completeJsdom,
+  exampleExplained,
   exampleForm,
   examplePinned,
   exampleReadings,
@@ -153,6 +154,30 @@ describe("the readings of the chart", () => {
     expect(asked("apply")).toEqual([]);
     touch();
     expect(asked("apply")).toEqual([{ type: "apply", changes: { max_seq_len: 256 } }]);
+  });
+});
+
+describe("what a moment is made of", () => {
+  it("is asked for when reading rests on it, and shown and said when it is known", async () => {
+    const { index, notes } = exampleExplained;
+    press("Home");
+    press("ArrowRight");
+    expect(asked("explain")).toEqual([]);
+    await vi.waitFor(() => expect(asked("explain")).toHaveLength(1));
+    press("Home");
+    for (let moves = 0; moves < index; moves += 1) {
+      const key = { key: "ArrowRight", shiftKey: true, bubbles: true };
+      find(".vw-chart").dispatchEvent(new KeyboardEvent("keydown", key));
+    }
+    expect(find(".vw-why").textContent).toBe("");
+    model.receive("explained", { ...exampleExplained, revision: exampleReport().revision });
+    await frame();
+    expect(find(".vw-tip").textContent).toContain(notes.parameters);
+    expect(find(".vw-figure > [role=status]").textContent).toContain(
+      `Parameters: ${notes.parameters}.`,
+    );
+    press("End");
+    expect(find(".vw-tip").textContent).not.toContain(notes.parameters);
   });
 });
 

@@ -155,10 +155,10 @@ STATES = {
     "bad-number": (f"{SHORT}, gpu='L40S'", bad_number),
     "export": (f"{LLAMA}, training_method='lora', gpu='L40S', loss_kernel='fused'", export),
     "tutorial": (f"{LLAMA}, gpu='H200', controls=['max_seq_len', 'training_method']", None),
-    "length": (f"{LLAMA}, training_method='lora', gpu='L40S'", reading("Sequence length")),
+    "length": (f"{LLAMA}, training_method='lora', gpu='L40S'", reading("Length")),
     "length-typed": (
         f"{LLAMA}, training_method='qlora', gpu='RTX 4090', max_seq_len=3000",
-        read_out("Sequence length", 3),
+        read_out("Length", 3),
     ),
     "batch": (f"{SHORT}, training_method='osft', gpu='H100'", reading("Micro-batch")),
     "batch-too-large": (f"{LLAMA}, gpu='RTX 4090'", reading("Micro-batch")),
@@ -174,12 +174,12 @@ STATES = {
     "pinned": (f"{SHORT}, training_method='lora', gpu='L40S'", pinned),
     "pinned-length": (
         f"{SHORT}, training_method='lora', gpu='L40S'",
-        pinned_along("Sequence length"),
+        pinned_along("Length"),
     ),
     "pinned-methods": (f"{SHORT}, training_method='lora', gpu='L40S'", pinned_along("Methods")),
     "tutorial-length": (
         f"{LLAMA}, gpu='H200', training_method='lora', controls=['max_seq_len']",
-        reading("Sequence length"),
+        reading("Length"),
     ),
     "formula": (f"{SHORT}, gpu='L40S', memory_model='training_hub'", None),
 }

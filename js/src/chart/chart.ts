@@ -1,6 +1,16 @@
 /** The chart: one reading at a time, its title, and what it says point by point. */
-import { html, perFrame, say, set, svg, unique } from "../dom";
-import type { Along, Changes, Course, Form, Pinned, Report, Sweep, Value } from "../messages";
+import { html, on, perFrame, say, set, svg, unique } from "../dom";
+import type {
+  Along,
+  Course,
+  Explained,
+  Form,
+  Pinned,
+  Report,
+  Request,
+  Sweep,
+  Value,
+} from "../messages";
 import { createAlong } from "./along";
 import type { Size } from "./geometry";
 import { createMethods } from "./methods";
@@ -18,6 +28,7 @@ export interface Drawing {
   pinned: Pinned | null;
   traced: Course | undefined;
   sweep: Sweep | undefined;
+  explained: Explained | null;
   read: (field: string) => unknown;
 }
 
@@ -31,14 +42,15 @@ const HINTS = {
 
 export function createChart(
   { components, levels, readonly }: Form,
-  apply: (changes: Changes) => void,
+  request: (request: Request) => void,
   signal: AbortSignal,
 ) {
-  const steps = createSteps(components);
+  const explain = readonly ? undefined : (index: number) => request({ type: "explain", index });
+  const steps = createSteps(components, explain);
   const use = (value: Value) => {
     const field = latest?.sweep?.field;
     if (field && latest?.read(field) !== value) {
-      apply({ [field]: value });
+      request({ type: "apply", changes: { [field]: value } });
     }
   };
   const choose = readonly ? undefined : use;
@@ -76,9 +88,12 @@ export function createChart(
     ),
     hinted,
     chart,
+    readout.made,
     waiting,
   );
-  most.addEventListener("click", () => apply(latest?.sweep?.limit?.changes ?? {}));
+  on(most, "click", () => {
+    request({ type: "apply", changes: latest?.sweep?.limit?.changes ?? {} });
+  });
 
   let latest: Drawing | undefined;
   let shown: Reading | undefined;
@@ -108,10 +123,10 @@ export function createChart(
     shown = reading;
   }
   function drawReading(drawing: Drawing, size: Size): Points | undefined {
-    const { reading, report, pinned, traced, sweep, read } = drawing;
+    const { reading, report, pinned, sweep, read } = drawing;
     if (reading === "steps") {
       show(steps);
-      return steps.draw(report, pinned, traced, size);
+      return steps.draw(drawing, size);
     }
     if (!sweep) {
       picture.replaceChildren();

@@ -11,8 +11,9 @@ import { capacityLevel, createCapacity, createCourse } from "./marks";
 import type { Points } from "./points";
 import { remarks } from "./remarks";
 
-/** Bars that rise over the card's memory more than this many times are broken off. */
-const LARGEST_OVER = 3;
+/** Bars that rise over the card's memory more than this many times are broken off, and where. */
+const LARGEST_OVER = 4;
+const CUT = 3;
 /** Room over the bars for the verdicts; the share of a column that a bar takes, and its most. */
 const ABOVE = 22;
 const BAR = 0.38;
@@ -51,10 +52,9 @@ export function createMethods(
     const name = `${gpu} · ${gib(card)} GiB`;
     const gutter = Math.min((name.length * LETTER) / size.width, WIDEST_NAME);
     const at = names.map((_, index) => gutter + ((1 - gutter) * (index + 0.5)) / names.length);
-    const highest = Math.max(
-      Math.min(Math.max(...sweep.high), LARGEST_OVER * card),
-      pinned?.expected ?? 0,
-    );
+    const tallest = Math.max(...sweep.high);
+    const shown = tallest > LARGEST_OVER * card ? CUT * card : tallest;
+    const highest = Math.max(shown, pinned?.expected ?? 0);
     const levelsOfAll = { at, bytes: sweep.bytes, capacity: card, highest };
     const drawn = geometry(levelsOfAll, components, size, ABOVE);
     const column = ((drawn.plot.right - drawn.plot.left) * (1 - gutter)) / names.length;

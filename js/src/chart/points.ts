@@ -13,6 +13,9 @@ export interface Points {
   name(index: number): string;
   /** What else there is to say of it, a line each. */
   remarks(index: number): string[];
+  /** What each component is made of at a point, where that is known; and how to ask for it. */
+  notes?(index: number): Record<string, string> | undefined;
+  explain?: (index: number) => void;
   /** Where reading begins, and what Enter goes to where it does nothing else. */
   home: number;
   /** The points that Page Up and Page Down go to. */

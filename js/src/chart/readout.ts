@@ -1,16 +1,19 @@
 /** Every component at one point, by pointer or by arrow keys. */
-import { html, say, set, svg } from "../dom";
+import { html, on, say, set, svg } from "../dom";
 import { gib } from "../format";
 import type { Component } from "../messages";
 import type { Points } from "./points";
 
 /** Pixels between the point and what is said of it. */
 const GAP = 12;
+/** What a point is made of is asked for when reading has rested on it so long (milliseconds). */
+const REST = 150;
 
 export function createReadout(chart: HTMLElement, components: Component[], signal: AbortSignal) {
   const rows = components.map((component) => ({ component, ...createRow(component) }));
   const heading = html("p", { class: "vw-moment" });
   const remarks = html("div", { class: "vw-tip-remarks" });
+  const made = html("p", { class: "vw-unseen", role: "status" });
   const box = html(
     "div",
     { class: "vw-tip", "aria-hidden": "true", hidden: true },
@@ -24,6 +27,8 @@ export function createReadout(chart: HTMLElement, components: Component[], signa
   let at: number | undefined;
   // Whether a finger has just been put down on another point than the one shown.
   let touched = false;
+  let rest = 0;
+  signal.addEventListener("abort", () => window.clearTimeout(rest), { once: true });
 
   /** Read out of other points, or of none; a reading that is new begins anew. */
   function update(drawn: Points | undefined, anew: boolean): void {
@@ -44,6 +49,11 @@ export function createReadout(chart: HTMLElement, components: Component[], signa
       return;
     }
     at = index;
+    const notes = points.notes?.(index);
+    window.clearTimeout(rest);
+    if (!notes) {
+      rest = window.setTimeout(() => points?.explain?.(index), REST);
+    }
     const { plot, x, y, half, bytes } = points;
     const place = x[index] ?? plot.left;
     const d = half
@@ -51,12 +61,19 @@ export function createReadout(chart: HTMLElement, components: Component[], signa
       : `M${place},${plot.top}V${plot.bottom}`;
     set(cursor, { display: null, d });
     let total = 0;
-    for (const { component, amount, element } of rows) {
+    const said: string[] = [];
+    for (const { component, amount, note, element } of rows) {
       const level = bytes[component.name]?.[index] ?? 0;
       total += level;
       say(amount, gib(level));
       element.hidden = level === 0;
+      const why = notes?.[component.name] ?? "";
+      say(note, why);
+      if (why && level > 0) {
+        said.push(`${component.label}: ${why}.`);
+      }
     }
+    say(made, said.join(" "));
     const name = points.name(index);
     say(heading, total ? `${capitalized(name)} · ${gib(total)} GiB` : capitalized(name));
     const lines = points.remarks(index);
@@ -74,6 +91,8 @@ export function createReadout(chart: HTMLElement, components: Component[], signa
 
   function hide(): void {
     at = undefined;
+    window.clearTimeout(rest);
+    say(made, "");
     box.hidden = true;
     set(cursor, { display: "none" });
   }
@@ -104,7 +123,8 @@ export function createReadout(chart: HTMLElement, components: Component[], signa
       show(index);
     }
   }
-  chart.addEventListener(
+  on(
+    chart,
     "pointermove",
     (event) => {
       if (event.pointerType !== "touch") {
@@ -113,10 +133,11 @@ export function createReadout(chart: HTMLElement, components: Component[], signa
     },
     { signal },
   );
-  chart.addEventListener("pointerdown", point, { signal });
-  chart.addEventListener("pointerleave", hide, { signal });
-  chart.addEventListener("blur", hide, { signal });
-  chart.addEventListener(
+  on(chart, "pointerdown", point, { signal });
+  on(chart, "pointerleave", hide, { signal });
+  on(chart, "blur", hide, { signal });
+  on(
+    chart,
     "click",
     () => {
       // The first touch of a point says what it is; the second chooses it.
@@ -126,7 +147,8 @@ export function createReadout(chart: HTMLElement, components: Component[], signa
     },
     { signal },
   );
-  chart.addEventListener(
+  on(
+    chart,
     "keydown",
     (event) => {
       if (event.key === "Escape" && at !== undefined) {
@@ -150,7 +172,7 @@ export function createReadout(chart: HTMLElement, components: Component[], signa
     },
     { signal },
   );
-  return { box, cursor, update };
+  return { box, made, cursor, update };
 }
 
 /** The point a key leads to. */
@@ -207,6 +229,14 @@ function createRow(component: Component) {
   const amount = html("span", { class: "vw-amount" });
   const swatch = html("span", { class: "vw-swatch" });
   swatch.style.background = component.color;
-  const element = html("p", {}, swatch, html("span", {}, component.label), amount);
-  return { element, amount };
+  const note = html("span", { class: "vw-why" });
+  const element = html(
+    "p",
+    { class: "vw-part" },
+    swatch,
+    html("span", {}, component.label),
+    amount,
+    note,
+  );
+  return { element, amount, note };
 }

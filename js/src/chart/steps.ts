@@ -1,6 +1,6 @@
 /** The first reading: memory over the first training steps. */
 import { svg } from "../dom";
-import type { Component, Course, Pinned, Report } from "../messages";
+import type { Component, Course, Explained, Pinned, Report } from "../messages";
 import { createAreas, silhouette } from "./areas";
 import { createExcess } from "./excess";
 import { geometry, type Size } from "./geometry";
@@ -12,7 +12,8 @@ import type { Points } from "./points";
 /** Least distance one press of an arrow key goes (pixels). */
 const STRIDE = 6;
 
-export function createSteps(components: Component[]) {
+/** `explain` asks what each component is made of at a moment. */
+export function createSteps(components: Component[], explain?: (index: number) => void) {
   const grid = createGrid();
   const areas = createAreas(components);
   const excess = createExcess();
@@ -34,11 +35,19 @@ export function createSteps(components: Component[]) {
   );
   const front = svg("g", { class: "vw-marks" }, capacity.element, peak.element);
 
-  /** `course` is that of PyTorch's own step, where that is there. */
   function draw(
-    report: Report,
-    pinned: Pinned | null,
-    course: Course | undefined,
+    {
+      report,
+      pinned,
+      traced: course,
+      explained,
+    }: {
+      report: Report;
+      pinned: Pinned | null;
+      /** The course of PyTorch's own step, where that is there. */
+      traced: Course | undefined;
+      explained: Explained | null;
+    },
     size: Size,
   ): Points {
     const { at, bytes, spans } = report.timeline;
@@ -58,6 +67,11 @@ export function createSteps(components: Component[]) {
       bytes,
       name: (index) => moment(report, index),
       remarks: () => [],
+      notes: (index) => {
+        const about = explained?.index === index && explained.revision === report.revision;
+        return about ? explained.notes : undefined;
+      },
+      ...(explain && { explain }),
       home: report.peak.index,
       sections: spans.map(({ first }) => first),
       stride: STRIDE,

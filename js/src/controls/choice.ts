@@ -1,5 +1,5 @@
 /** One of a few words, as a native list to open. */
-import { html } from "../dom";
+import { html, on } from "../dom";
 import type { Field, Value } from "../messages";
 import type { Control, Send } from "./control";
 
@@ -8,7 +8,7 @@ export function createChoice(field: Field, id: string, send: Send): Control {
   for (const { value, label } of field.options ?? []) {
     input.append(html("option", { value: value ?? "" }, label));
   }
-  input.addEventListener("change", () => send(input.value === "" ? null : input.value));
+  on(input, "change", () => send(input.value === "" ? null : input.value));
 
   function show(value: Value, refused: boolean): void {
     if (refused) {

@@ -1,5 +1,5 @@
 /** A search box over known names that also takes any other text (the ARIA combobox pattern). */
-import { html, set } from "../dom";
+import { html, on, set } from "../dom";
 import type { Control, Send } from "./control";
 import { createDraft } from "./draft";
 
@@ -41,7 +41,7 @@ export function createCombobox(names: string[], id: string, send: Send): Control
     const options = search(names, query).map((name, index) => {
       const option = html("li", { id: `${list.id}-${index}`, role: "option" }, name);
       // Before the box loses focus, which would commit the half-typed text.
-      option.addEventListener("pointerdown", (event) => {
+      on(option, "pointerdown", (event) => {
         event.preventDefault();
         choose(name);
       });
@@ -73,13 +73,14 @@ export function createCombobox(names: string[], id: string, send: Send): Control
     send(name);
   }
 
-  input.addEventListener("input", () => open(input.value));
-  input.addEventListener("click", () => {
+  on(input, "input", () => open(input.value));
+  on(input, "click", () => {
     input.select();
     open("");
   });
-  input.addEventListener("blur", close);
-  input.addEventListener(
+  on(input, "blur", close);
+  on(
+    input,
     "keydown",
     (event) => {
       const count = list.children.length;

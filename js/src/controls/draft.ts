@@ -1,5 +1,5 @@
 /** A text input whose half-typed text no update from Python overwrites. */
-import { html } from "../dom";
+import { html, on } from "../dom";
 import { historyKey } from "../history";
 
 export interface Draft {
@@ -26,11 +26,11 @@ export function createDraft(id: string, name: string, commit: (text: string) => 
     editing = false;
     input.value = shown;
   }
-  input.addEventListener("input", () => {
+  on(input, "input", () => {
     editing = true;
   });
-  input.addEventListener("change", finish);
-  input.addEventListener("keydown", (event) => {
+  on(input, "change", finish);
+  on(input, "keydown", (event) => {
     if (event.key === "Enter") {
       finish();
     } else if (event.key === "Escape" && input.value !== shown) {

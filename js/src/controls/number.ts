@@ -1,5 +1,5 @@
 /** A number: a slider for its usual reach, and a box for any value. */
-import { html } from "../dom";
+import { html, on } from "../dom";
 import { parseNumber, plain } from "../format";
 import type { Field, Value } from "../messages";
 import type { Control, Send } from "./control";
@@ -19,7 +19,7 @@ export function createNumber(field: Field, id: string, send: Send): Control {
   element.append(input);
 
   let current: Value = null;
-  input.addEventListener("keydown", (event) => {
+  on(input, "keydown", (event) => {
     const direction = { ArrowUp: 1, ArrowDown: -1 }[event.key];
     if (direction !== undefined && typeof current === "number") {
       event.preventDefault();

@@ -1,5 +1,5 @@
 /** One of a few words, side by side: radio buttons, so that arrow keys work as they should. */
-import { html, unique } from "../dom";
+import { html, on, unique } from "../dom";
 import type { Field, Value } from "../messages";
 import type { Control, Send } from "./control";
 
@@ -7,7 +7,7 @@ export function createSegmented(field: Field, id: string, send: Send): Control {
   const name = unique(field.name);
   const radios = (field.options ?? []).map(({ value, label }) => {
     const radio = html("input", { type: "radio", name, value: value ?? "", class: "vw-unseen" });
-    radio.addEventListener("change", () => send(radio.value));
+    on(radio, "change", () => send(radio.value));
     return { radio, element: html("label", {}, radio, html("span", {}, label)) };
   });
   const element = html(

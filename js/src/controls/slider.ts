@@ -1,5 +1,5 @@
 /** A slider, over powers of two where the field asks for a logarithmic scale. */
-import { html, set } from "../dom";
+import { html, on, set } from "../dom";
 import { plain } from "../format";
 import type { Field, Value } from "../messages";
 import type { Send } from "./control";
@@ -56,8 +56,8 @@ export function createSlider(field: Field, label: string, send: Send) {
       send(value);
     }
   }
-  element.addEventListener("input", () => go(Math.round(element.valueAsNumber)));
-  element.addEventListener("keydown", (event) => {
+  on(element, "input", () => go(Math.round(element.valueAsNumber)));
+  on(element, "keydown", (event) => {
     const next = target(event.key, at, last);
     if (next !== undefined) {
       event.preventDefault();

@@ -1,11 +1,11 @@
 /** On or off. */
-import { html } from "../dom";
+import { html, on } from "../dom";
 import type { Value } from "../messages";
 import type { Control, Send } from "./control";
 
 export function createSwitch(id: string, send: Send): Control {
   const input = html("input", { id, type: "checkbox", role: "switch", class: "vw-switch" });
-  input.addEventListener("change", () => send(input.checked));
+  on(input, "change", () => send(input.checked));
 
   function show(value: Value, refused: boolean): void {
     if (!refused) {
