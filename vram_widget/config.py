@@ -401,12 +401,9 @@ class TrainingConfig(HasTraits):
         method = choices.get("training_method", "sft")
         trainer = choices.get("trainer", "training_hub")
         self._defaults = self._defaults_of(trainer, method)
-        self._chosen = {
-            name: value
-            for name, value in choices.items()
-            if name in fields and value != self._defaults[name]
-        }
         values = {**self._defaults, **choices}
+        self._chosen: dict[str, Any] = {}
+        self._starting = True  # every field is given its value here: none has to follow another
         super().__init__(
             **{
                 name: value
@@ -414,6 +411,9 @@ class TrainingConfig(HasTraits):
                 if name not in fields or value is not fields[name].default_value
             }
         )
+        self._starting = False
+        for name in fields.keys() & choices:
+            self._take_down(name, getattr(self, name))
 
     @classmethod
     def of(
@@ -455,17 +455,20 @@ class TrainingConfig(HasTraits):
 
     def notify_change(self, change: Any) -> None:
         """Let the fields that were not chosen follow, then tell observers, who find it done."""
-        if change["name"] in self.fields():
+        if not self._starting and change["name"] in self.fields():
+            self._follow(change["name"])
             self._take_down(change["name"], change["new"])
         super().notify_change(change)
 
-    def _take_down(self, name: str, value: object) -> None:
+    def _follow(self, name: str) -> None:
         if name in ("trainer", "training_method"):
             self._defaults = self._defaults_of(self.trainer, self.training_method)
             with self.hold_trait_notifications():
                 for other, default in self._defaults.items():
                     if other not in self._chosen:
                         setattr(self, other, default)
+
+    def _take_down(self, name: str, value: object) -> None:
         if value == self._defaults.get(name):
             self._chosen.pop(name, None)
         else:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .. import trainers, words
+from .. import collector, trainers, words
 from ..config import TrainingConfig
 from ..errors import ConfigError, VRAMWidgetError
 from ..fields import listed
@@ -203,7 +203,8 @@ def recommend(
     alike = _alike() if models is None else [_one(name) for name in listed(models, "models")]
     rows = []
     for done, names in enumerate(alike, 1):
-        rows.append(_row(names, methods, settings))
+        with collector.paused():
+            rows.append(_row(names, methods, settings))
         if progress:
             progress(done, len(alike))
     rows.sort(key=lambda row: (-row.num_parameters, row.model_path))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .. import words
+from .. import collector, words
 from ..config import TrainingConfig
 from ..errors import ConfigError, UnknownFieldError, VRAMWidgetError, shown
 from ..estimate import MemoryEstimate, estimate
@@ -157,7 +157,9 @@ def sweep(
         hint = nearest(field, TrainingConfig.fields()) if isinstance(field, str) else ""
         raise UnknownFieldError(f"TrainingConfig has no field {shown(field)}.{hint}")
     start = TrainingConfig.of(config)
-    return gathered(field, [(value, at(start, field, value)) for value in listed(values, "values")])
+    with collector.paused():
+        tried = [(value, at(start, field, value)) for value in listed(values, "values")]
+    return gathered(field, tried)
 
 
 def gathered(field: str, tried: Sequence[tuple[Any, MemoryEstimate | VRAMWidgetError]]) -> Sweep:

@@ -6,11 +6,10 @@ the others add too, so the cost of a replay does not grow with the number of lay
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import partial
 
+from .. import collector
 from ..config import TrainingConfig
 from ..errors import ModelError
 from ..gpu import GPU
@@ -265,21 +264,9 @@ def replay(architecture: Architecture, config: TrainingConfig, gpu: GPU) -> Reco
     if key not in _recent:
         if len(_recent) >= RECENT:
             del _recent[next(iter(_recent))]
-        with _no_cycles():
+        with collector.paused():
             _recent[key] = _replay(architecture, config, gpu)
     return _recent[key]
-
-
-@contextmanager
-def _no_cycles() -> Iterator[None]:
-    """Keep the collector of cycles from looking through a tape, a third of the time, for none."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def _replay(architecture: Architecture, config: TrainingConfig, gpu: GPU) -> Record:
