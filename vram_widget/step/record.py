@@ -55,14 +55,17 @@ class Segment:
         self.count = count
         self.of_one = of_one
         level = highest = at = 0
+        levels = dict.fromkeys(COMPONENTS, 0)
         for index, (nbytes, allocation) in enumerate(events, 1):
-            level += nbytes if of_one else nbytes * allocation.copies
+            change = nbytes if of_one else nbytes * allocation.copies
+            level += change
+            levels[allocation.component] += change
             if level > highest:
                 highest, at = level, index
+        self.change = list(levels.values())
         self.highest = highest
         self.highest_at = at
         self.highest_levels = self.levels(0, at)
-        self.change = plus(self.highest_levels, self.levels(at, len(events)))
 
     def levels(self, start: int, end: int) -> Levels:
         """Return what the events from `start` to `end` add, by component."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from ..config import TrainingConfig
 from ..model.architecture import Architecture
 from . import zero
@@ -9,7 +11,7 @@ from .layer import Layer, stored
 from .methods import method_for
 from .optimizers import ALL_AT_ONCE, ONE_AT_A_TIME, STATES
 from .parameter import Parameter, as_matrix, dropped, made
-from .sharding import sharding
+from .sharding import Sharding, sharding
 from .tape import BOOL, FLOAT32, Event, Leaf
 
 
@@ -68,37 +70,53 @@ def optimizer_step(layers: list[Layer], config: TrainingConfig) -> tuple[list[Ev
     The first makes the states; each makes and drops its temporaries, then drops the gradients.
     """
     shares = sharding(config)
-    states: list[Event] = []
-    scratch: list[Event] = []
+    reached: list[tuple[Parameter, int]] = []
     gone: list[Event] = []
-    largest: Parameter | None = None
     for layer, p in zero.trained(layers):
         leaf = layer.weights[p.name].node
         if not isinstance(leaf, Leaf) or not leaf.reached:
             continue
+        reached.append((p, layer.copies))
         if leaf.grad is not None and leaf.grad.storage is not None:
             allocation = leaf.grad.storage.allocation
             gone.append((-allocation.nbytes, allocation))
-        if shares.optimizer_on_host:
-            continue
-        share = shares.share(p, shares.optimizer)
-        if shares.masters:
-            share = share._replace(dtype=FLOAT32)
-        for what, elements, dtype in STATES[config.optim](share):
-            state = Parameter(p.name, 1, elements, dtype, False)
-            states.append(made("optimizer", what, state, layer.copies))
-        if config.optim in ALL_AT_ONCE and not config.optimizer_in_backward:
-            scratch.append(made("optimizer", "temporary", share, layer.copies))
-        if largest is None or share.size > largest.size:
-            largest = share
-    temporaries = 0
-    if config.optim in ONE_AT_A_TIME and largest is not None:
-        temporaries = 2 if largest.dtype is FLOAT32 else 4
-        one = largest._replace(dtype=FLOAT32)
-        scratch = [made("optimizer", "temporary", one) for _ in range(temporaries)]
+    if shares.optimizer_on_host:
+        reached.clear()
+    in_backward = config.optimizer_in_backward
+    states, scratch, temporaries = _stepped(tuple(reached), shares, config.optim, in_backward)
     if shares.strategy in zero.STAGES:
-        temporaries = temporaries or config.optim in ALL_AT_ONCE
-        later = zero.step(layers, shares, gone, temporaries)
+        later = zero.step(layers, shares, gone, temporaries or config.optim in ALL_AT_ONCE)
     else:
         later = [*scratch, *map(dropped, scratch), *gone]
     return [*states, *later], later
+
+
+@lru_cache(maxsize=128)
+def _stepped(
+    reached: tuple[tuple[Parameter, int], ...], shares: Sharding, optim: str, in_backward: bool
+) -> tuple[list[Event], list[Event], int]:
+    """Return the states of parameters, each in some layers, and what a step makes besides.
+
+    They are the same however long the batch is. Last is how many temporaries there are, where it
+    takes one parameter at a time.
+    """
+    states: list[Event] = []
+    scratch: list[Event] = []
+    largest: Parameter | None = None
+    for p, copies in reached:
+        share = shares.share(p, shares.optimizer)
+        if shares.masters:
+            share = share._replace(dtype=FLOAT32)
+        for what, elements, dtype in STATES[optim](share):
+            state = Parameter(p.name, 1, elements, dtype, False)
+            states.append(made("optimizer", what, state, copies))
+        if optim in ALL_AT_ONCE and not in_backward:
+            scratch.append(made("optimizer", "temporary", share, copies))
+        if largest is None or share.size > largest.size:
+            largest = share
+    temporaries = 0
+    if optim in ONE_AT_A_TIME and largest is not None:
+        temporaries = 2 if largest.dtype is FLOAT32 else 4
+        one = largest._replace(dtype=FLOAT32)
+        scratch = [made("optimizer", "temporary", one) for _ in range(temporaries)]
+    return states, scratch, temporaries
