@@ -169,6 +169,7 @@ ARGUMENTS: dict[str, Callable[[Any], Any]] = {
     "trace(x)": lambda x: vw.trace(x, {}),
     "VRAMWidget(x)": vw.VRAMWidget,
     "VRAMWidget controls": lambda x: vw.VRAMWidget(MODEL, controls=x),
+    "VRAMWidget.plot": lambda x: vw.VRAMWidget(MODEL).plot(x),
     "VRAMWidget.export": lambda x: vw.VRAMWidget(MODEL).export(x),
     "VRAMWidget.to_html": lambda x: vw.VRAMWidget(MODEL).to_html(
         x.replace("/", "") if isinstance(x, str) else x  # here, and nowhere else
@@ -275,8 +276,8 @@ states = st.builds(
         st.sampled_from(sorted(WIDGET.keys)) | st.text(max_size=8), json_values, max_size=3
     ),
 )
-#: The types of ``Request`` in messages.ts.
-REQUESTS = ["cancel", "advise", "apply", "undo", "redo", "read", "pin", "unpin", "return"]
+#: The types of ``Request`` in messages.ts, but "verify", which trains two steps each time.
+REQUESTS = ["cancel", "advise", "apply", "undo", "redo", "stop", "read", "pin", "unpin", "return"]
 requests = (
     st.fixed_dictionaries(
         {"type": st.sampled_from(REQUESTS) | json_values},

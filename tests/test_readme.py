@@ -30,12 +30,14 @@ def test_every_file_that_is_named_is_there() -> None:
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
-def test_the_api_in_one_screen_runs() -> None:
+def test_the_api_in_one_screen_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
     (code,) = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
     quick = [line for line in code.splitlines() if not line.startswith("vw.trace(")]
     found: dict[str, object] = {}
     exec("\n".join(quick), found)
     assert found["low"] < found["expected"] < found["high"]
+    assert (tmp_path / "plan.html").stat().st_size > 10_000
 
 
 def claims() -> list[Accuracy]:

@@ -18,8 +18,10 @@ from .errors import ConfigError, shown
 from .timeline import GiB
 
 
-def nearest(word: str, words: Mapping[str, object] | list[str]) -> str:
+def nearest(word: object, words: Mapping[str, object] | list[str]) -> str:
     """Return `` Did you mean 'x'?`` for the closest of `words`, or nothing."""
+    if not isinstance(word, str):
+        return ""
     close = get_close_matches(word, list(words), n=1, cutoff=0.5)
     return f" Did you mean {close[0]!r}?" if close else ""
 
@@ -92,7 +94,7 @@ class Choice(Field):
         options: dict[str, str] = self.metadata["options"]
         if isinstance(value, str) and value in options:
             return value
-        hint = nearest(value, options) if isinstance(value, str) else ""
+        hint = nearest(value, options)
         raise ConfigError(
             f"{self.name} must be one of {', '.join(options)}, not {shown(value)}.{hint}"
         )

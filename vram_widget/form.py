@@ -57,9 +57,7 @@ def form(controls: Iterable[str] | None = None) -> dict[str, Any]:
     names = [field["name"] for group in whole["groups"] for field in group["fields"]]
     for name in wanted:
         if name not in names:
-            raise UnknownFieldError(
-                f"There is no control {shown(name)}.{nearest(str(name), names)}"
-            )
+            raise UnknownFieldError(f"There is no control {shown(name)}.{nearest(name, names)}")
     groups = [
         {
             **group,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from . import words
 from .config import TrainingConfig
-from .errors import ConfigError
+from .errors import ConfigError, shown
 from .fields import nearest
 
 if TYPE_CHECKING:
@@ -126,7 +126,9 @@ def figure(name: str, estimate: MemoryEstimate) -> Figure:
     """
     if name not in ALONG:
         known = ", ".join(ALONG)
-        raise ConfigError(f"The chart goes along {known}, not {name!r}.{nearest(name, [*ALONG])}")
+        raise ConfigError(
+            f"The chart goes along {known}, not {shown(name)}.{nearest(name, [*ALONG])}"
+        )
     from .advise.charts import sweep_figure
 
     sweep, most = _run(swept(name, estimate.config))

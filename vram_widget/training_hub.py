@@ -419,7 +419,7 @@ trust_remote_code, memory_model
     method = training_method.lower() if isinstance(training_method, str) else training_method
     if not isinstance(method, str) or method not in ESTIMATORS:
         methods = ["sft", "osft", "lora", "qlora"]
-        hint = nearest(method, methods) if isinstance(method, str) else ""
+        hint = nearest(method, methods)
         raise ConfigError(
             f"training_method must be one of {', '.join(methods)}, "
             f"not {shown(training_method)}.{hint}"

@@ -123,7 +123,7 @@ def limit(
 ) -> Limit:
     """Return how far a field can go, with the estimate there; like `largest`, never warning."""
     if not isinstance(field, str) or field not in (*GROWING, SHARING):
-        hint = nearest(field, [*GROWING, SHARING]) if isinstance(field, str) else ""
+        hint = nearest(field, [*GROWING, SHARING])
         fields = ", ".join((*GROWING, SHARING))
         raise ConfigError(f"largest finds {fields}, not {shown(field)}.{hint}")
     if margin is not None and not (isinstance(margin, Real) and 0 <= margin <= 10):

@@ -154,7 +154,7 @@ def sweep(
     [2048, 4096, 8192]
     """
     if not isinstance(field, str) or field not in TrainingConfig.fields():
-        hint = nearest(field, TrainingConfig.fields()) if isinstance(field, str) else ""
+        hint = nearest(field, TrainingConfig.fields())
         raise UnknownFieldError(f"TrainingConfig has no field {shown(field)}.{hint}")
     start = TrainingConfig.of(config)
     with collector.paused():

@@ -58,7 +58,7 @@ def draft(config: TrainingConfig | Mapping[str, Any] | str, target: str) -> Draf
         If there is no such target, or it cannot run the configuration at all.
     """
     if not isinstance(target, str) or target not in TARGETS:
-        hint = nearest(target, TARGETS) if isinstance(target, str) else ""
+        hint = nearest(target, TARGETS)
         raise ConfigError(f"target must be one of {', '.join(TARGETS)}, not {shown(target)}.{hint}")
     return TARGETS[target](TrainingConfig.of(config))
 
