@@ -202,11 +202,11 @@ def recommend(
     methods = [method for method in METHODS if trainers.supports(plain.trainer, method)]
     alike = _alike() if models is None else [_one(name) for name in listed(models, "models")]
     rows = []
-    for done, names in enumerate(alike, 1):
-        with collector.paused():
+    with collector.paused():
+        for done, names in enumerate(alike, 1):
             rows.append(_row(names, methods, settings))
-        if progress:
-            progress(done, len(alike))
+            if progress:
+                progress(done, len(alike))
     rows.sort(key=lambda row: (-row.num_parameters, row.model_path))
     card, _ = resolve(plain.gpu, plain.gpu_memory, plain.num_gpus)
     return Recommendation(card, num_gpus, tuple(methods), tuple(rows), settings)
