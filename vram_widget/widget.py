@@ -126,6 +126,7 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
             choices["model_path"] = model_path
         self._history = History()
         self._reader = Reader(self._has_read)
+        choices.setdefault("layout", {"flex": "1 1 auto"})  # in a box it takes the room there is
         self._controls = form(controls)
         with self._batch():
             super().__init__(**choices)

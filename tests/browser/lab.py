@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser
 from serving import TOKEN, free_port, running
@@ -56,6 +57,11 @@ def running_lab(folder: Path, application: str = "jupyterlab") -> Iterator[str]:
         yield f"{address}/{path}"
 
 
+#: Whether a notebook is open, and how its cells are run.
+READY = "() => window.jupyterapp?.shell.currentWidget?.sessionContext"
+RUN = "() => window.jupyterapp.commands.execute('notebook:run-all-cells')"
+
+
 class Notebook(View):
     """A notebook open in JupyterLab, whose kernel can be asked."""
 
@@ -87,6 +93,22 @@ class Notebook(View):
     def run(self, statement: str) -> None:
         """Run a statement in the notebook's kernel."""
         self.python(f"exec({statement!r})")
+
+    def run_cells(self) -> None:
+        """Run the cells of the notebook again."""
+        self.page.evaluate(RUN)
+
+    def saved(self) -> Path:
+        """Save the notebook; return its file."""
+        self.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+        folder = Path(self.python("__import__('os').getcwd()"))
+        return folder / Path(urlsplit(self.page.url).path).name
+
+    def open(self, file: Path) -> None:
+        """Open another notebook of the same folder in its place; its cells are not run."""
+        address = self.page.url.partition("?")[0].rpartition("/")[0]
+        self.page.goto(f"{address}/{file.name}?token={TOKEN}&reset")
+        self.page.wait_for_function(READY)
 
     def drawn(self) -> None:
         """Wait until the first view shows the last report of `w`."""
@@ -127,17 +149,17 @@ def open_notebook(
     page = context.new_page()
     notebook = Notebook(page)
     page.goto(f"{address}/{name}?token={TOKEN}&reset")
-    page.wait_for_function("() => window.jupyterapp?.shell.currentWidget?.sessionContext")
+    page.wait_for_function(READY)
     page.evaluate(
         """async (theme) => {
             const app = window.jupyterapp;
             await app.restored;
             await app.shell.currentWidget.sessionContext.ready;
             await app.commands.execute("apputils:change-theme", {theme});
-            await app.commands.execute("notebook:run-all-cells");
         }""",
         f"JupyterLab {theme.capitalize()}",
     )
+    notebook.run_cells()
     failure = page.locator('[data-mime-type="application/vnd.jupyter.stderr"]')
     notebook.widget.locator(".vw-area").first.or_(failure.first).wait_for(
         state="attached", timeout=60_000
