@@ -33,7 +33,8 @@ def test_every_file_that_is_named_is_there() -> None:
 def test_the_api_in_one_screen_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     (code,) = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-    quick = [line for line in code.splitlines() if not line.startswith("vw.trace(")]
+    traces = ("vw.trace(", "w.verify(")
+    quick = [line for line in code.splitlines() if not line.startswith(traces)]
     found: dict[str, object] = {}
     exec("\n".join(quick), found)
     assert found["low"] < found["expected"] < found["high"]
