@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from vram_widget.model.lookup import Looking
-from vram_widget.readings import ALONG
-from vram_widget.report import progress
 from vram_widget.timeline import Timeline
 from vram_widget.trace.apart import TOTAL, Traced
-from vram_widget.verification import verification
 from vram_widget.widget import VRAMWidget
+from vram_widget.widget.readings import ALONG
+from vram_widget.widget.report import progress
+from vram_widget.widget.verification import verification
 
 EXAMPLE = Path(__file__).parents[1] / "js" / "tests" / "example.json"
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from vram_widget.config import TrainingConfig
 from vram_widget.errors import VRAMWidgetError
-from vram_widget.history import DRAG, MOST, History
 from vram_widget.widget import VRAMWidget
+from vram_widget.widget.history import DRAG, MOST, History
 
 GRANITE = "ibm-granite/granite-3.3-2b-instruct"
 

@@ -11,7 +11,7 @@ import pytest
 
 from vram_widget import VRAMWidget, words
 from vram_widget.errors import FileError, VRAMWidgetError
-from vram_widget.page import write
+from vram_widget.widget.page import write
 
 GRANITE = "ibm-granite/granite-3.3-2b-instruct"
 

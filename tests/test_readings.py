@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import vram_widget as vw
-from vram_widget.readings import ALONG, Reader, values
+from vram_widget.widget.readings import ALONG, Reader, values
 
 GRANITE = "ibm-granite/granite-3.3-2b-instruct"
 

@@ -20,8 +20,8 @@ from vram_widget.config import TrainingConfig
 from vram_widget.estimate import MemoryEstimate, estimate
 from vram_widget.palette import PALETTE, PHASE_LABELS, VERDICT_INK
 from vram_widget.plot import timeline_figure
-from vram_widget.report import report
 from vram_widget.timeline import COMPONENTS, PHASES, GiB, Timeline
+from vram_widget.widget.report import report
 
 GRANITE = "ibm-granite/granite-3.3-2b-instruct"
 CASES = [

@@ -15,8 +15,8 @@ from vram_widget.axis import positions, spans
 from vram_widget.estimate import MemoryEstimate
 from vram_widget.timeline import GiB, Timeline
 from vram_widget.trace.apart import TOTAL, TraceApart, Traced
-from vram_widget.verification import verification
 from vram_widget.widget import VRAMWidget
+from vram_widget.widget.verification import verification
 
 TINY = "HuggingFaceTB/SmolLM2-135M"
 SMALL = {"max_seq_len": 256, "gpu": "L40S"}
@@ -109,7 +109,7 @@ class FakeTrace:
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> type[FakeTrace]:
-    monkeypatch.setattr("vram_widget.verification.TraceApart", FakeTrace)
+    monkeypatch.setattr("vram_widget.widget.verification.TraceApart", FakeTrace)
     return FakeTrace
 
 

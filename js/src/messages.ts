@@ -4,7 +4,7 @@
  * Python sends `form` once, `report` and `history` after every change, `lookup` while it reads from
  * the Hub, `pinned` while a configuration is kept beside, and `advice` and `readings` when asked.
  * The front end writes only the fields of the form, and asks with a `Request`. The other end is
- * `vram_widget/form.py`, `report.py`, `advice.py`, `readings.py`, `pinned.py` and `history.py`.
+ * `vram_widget/widget/form.py`, `report.py`, `advice.py`, `readings.py`, `pinned.py` and `history.py`.
  */
 import type { AnyModel } from "@anywidget/types";
 

@@ -177,7 +177,7 @@ function render({ model, el }: RenderProps<Traits>): () => void {
   };
 }
 
-/** Show a view without a kernel behind it: `vram_widget/page.py` calls this in the page it writes. */
+/** Show a view without a kernel behind it: `vram_widget/widget/page.py` calls this in the page it writes. */
 export function show(state: Traits, el: HTMLElement): void {
   const model = {
     get: (name: string) => state[name],

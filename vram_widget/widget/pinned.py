@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import words
-from .advise.compare import compare
-from .axis import positions
-from .config import TrainingConfig
-from .export.draft import applies
-from .timeline import GiB
+from .. import words
+from ..advise.compare import compare
+from ..axis import positions
+from ..config import TrainingConfig
+from ..export.draft import applies
+from ..timeline import GiB
 
 if TYPE_CHECKING:
-    from .estimate import MemoryEstimate
+    from ..estimate import MemoryEstimate
 
 
 def pinned(estimate: MemoryEstimate) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def differences(before: MemoryEstimate, now: MemoryEstimate) -> list[dict[str, s
 
 def _said(name: str, value: object) -> str:
     """Return a field's value as its control shows it."""
-    from .advise.sweep import said
+    from ..advise.sweep import said
 
     options = TrainingConfig.fields()[name].metadata.get("options", {})
     if name == "gpu_memory" and isinstance(value, int):

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from . import words
-from .config import TrainingConfig
-from .errors import ConfigError, shown
-from .fields import nearest
+from .. import words
+from ..config import TrainingConfig
+from ..errors import ConfigError, shown
+from ..fields import nearest
 
 if TYPE_CHECKING:
+    import asyncio  # slow to import, and a notebook's kernel has it already
+
     from matplotlib.figure import Figure
 
-    from .advise.largest import Limit
-    from .advise.sweep import Sweep
-    from .estimate import MemoryEstimate
+    from ..advise.largest import Limit
+    from ..advise.sweep import Sweep
+    from ..estimate import MemoryEstimate
 
 Result = TypeVar("Result")
 
@@ -71,9 +72,11 @@ async def swept(name: str, config: TrainingConfig) -> tuple[Sweep, Limit | None]
 
     Between two estimates the event loop takes its turn: a slider never waits for a whole sweep.
     """
-    from . import model
-    from .advise.largest import limit
-    from .advise.sweep import at, gathered
+    import asyncio
+
+    from .. import model
+    from ..advise.largest import limit
+    from ..advise.sweep import at, gathered
 
     field = along(name, config)
     now = getattr(config, field)
@@ -94,7 +97,7 @@ async def swept(name: str, config: TrainingConfig) -> tuple[Sweep, Limit | None]
 
 async def reading(name: str, config: TrainingConfig) -> dict[str, Any]:
     """Return a reading in JSON types, bytes on one GPU."""
-    from .advise.largest import named
+    from ..advise.largest import named
 
     sweep, most = await swept(name, config)
     options = TrainingConfig.fields()[sweep.field].metadata.get("options", {})
@@ -129,7 +132,7 @@ def figure(name: str, estimate: MemoryEstimate) -> Figure:
         raise ConfigError(
             f"The chart goes along {known}, not {shown(name)}.{nearest(name, [*ALONG])}"
         )
-    from .advise.charts import sweep_figure
+    from ..advise.charts import sweep_figure
 
     sweep, most = _run(swept(name, estimate.config))
     return sweep_figure(sweep, estimate, most.value if most else None)
@@ -151,6 +154,8 @@ class Reader:
 
     def read(self, name: str, config: TrainingConfig, revision: int) -> None:
         """Begin to compute a reading, unless that is under way; without an event loop, finish."""
+        import asyncio
+
         if name in self._under_way:
             return
         try:

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
-from .axis import along, spans
-from .timeline import GiB, Timeline
-from .trace import Trace, followed, notices, trace
-from .trace.apart import TraceApart, Traced
+from ..axis import along, spans
+from ..timeline import GiB, Timeline
+from ..trace import Trace, followed, notices, trace
+from ..trace.apart import TraceApart, Traced
 
 if TYPE_CHECKING:
-    from .estimate import MemoryEstimate
+    from ..estimate import MemoryEstimate
 
 #: Parts of the axis of which each keeps its highest moment: some five pixels of a wide chart.
 PARTS = 160
@@ -128,7 +128,7 @@ def verification(told: Traced, estimate: MemoryEstimate) -> dict[str, Any]:
 
 def _compared(traced: Timeline, estimate: MemoryEstimate) -> str:
     """Return the difference in words."""
-    from .estimate import estimate as estimate_memory
+    from ..estimate import estimate as estimate_memory
 
     peak = max(traced.total)
     unfollowed = notices(estimate.config)

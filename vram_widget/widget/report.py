@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import words
-from .axis import highest, positions, spans
+from .. import words
+from ..axis import highest, positions, spans
 from .pinned import differences
 
 if TYPE_CHECKING:
-    from .estimate import MemoryEstimate
-    from .model.lookup import Looking
+    from ..estimate import MemoryEstimate
+    from ..model.lookup import Looking
 
 
 def report(estimate: MemoryEstimate, pinned: MemoryEstimate | None = None) -> dict[str, Any]:

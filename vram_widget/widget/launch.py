@@ -5,10 +5,10 @@ from __future__ import annotations
 from pprint import pformat
 from typing import TYPE_CHECKING, Any
 
-from .errors import ConfigError
+from ..errors import ConfigError
 
 if TYPE_CHECKING:
-    from .config import TrainingConfig
+    from ..config import TrainingConfig
 
 #: The targets by the names people know them by, and whether they read YAML; else Python.
 TARGETS = {
@@ -40,7 +40,7 @@ def launches(config: TrainingConfig) -> list[dict[str, Any]]:
 
 
 def _launch(config: TrainingConfig, target: str) -> dict[str, Any]:
-    from .export import draft, to_yaml
+    from ..export import draft, to_yaml
 
     label, yaml = TARGETS[target]
     try:

@@ -3,55 +3,42 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
 from functools import cached_property, partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import anywidget
 import traitlets
 
-from . import model, words
+from .. import words
+from ..errors import VRAMWidgetError
+from ..estimate import MemoryEstimate
+from ..notes import notes
 from .advice import advice
-from .config import TrainingConfig
-from .errors import VRAMWidgetError
-from .estimate import MemoryEstimate
-from .estimate import estimate as estimate_memory
 from .form import form
+from .front_end import FrontEnd
 from .history import History
-from .model.lookup import Looking, Lookup
-from .notes import notes
 from .pinned import pinned
 from .readings import ALONG, Reader
-from .report import progress, report
+from .report import report
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from .trace import Trace
+    from ..trace import Trace
     from .verification import Verifier
 
-STATIC = Path(__file__).parent / "static"
+STATIC = Path(__file__).parents[1] / "static"
 
 #: Traits that only Python writes.
-SAID = {
-    "form",
-    "report",
-    "lookup",
-    "advice",
-    "history",
-    "readings",
-    "pinned",
-    "explained",
-    "verification",
-}
-#: Traits of every ipywidget that a front end may write beside the fields; no other.
-SHARED = {"layout", "tabbable", "tooltip", "_dom_classes", "_view_count"}
+SAID = (
+    *("form", "report", "lookup", "advice", "history", "readings", "pinned"),
+    *("explained", "verification"),
+)
 
 
-class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
+class VRAMWidget(FrontEnd):
     """An interactive view of the GPU memory of a fine-tune.
 
     Every field of `TrainingConfig` is a trait that is synced with the controls: it may be given
@@ -96,23 +83,15 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
     _css = STATIC / "widget.css"
 
     form = traitlets.Dict(read_only=True).tag(sync=True)
-    report = traitlets.Dict(read_only=True).tag(sync=True)
-    # A dict would begin empty; these are None where there is nothing to say.
-    lookup = traitlets.Any(None, read_only=True).tag(sync=True)
-
-    advice = traitlets.Any(None, read_only=True).tag(sync=True)
     history = traitlets.Dict(read_only=True).tag(sync=True)
     readings = traitlets.Dict(read_only=True).tag(sync=True)
+    # A dict would begin empty; these are None where there is nothing to say.
+    advice = traitlets.Any(None, read_only=True).tag(sync=True)
     pinned = traitlets.Any(None, read_only=True).tag(sync=True)
-    verification = traitlets.Any(None, read_only=True).tag(sync=True)
     explained = traitlets.Any(None, read_only=True).tag(sync=True)
+    verification = traitlets.Any(None, read_only=True).tag(sync=True)
 
-    # How many batches of changes are open, and whether a field has changed since the estimate.
-    _open_batches = 0
-    _stale = True
-    _revision = 0
-    # The look-up that `lookup` tells of, and the estimate that `pinned` shows.
-    _looking: Lookup[model.Architecture] | None = None
+    # The estimate that `pinned` shows.
     _pinned: MemoryEstimate | None = None
 
     def __init__(
@@ -128,34 +107,19 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
         self._reader = Reader(self._has_read)
         choices.setdefault("layout", {"flex": "1 1 auto"})  # in a box it takes the room there is
         self._controls = form(controls)
-        with self._batch():
-            super().__init__(**choices)
+        super().__init__(**choices)
         self.on_msg(self._asked)
 
     @traitlets.default("form")
     def _form(self) -> dict[str, Any]:
         return self._controls
 
-    def open(self) -> None:
-        """Open the connection to the front end, with a first report to show."""
-        self._estimate_again()
-        super().open()
-
     def close(self) -> None:
         """Close the connection, and end what still runs for it."""
-        self._stop_looking()
         self._reader.stop()
         if self.verification is not None:
             self._verifier.stop()
         super().close()
-
-    @property
-    def estimate(self) -> MemoryEstimate:
-        """The estimate that is shown, for exactly `config`."""
-        if self._stale:  # an observer of a field asks, before the change is settled
-            with suppress(VRAMWidgetError):  # settling raises it, and goes back to the last
-                return estimate_memory(self.replace())
-        return self._estimate
 
     def export(self, target: str) -> dict[str, Any]:
         """Return the configuration as a plain dict that `target` accepts.
@@ -178,7 +142,7 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
         >>> w.export("training_hub")["nproc_per_node"]
         2
         """
-        from .export import export
+        from ..export import export
 
         return export(self.replace(), target)
 
@@ -319,7 +283,7 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """Return the view, and for where no kernel runs, a picture and a summary of the result."""
-        from .plot import png
+        from ..plot import png
 
         shown = super()._repr_mimebundle_(**kwargs)
         data, metadata = shown if isinstance(shown, tuple) else (shown or {}, {})
@@ -329,59 +293,15 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
         }
         return {**data, **still}, metadata
 
-    # -- one estimate a batch of changes ---------------------------------------------------------
+    # -- beside the estimate ---------------------------------------------------------------------
 
-    @contextmanager
-    def _batch(self) -> Iterator[None]:
-        """Gather changes: one estimate and one message to the front end at the end."""
-        self._open_batches += 1
-        try:
-            with self.hold_sync():
-                yield
-                if self._open_batches == 1 and self._stale:
-                    self._settle()
-        finally:
-            self._open_batches -= 1
-
-    @contextmanager
-    def hold_trait_notifications(self) -> Iterator[None]:
-        """Gather changes made within; the estimate follows once, at the end."""
-        with self._batch(), super().hold_trait_notifications():
-            yield
-
-    def notify_change(self, change: Any) -> None:
-        """Tell the front end and observers of a change, then bring the estimate up to date."""
-        if change["name"] in self.fields():
-            self._stale = True
-            with self._batch():
-                super().notify_change(change)
-        else:
-            super().notify_change(change)
-
-    def _settle(self) -> None:
-        """Estimate again, or where that cannot be, go back to the last values it could be for."""
-        try:
-            self._estimate_again()
-        except VRAMWidgetError:
-            self._become(self._estimate.config)
-            self._stale = False
-            raise
-
-    def _estimate_again(self) -> None:
-        self._estimate = estimate_memory(self.replace())
-        self._stale = False
+    def _settled(self) -> None:
+        """Show the estimate, beside what was kept and found before."""
         self._history.take(self._estimate.config)
         self.set_trait("history", self._history.said)
         if self.verification is not None:
             self._verifier.compare(self._estimate)
         self._publish(report(self._estimate, self._pinned))
-
-    def _become(self, config: TrainingConfig) -> None:
-        """Take every choice of another configuration; what it left to the trainer stays so."""
-        with self._batch():
-            for name, value in config.config.items():
-                setattr(self, name, value)
-            self._chosen = dict(config._chosen)
 
     def _go(self, by: int) -> None:
         """Go along the history, or where that cannot be, stay."""
@@ -401,54 +321,7 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
             again = report(self._estimate, estimate)
             self.set_trait("report", {**self.report, "differences": again["differences"]})
 
-    def _publish(self, shown: dict[str, Any]) -> None:
-        self._revision += 1
-        self.set_trait("report", {**shown, "revision": self._revision})
-
     # -- what the front end says -----------------------------------------------------------------
-
-    def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Take values from the front end and answer with a report; never raise for a bad one."""
-        theirs = {name: v for name, v in sync_data.items() if name in self.fields()}
-        errors = {name: why for name, v in theirs.items() if (why := self._why_not(name, v))}
-        good = {name: value for name, value in theirs.items() if name not in errors}
-        if "model_path" in theirs:
-            self._stop_looking()
-        if self._looks_up(good.get("model_path")):
-            del good["model_path"]
-        answered = self._revision
-        # One message, so that no view puts the last good value over what a person has to correct.
-        with self.hold_sync():
-            try:
-                with self._batch():
-                    self._take(good)
-                    self._take_shared(sync_data)
-            except VRAMWidgetError as error:
-                errors |= {name: str(error) for name in good if name in self.fields()}
-            if errors or answered == self._revision:
-                self._publish({**self.report, "errors": errors})
-        if errors:
-            self.send_state(list(errors))
-
-    def _take(self, good: dict[str, Any]) -> None:
-        """Take good values; first those that others follow, so that none of these is lost."""
-        leading = {name: good[name] for name in ("trainer", "training_method") if name in good}
-        for part in (leading, {name: v for name, v in good.items() if name not in leading}):
-            super().set_state(part)
-
-    def _take_shared(self, sync_data: dict[str, Any]) -> None:
-        """Take what ipywidgets synchronises for every widget, and leave what it refuses."""
-        for name in SHARED & sync_data.keys():
-            with suppress(traitlets.TraitError):
-                super().set_state({name: sync_data[name]})
-
-    def _why_not(self, name: str, value: object) -> str:
-        """Return why a field cannot take a value, or nothing where it can."""
-        try:
-            self.traits()[name]._validate(self, value)
-        except VRAMWidgetError as error:
-            return str(error)
-        return ""
 
     def _asked(self, _widget: Any, request: dict[str, Any], _buffers: Any) -> None:
         """Do what the front end asks for (``Request`` in messages.ts)."""
@@ -515,49 +388,3 @@ class VRAMWidget(anywidget.AnyWidget, TrainingConfig):
         from .verification import Verifier
 
         return Verifier(partial(self.set_trait, "verification"))
-
-    # -- models looked up beside the notebook ----------------------------------------------------
-
-    def _looks_up(self, model_path: str | None) -> bool:
-        """Begin to look a model up where that takes the Hub; return whether it has begun."""
-        import asyncio
-
-        try:
-            loop = asyncio.get_running_loop()
-            if model_path is None or model.known(model_path):
-                return False
-        except (RuntimeError, VRAMWidgetError):
-            # No loop that could bring the answer, or a path that the estimate will speak about.
-            return False
-
-        def tell(looking: Looking[model.Architecture]) -> None:
-            loop.call_soon_threadsafe(partial(self._looked_up, looking))
-
-        self._looking = Lookup(model.load, tell)
-        self.set_trait("lookup", progress(Looking(model_path.strip())))
-        self._looking.start(model_path.strip())
-        return True
-
-    def _looked_up(self, looking: Looking[model.Architecture]) -> None:
-        """Show how far a look-up is, and at its end the estimate for the model or the error."""
-        if self.lookup is None or self.lookup["model_path"] != looking.model_path:
-            return  # told before it was no longer wanted
-        if not looking.finished:
-            self.set_trait("lookup", progress(looking))
-            return
-        self.set_trait("lookup", None)
-        if looking.error is None:
-            self.set_state({"model_path": looking.model_path})
-            return
-        fault = not isinstance(looking.error, VRAMWidgetError)
-        why = f"The look-up failed: {looking.error!r}." if fault else str(looking.error)
-        self._publish({**self.report, "errors": {"model_path": why}})
-        self.send_state("model_path")
-
-    @traitlets.observe("model_path")
-    def _stop_looking(self, _change: object = None) -> None:
-        """Give up what is looked up: something else is wanted, or nothing."""
-        if self._looking is not None:
-            self._looking.cancel()
-            self._looking = None
-            self.set_trait("lookup", None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from .config import TrainingConfig
+from ..config import TrainingConfig
 
 #: Changes of one field that follow each other within so many seconds are one: a slider's drag.
 DRAG = 1.0

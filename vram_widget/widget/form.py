@@ -7,14 +7,14 @@ from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any
 
-from . import gpu, words
-from .config import TrainingConfig
-from .errors import UnknownFieldError, shown
-from .fields import Choice, Field, listed, nearest
-from .model import catalog
-from .palette import PALETTE
-from .timeline import GiB
-from .trace import PACKAGES
+from .. import gpu, words
+from ..config import TrainingConfig
+from ..errors import UnknownFieldError, shown
+from ..fields import Choice, Field, listed, nearest
+from ..model import catalog
+from ..palette import PALETTE
+from ..timeline import GiB
+from ..trace import PACKAGES
 
 #: Choices that rarely decide whether a run fits: out of sight while they hold their default.
 ADVANCED = {

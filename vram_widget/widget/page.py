@@ -11,13 +11,13 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
-from . import words
-from .errors import FileError, shown
+from .. import words
+from ..errors import FileError, shown
 
 if TYPE_CHECKING:
-    from .estimate import MemoryEstimate
+    from ..estimate import MemoryEstimate
 
-STATIC = Path(__file__).parent / "static"
+STATIC = Path(__file__).parents[1] / "static"
 
 # The policy lets the page run what is in it, and ask no machine for anything. The variables are
 # those by which a host tells the widget its colours (theme.css).
