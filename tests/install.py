@@ -1,9 +1,9 @@
 """The package where it will be used: ``python tests/install.py``, as root.
 
-Built from a clean copy of the last commit; installed into every Python found, from the wheel, and
-into the oldest from the sdist where there is no node; then run as OpenShift runs a pod: a read-only
-site-packages, a user id of no one, no home, no cache and no network. What that user leaves behind
-is a failure. test_packaging.py does the same with the Python and the files of the moment.
+Built from a copy without anything that was built before; installed into every Python found, from
+the wheel, and into the oldest from the sdist, where there is no node; then run as OpenShift runs a
+pod: a read-only site-packages, a user id of no one, no home, no cache and no network. What that
+user leaves behind is a failure. test_packaging.py does the same with the Python of the tests.
 """
 
 from __future__ import annotations
@@ -24,6 +24,21 @@ ROOT = Path(__file__).parents[1]
 PROGRAM = Path(__file__).with_name("installed.py")
 OLDEST, NEWEST = 10, 14
 
+SOURCES = [
+    ".gitignore",
+    "CHANGELOG.md",
+    "CITATION.cff",
+    "CONTRIBUTING.md",
+    "LICENSE",
+    "README.md",
+    "pyproject.toml",
+    "js",
+    "notebooks",
+    "tests",
+    "vram_widget",
+]
+MADE = shutil.ignore_patterns("__pycache__", "node_modules", "static", ".*")
+
 #: Of no one: OpenShift gives each project a range of its own, up here.
 USER = 1_000_670_000
 AS_NO_ONE = [shutil.which("setpriv") or "setpriv", f"--reuid={USER}", "--regid=0", "--clear-groups"]
@@ -41,8 +56,7 @@ def main() -> None:
         print(f"{time.monotonic() - began:4.0f} s  {what}", flush=True)
 
     with open_folder() as folder:
-        source = folder / "source"
-        run(["git", "clone", "--quiet", "--no-hardlinks", ROOT, source])
+        source = clean_copy(folder / "source")
         wheel, sdist = built(source, folder / "dist", dict(os.environ))
         say(f"built {wheel.name}, {wheel.stat().st_size:,} bytes, and {sdist.name}")
         place = Place(folder)
@@ -62,6 +76,16 @@ def open_folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as made:
         Path(made).chmod(0o755)
         yield Path(made)
+
+
+def clean_copy(folder: Path) -> Path:
+    """Return the folder, with the sources in it and nothing that was built from them."""
+    folder.mkdir()
+    for name in SOURCES:
+        path = ROOT / name
+        copy = shutil.copytree if path.is_dir() else shutil.copy
+        copy(path, folder / name, **({"ignore": MADE} if path.is_dir() else {}))
+    return folder
 
 
 def run(command: list[str | Path], **options: Any) -> str:

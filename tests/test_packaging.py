@@ -6,7 +6,6 @@ Python of the machine.
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tarfile
 import zipfile
@@ -14,26 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from install import Place, built, open_folder
+from install import ROOT, Place, built, clean_copy, open_folder
 from installed import MODEL
 
 import vram_widget as vw
-
-ROOT = Path(__file__).parents[1]
-SOURCES = [
-    ".gitignore",
-    "CHANGELOG.md",
-    "CITATION.cff",
-    "CONTRIBUTING.md",
-    "LICENSE",
-    "README.md",
-    "pyproject.toml",
-    "js",
-    "notebooks",
-    "tests",
-    "vram_widget",
-]
-MADE = shutil.ignore_patterns("__pycache__", "node_modules", "static", ".*")
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +29,7 @@ def place() -> Iterator[Place]:
 def packages(place: Place) -> tuple[Path, Path]:
     """The wheel and the sdist, built where an earlier build has left something."""
     pytest.importorskip("build", reason="build is not installed")
-    source = place.folder / "source"
-    source.mkdir()
-    for name in SOURCES:
-        path = ROOT / name
-        copy = shutil.copytree if path.is_dir() else shutil.copy
-        copy(path, source / name, **({"ignore": MADE} if path.is_dir() else {}))
+    source = clean_copy(place.folder / "source")
     stale = source / "vram_widget" / "static" / "stale.js"
     stale.parent.mkdir()
     stale.write_text("// left over from an earlier build")
