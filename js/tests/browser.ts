@@ -14,6 +14,7 @@ import type {
   Traits,
   Verification,
 } from "../src/messages";
+import widget from "../src/widget";
 import example from "./example.json";
 
 /** Literal types widened, as JSON has none: what Python sends must have the type messages.ts says. */
@@ -179,4 +180,25 @@ export function completeJsdom(): void {
 /** The next frame, in which changes are drawn. */
 export function frame(): Promise<void> {
   return new Promise((done) => requestAnimationFrame(() => done()));
+}
+
+/** Show a view of the model in an element; return what takes it away. */
+export function open(model: FakeModel, el: HTMLElement): () => void {
+  return widget.render({
+    model: model.asModel(),
+    el,
+    experimental: {} as never,
+    signal: new AbortController().signal,
+    host: {} as never,
+  });
+}
+
+/** Show a new model as all there is on the page. */
+export async function opened() {
+  const model = new FakeModel();
+  const el = document.createElement("div");
+  document.body.replaceChildren(el);
+  const cleanup = open(model, el);
+  await frame();
+  return { model, el, cleanup };
 }

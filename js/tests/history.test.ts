@@ -1,7 +1,6 @@
 import { beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { historyKey } from "../src/history";
-import widget from "../src/widget";
-import { completeJsdom, exampleHistory, FakeModel, frame } from "./browser";
+import { completeJsdom, exampleHistory, type FakeModel, frame, opened } from "./browser";
 
 beforeAll(completeJsdom);
 
@@ -9,17 +8,7 @@ let model: FakeModel;
 let el: HTMLElement;
 
 beforeEach(async () => {
-  model = new FakeModel();
-  el = document.createElement("div");
-  document.body.replaceChildren(el);
-  widget.render({
-    model: model.asModel(),
-    el,
-    experimental: {} as never,
-    signal: new AbortController().signal,
-    host: {} as never,
-  });
-  await frame();
+  ({ model, el } = await opened());
 });
 
 function button(way: string): HTMLButtonElement {

@@ -2,7 +2,6 @@ import { beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { share } from "../src/chart/along";
 import { ticks } from "../src/chart/grid";
 import { drawFile, rgb } from "../src/picture";
-import widget from "../src/widget";
 import {
   completeJsdom,
   exampleExplained,
@@ -10,8 +9,9 @@ import {
   examplePinned,
   exampleReadings,
   exampleReport,
-  FakeModel,
+  type FakeModel,
   frame,
+  opened,
 } from "./browser";
 
 beforeAll(completeJsdom);
@@ -20,17 +20,7 @@ let model: FakeModel;
 let el: HTMLElement;
 
 beforeEach(async () => {
-  model = new FakeModel();
-  el = document.createElement("div");
-  document.body.replaceChildren(el);
-  widget.render({
-    model: model.asModel(),
-    el,
-    experimental: {} as never,
-    signal: new AbortController().signal,
-    host: {} as never,
-  });
-  await frame();
+  ({ model, el } = await opened());
 });
 
 const find = <T extends Element = HTMLElement>(query: string) => el.querySelector(query) as T;

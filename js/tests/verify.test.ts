@@ -1,7 +1,6 @@
 import { beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { Verification } from "../src/messages";
-import widget from "../src/widget";
-import { completeJsdom, exampleVerification, FakeModel, frame } from "./browser";
+import { completeJsdom, exampleVerification, type FakeModel, frame, opened } from "./browser";
 
 beforeAll(completeJsdom);
 
@@ -9,17 +8,7 @@ let model: FakeModel;
 let el: HTMLElement;
 
 beforeEach(async () => {
-  model = new FakeModel();
-  el = document.createElement("div");
-  document.body.replaceChildren(el);
-  widget.render({
-    model: model.asModel(),
-    el,
-    experimental: {} as never,
-    signal: new AbortController().signal,
-    host: {} as never,
-  });
-  await frame();
+  ({ model, el } = await opened());
 });
 
 const button = () => el.querySelector(".vw-verify button") as HTMLButtonElement;

@@ -1,14 +1,15 @@
 import { beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Form } from "../src/messages";
 import { isDark } from "../src/theme";
-import widget from "../src/widget";
 import {
   completeJsdom,
   exampleAdvice,
   exampleLookup,
   exampleReport,
-  FakeModel,
+  type FakeModel,
   frame,
+  open,
+  opened,
 } from "./browser";
 
 beforeAll(completeJsdom);
@@ -18,22 +19,8 @@ let el: HTMLElement;
 let cleanup: () => void;
 
 beforeEach(async () => {
-  model = new FakeModel();
-  el = document.createElement("div");
-  document.body.replaceChildren(el);
-  cleanup = open(el);
-  await frame();
+  ({ model, el, cleanup } = await opened());
 });
-
-function open(element: HTMLElement): () => void {
-  return widget.render({
-    model: model.asModel(),
-    el: element,
-    experimental: {} as never,
-    signal: new AbortController().signal,
-    host: {} as never,
-  });
-}
 
 function row(name: string): HTMLElement {
   return el.querySelector(`[data-field="${name}"]`) as HTMLElement;
@@ -110,7 +97,7 @@ describe("a view", () => {
 
   it("is one of several in step", async () => {
     const second = document.createElement("div");
-    const close = open(second);
+    const close = open(model, second);
     const slider = row("micro_batch_size").querySelector(".vw-slider") as HTMLInputElement;
     slider.value = "3";
     slider.dispatchEvent(new Event("input"));
@@ -299,7 +286,7 @@ describe("with only some controls", () => {
     const fields = groups[0]?.fields.filter(({ name }) => name === "max_seq_len") ?? [];
     model.receive("form", { ...form, groups: [{ ...groups[0], fields }], compact: true });
     vi.useFakeTimers();
-    cleanup = open(el);
+    cleanup = open(model, el);
     await vi.advanceTimersByTimeAsync(1000);
     vi.useRealTimers();
     const names = Array.from(el.querySelectorAll("[data-field]"), (each) =>

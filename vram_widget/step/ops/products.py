@@ -112,16 +112,7 @@ def quantized_linear(x: Tensor, outputs: int, inputs: int) -> Tensor:
     del whole
     flops = 2.0 * rows * inputs * outputs
     tape.work(flops)
-    if tape.recording and x.node is not None:
-
-        def backward(grad: Tensor) -> Gradients:
-            whole = tape.new(outputs, inputs, dtype, "dequantised weight", "buffers")
-            tape.work(flops)
-            to_x = tape.new(rows, inputs, dtype, "gradient")
-            del whole
-            return (to_x,)
-
-        tape.record(out, (x.node,), backward)
+    _record_whole(x, out, flops)
     return out
 
 
@@ -144,17 +135,25 @@ def int8_linear(x: Tensor, outputs: int, inputs: int) -> Tensor:
     tape.work(flops)
     if tape.outlasting is not None and (x.node is not None or not tape.recording):
         tape.outlasting.append(detach(x))
-    if tape.recording and x.node is not None:
-
-        def backward(grad: Tensor) -> Gradients:
-            whole = tape.new(outputs, inputs, dtype, "dequantised weight", "buffers")
-            tape.work(flops)
-            to_x = tape.new(rows, inputs, dtype, "gradient")
-            del whole
-            return (to_x,)
-
-        tape.record(out, (x.node,), backward)
+    _record_whole(x, out, flops)
     return out
+
+
+def _record_whole(x: Tensor, out: Tensor, flops: float) -> None:
+    """Record a product with a packed weight: backward makes the weight whole once more."""
+    tape, node = x.tape, x.node
+    rows, inputs, outputs, dtype = x.rows, x.width, out.width, out.dtype
+    if not tape.recording or node is None:
+        return
+
+    def backward(grad: Tensor) -> Gradients:
+        whole = tape.new(outputs, inputs, dtype, "dequantised weight", "buffers")
+        tape.work(flops)
+        to_x = tape.new(rows, inputs, dtype, "gradient")
+        del whole
+        return (to_x,)
+
+    tape.record(out, (node,), backward)
 
 
 def add_bias(x: Tensor, bias: Tensor) -> Tensor:
