@@ -38,6 +38,8 @@ class Exchange:
     ----------
     operator : str
         Whose buffers an exchange makes.
+    is_last : bool
+        Whether this is the last of the passes whose gradients are summed.
     waits : bool
         Whether gradients wait, whole, until the backward of their layer is over.
     """
@@ -49,6 +51,7 @@ class Exchange:
         self.tape = tape
         self.sharding = sharding
         self.elements = elements
+        self.is_last = True
 
     def before_forward(self, layer: Layer) -> None:
         """Make the weights of a layer whole."""

@@ -158,8 +158,24 @@ class FullyShard(Exchange):
 
     # -- a group's gradients -------------------------------------------------------------------
     def _give_up(self, layer: Layer) -> None:
+        if self.sharding.reduces_once:
+            _add_up(layer)
         layer.whole = None
-        self._reduce(layer)
+        if self.sharding.reduces_once and not self.is_last:
+            self._keep_whole(layer)
+        else:
+            self._reduce(layer)
+
+    def _keep_whole(self, layer: Layer) -> None:
+        """Leave whole gradients to the next pass, in the dtype in which they will be summed."""
+        for p, leaf in arrived(layer):
+            assert leaf.whole is not None
+            dtype = self.sharding.reduce or leaf.whole.dtype
+            if dtype is not leaf.whole.dtype:
+                outer, self.tape.operator = self.tape.operator, p.name
+                leaf.whole = self.tape.new(p.rows, p.width, dtype, "summed gradient", "gradients")
+                self.tape.operator = outer
+            leaf.summed, leaf.whole = leaf.whole, None
 
     def _reduce(self, layer: Layer) -> None:
         """Sum the gradients over the GPUs (``foreach_reduce``)."""
@@ -200,6 +216,13 @@ class FullyShard(Exchange):
         else:
             leaf.grad = grad
         tape.operator = outer
+
+
+def _add_up(layer: Layer) -> None:
+    """Add a layer's gradients to those of the passes before (``accumulate_unsharded_grad``)."""
+    for _, leaf in arrived(layer):
+        if leaf.summed is not None:
+            leaf.whole, leaf.summed = leaf.summed, None
 
 
 def _allocation(tensor: Tensor) -> Allocation:

@@ -182,24 +182,27 @@ def repetitions(
     before_last : mapping of Allocation to Allocation
         What all but the last make in place of what is there behind them.
     """
-
-    def repeated(times: int, first: bool = False, last: bool = False) -> Segment:
-        varied: list[Event] = []
-        made = set()
-        for nbytes, allocation in events:
-            if not first and allocation in beyond_first:
-                other = beyond_first[allocation]
-                varied.append((-other.nbytes, other))
-            elif not last and allocation in before_last:
-                other = before_last[allocation]
-                varied.append((-other.nbytes if other in made else other.nbytes, other))
-                made.add(other)
-            else:
-                varied.append((nbytes, allocation))
-        return Segment(phase, varied, seconds, times, of_one=True)
-
     if not beyond_first and not before_last:
         return [Segment(phase, events, seconds, count, of_one=True)]
+    differ = [
+        (index, allocation)
+        for index, (_, allocation) in enumerate(events)
+        if allocation in beyond_first or allocation in before_last
+    ]
+
+    def repeated(times: int, first: bool = False, last: bool = False) -> Segment:
+        varied = list(events)
+        made = set()
+        for index, allocation in differ:
+            if not first and allocation in beyond_first:
+                other = beyond_first[allocation]
+                varied[index] = -other.nbytes, other
+            elif not last and allocation in before_last:
+                other = before_last[allocation]
+                varied[index] = -other.nbytes if other in made else other.nbytes, other
+                made.add(other)
+        return Segment(phase, varied, seconds, times, of_one=True)
+
     between = [repeated(count - 2)] if count > 2 else []
     return [repeated(1, first=True), *between, repeated(1, last=True)]
 

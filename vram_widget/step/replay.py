@@ -27,7 +27,7 @@ from .methods import UPCASTS_FOR_KBIT_TRAINING, check_adapters, method_for
 from .record import Record, Segment, repetitions
 from .sharding import COMPUTE, sharding
 from .states import load, optimizer_step
-from .tape import FLOAT32, Allocation, Boundary, Event, Leaf, Node, Tape, Tensor
+from .tape import FLOAT32, Allocation, Boundary, Event, Leaf, Node, Storage, Tape, Tensor
 
 #: Who divides -> what is exchanged then.
 EXCHANGES: dict[str, type[Exchange]] = {
@@ -57,7 +57,7 @@ class Pass:
         architecture: Architecture,
         config: TrainingConfig,
         gpu: GPU,
-        accumulated: bool = False,
+        earlier: Pass | None = None,
     ) -> None:
         self.architecture = architecture
         self.config = config = as_run(config, architecture.model_type)
@@ -66,7 +66,8 @@ class Pass:
         self.tape = Tape(gpu.bf16_flops, gpu.bandwidth, autocast)
         exchange = EXCHANGES[self.sharding.strategy]
         self.exchange = exchange(self.tape, self.sharding, architecture.num_parameters)
-        self.accumulated = accumulated
+        self.earlier = earlier
+        self.exchange.is_last = earlier is not None or config.gradient_accumulation_steps == 1
         self.segments: list[Segment] = []
         self.layers: list[Layer] = []
         self.held: list[Tensor] = []
@@ -76,15 +77,26 @@ class Pass:
         self.run()
 
     def layer(self, weights: Mapping[str, Shape], run: LayerRun | None = None) -> Layer:
-        """Return a layer that is ready to run; its gradients are there if accumulated."""
+        """Return a layer that is ready to run; the gradients of an earlier pass are there."""
         method = method_for(self.config, self.architecture, run)
         layer = Layer(self.tape, method, weights, self.exchange, self.config)
         self.layers.append(layer)
-        if self.accumulated:
-            for weight in layer.weights.values():
-                if isinstance(weight.node, Leaf):
-                    weight.node.grad = Tensor(self.tape, 1, 1, FLOAT32, None)
+        if self.earlier is not None:
+            self._take_over_gradients(self.earlier.layers[len(self.layers) - 1], layer)
         return layer
+
+    def _take_over_gradients(self, earlier: Layer, layer: Layer) -> None:
+        """Let a layer add to the gradients that the same layer left in an earlier pass."""
+        for name, weight in layer.weights.items():
+            before, leaf = earlier.weights[name].node, weight.node
+            if not isinstance(leaf, Leaf) or not isinstance(before, Leaf):
+                continue
+            if before.summed is not None and before.summed.storage is not None:
+                allocation, dtype = before.summed.storage.allocation, before.summed.dtype
+                storage = Storage.taken_over(self.tape.log, allocation)
+                leaf.summed = Tensor(self.tape, weight.rows, weight.width, dtype, storage)
+            elif not self.sharding.reduces_once:
+                leaf.grad = Tensor(self.tape, 1, 1, FLOAT32, None)
 
     def run(self) -> None:
         """Run the pass."""
@@ -278,12 +290,14 @@ def _replay(architecture: Architecture, config: TrainingConfig, gpu: GPU) -> Rec
         )
     if config.training_method in ("lora", "qlora"):
         check_adapters(architecture, config)
-    only = Pass(architecture, config, gpu)
-    body = only.segments
+    one = Pass(architecture, config, gpu)
+    body, holds_gradients = one.segments, one
     if config.gradient_accumulation_steps > 1:
-        body = body + Pass(architecture, config, gpu, accumulated=True).segments
-    weights = load(only.layers, architecture, config)
-    first, later = optimizer_step(only.layers, config)
+        another = Pass(architecture, config, gpu, earlier=one)
+        body = body + another.segments
+        holds_gradients = another if one.sharding.reduces_once else one
+    weights = load(one.layers, architecture, config)
+    first, later = optimizer_step(holds_gradients.layers, config)
     loading = Segment("load", weights, _moved(weights) / LOADING)
     seconds = (_moved(weights) + _moved(first)) / gpu.bandwidth
     return Record(

@@ -12,6 +12,11 @@ from .tape import BFLOAT16, FLOAT16, FLOAT32, DType
 COMPUTE = {"no": None, "bf16": BFLOAT16, "fp16": FLOAT16}
 
 
+#: Trainers on transformers' Trainer, which under FSDP reduces no gradients but those of the last
+#: pass (``accelerator.no_sync``), unless it is told to: ``sync_each_batch`` is off.
+REDUCE_ONCE = {"trl", "axolotl"}
+
+
 class Sharding(NamedTuple):
     """How the states are divided, and what is made whole while it is used.
 
@@ -31,6 +36,8 @@ class Sharding(NamedTuple):
         The dtype a gathered weight is made in, where it is not its own.
     reduce : DType or None
         The dtype in which gradients are summed over the GPUs, where it is not their own.
+    reduces_once : bool
+        Whether gradients stay whole from pass to pass and are reduced in the last one.
     masters : bool
         Whether weights and gradients are in the compute dtype throughout, and the optimizer keeps
         the weights in float32 beside its moments (DeepSpeed).
@@ -48,6 +55,7 @@ class Sharding(NamedTuple):
     keeps_outside: bool = True
     compute: DType | None = None
     reduce: DType | None = None
+    reduces_once: bool = False
     masters: bool = False
     buckets: bool = False
     parameters_on_host: bool = False
@@ -71,7 +79,9 @@ def sharding(config: TrainingConfig) -> Sharding:
     mini-trainer 0.9.0 (OSFT) runs ``fully_shard``, with gradients summed in float32 and the last
     layer kept whole (``wrap_fsdp2`` in setup_model_for_training.py). instructlab-training 0.16.2
     (Training Hub's sft) has accelerate run ``FullyShardedDataParallel``, with flat parameters and
-    gradients summed in the compute dtype (``get_fsdp_config`` in accelerator.py).
+    gradients summed in the compute dtype (``get_fsdp_config`` in accelerator.py). accelerate 1.15
+    itself gives embedding and lm_head groups of their own and sums in the compute dtype, which
+    takes less than is said here for the trainers on it.
     """
     gpus = config.num_gpus
     divided = gpus // config.num_nodes if config.sharding == "hsdp" else gpus
@@ -94,6 +104,7 @@ def sharding(config: TrainingConfig) -> Sharding:
         keeps_outside=config.training_method != "osft",
         compute=None if strategy == "ddp" else mixed,
         reduce=FLOAT32 if strategy == "fsdp" and mixed else None,
+        reduces_once=strategy == "fsdp" and config.trainer in REDUCE_ONCE,
         masters=deepspeed and mixed is not None,
         buckets=strategy == "ddp" and gpus > 1,
         parameters_on_host=on_host,

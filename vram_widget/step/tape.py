@@ -84,6 +84,13 @@ class Storage:
         self.allocation = allocation
         log.append((allocation.nbytes, allocation))
 
+    @classmethod
+    def taken_over(cls, log: list[Event], allocation: Allocation) -> Storage:
+        """Return the bytes that another tape allocated, to be released on this one's log."""
+        storage = cls.__new__(cls)
+        storage.log, storage.allocation = log, allocation
+        return storage
+
     def __del__(self) -> None:
         allocation = self.allocation
         self.log.append((-allocation.nbytes, allocation))
@@ -177,13 +184,15 @@ class Leaf:
         Whether gradients wait to be divided among the GPUs.
     whole : Tensor or None
         This pass's gradient, where it waits to be divided among the GPUs.
+    summed : Tensor or None
+        The whole gradients of earlier passes, where those of all passes are divided at once.
     updated : bool
         Whether the optimizer steps as soon as the gradient is there.
     reached : bool
         Whether a gradient ever came: the optimizer passes over a weight that gets none.
     """
 
-    __slots__ = ("arrived", "grad", "reached", "updated", "uses", "waits", "whole")
+    __slots__ = ("arrived", "grad", "reached", "summed", "updated", "uses", "waits", "whole")
 
     def __init__(self, waits: bool = False, updated: bool = False) -> None:
         self.uses = 0
@@ -192,6 +201,7 @@ class Leaf:
         self.reached = False
         self.arrived: Tensor | None = None
         self.whole: Tensor | None = None
+        self.summed: Tensor | None = None
         self.grad: Tensor | None = None
 
     def accumulate(self, grad: Tensor) -> None:
@@ -207,7 +217,8 @@ class Leaf:
         if self.uses == 0:
             self.reached = True
             if self.waits:
-                self.whole = self.arrived
+                in_place = self.summed is not None and self.summed.dtype is self.arrived.dtype
+                self.whole = self.summed if in_place else self.arrived
             elif self.updated:  # the optimizer steps at once, with its temporary, and drops it
                 grad.tape.new(grad.rows, grad.width, grad.dtype, "temporary", "optimizer")
             elif self.grad is None:

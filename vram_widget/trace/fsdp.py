@@ -19,6 +19,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import (
+    FSDPModule,
     FullyShardedDataParallel,
     MixedPrecision,
     MixedPrecisionPolicy,
@@ -134,6 +135,12 @@ def _flatten(
             mixed_precision=precision,
             device_id=torch.device("cpu"),
         )
+
+
+def reduce_in_last_pass(model: nn.Module, config: TrainingConfig, is_last: bool) -> None:
+    """Leave gradients whole until the last pass, where the trainer does."""
+    if isinstance(model, FSDPModule) and sharding(config).reduces_once:
+        model.set_requires_gradient_sync(is_last)
 
 
 class ShardedStorageLog(StorageLog):

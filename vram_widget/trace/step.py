@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
 from ..config import TrainingConfig
-from .fsdp import COMPUTE, hand_over_gradients, is_sharded, own_part
+from .fsdp import COMPUTE, hand_over_gradients, is_sharded, own_part, reduce_in_last_pass
 from .optimizers import make_optimizer
 from .storages import StorageLog
 
@@ -60,7 +60,9 @@ class TrainingSteps:
         with self.log:
             batch = self._batch()
             for self.log.step in range(1, STEPS + 1):
-                for _ in range(min(self.config.gradient_accumulation_steps, PASSES)):
+                passes = min(self.config.gradient_accumulation_steps, PASSES)
+                for number in range(1, passes + 1):
+                    reduce_in_last_pass(self.model, self.config, number == passes)
                     self._forward_and_backward(batch)
                 self.log.phase = "optimizer_step"
                 if optimizer is not None:
