@@ -117,7 +117,7 @@ export class FakeModel {
     verification: null,
     explained: null,
   };
-  readonly asked: unknown[] = [];
+  readonly requests: { type: string }[] = [];
 
   get values(): Record<string, unknown> {
     return this.state;
@@ -139,8 +139,12 @@ export class FakeModel {
     this.saved.push(this.unsaved);
     this.unsaved = {};
   }
-  send(request: unknown): void {
-    this.asked.push(request);
+  send(request: { type: string }): void {
+    this.requests.push(request);
+  }
+  /** What was asked for, but for the advice that any pause asks for. */
+  get asked(): { type: string }[] {
+    return this.requests.filter(({ type }) => type !== "advise");
   }
   on(event: string, handler: () => void): void {
     const handlers = this.handlers.get(event) ?? new Set();

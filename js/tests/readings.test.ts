@@ -24,8 +24,7 @@ beforeEach(async () => {
 });
 
 const find = <T extends Element = HTMLElement>(query: string) => el.querySelector(query) as T;
-const asked = (type: string) =>
-  model.asked.filter((request) => (request as { type: string }).type === type);
+const asked = (type: string) => model.requests.filter((request) => request.type === type);
 
 function tab(label: string): HTMLElement {
   const tabs = Array.from(el.querySelectorAll<HTMLElement>('.vw-toolbar [role="tab"]'));

@@ -182,7 +182,7 @@ describe("a look-up on the Hub", () => {
 
 describe("advice", () => {
   it("is asked for when the moves have paused, and shown beside the table", async () => {
-    await vi.waitFor(() => expect(model.asked).toEqual([{ type: "advise" }]));
+    await vi.waitFor(() => expect(model.requests).toEqual([{ type: "advise" }]));
     const advice = exampleAdvice();
     model.receive("advice", advice);
     await frame();
@@ -295,6 +295,6 @@ describe("with only some controls", () => {
     expect(names).toEqual(["max_seq_len"]);
     expect(el.querySelector<HTMLElement>(".vw-all")?.hidden).toBe(true);
     expect(el.querySelector(".vw-area[d]")).not.toBeNull();
-    expect(model.asked).toEqual([]);
+    expect(model.requests).toEqual([]);
   });
 });
