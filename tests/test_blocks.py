@@ -317,3 +317,13 @@ def test_an_unknown_mixture_runs_as_mixtral_with_its_shared_expert(tmp_path):
     est = vw.estimate(str(tmp_path), gpu="A100-80GB", **PLAIN)
     assert not est.architecture.known
     assert est.allocated > peak("mixtral", "full")
+
+
+def test_osft_decomposes_what_mini_trainer_knows_by_name():
+    # Its names are those of Llama's projections: it decomposes nothing of a GPT-NeoX.
+    known, other = load("meta-llama/Llama-3.2-1B"), load("EleutherAI/pythia-1b")
+    chosen = config("full", training_method="osft", trainer="training_hub")
+    assert num_trainable(known, chosen) < known.num_parameters
+    assert num_trainable(other, chosen) == other.num_parameters
+    gpt2 = load("openai-community/gpt2")
+    assert num_trainable(gpt2, chosen) < gpt2.num_parameters

@@ -288,13 +288,24 @@ def target(config: TrainingConfig, run: LayerRun, model_type: str = "") -> Match
     return lambda name: name in inside and f".{name}".endswith(endings)
 
 
-def osft_target(run: LayerRun) -> Matches:
-    """Return the test for the weights that mini-trainer decomposes.
+#: What mini-trainer decomposes (``MODEL_CONFIGS`` in its osft_utils.py, 0.9): the projections of
+#: attention and MLP by these names. Experts, routers, embeddings and norms stay whole, and so does
+#: whatever has another name: Mamba's, latent attention's, most of what is older.
+OSFT_TARGETS = frozenset(
+    (
+        *("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"),
+        *("self_attn.qkv_proj", "linear_attn.out_proj"),
+        *("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj", "mlp.gate_up_proj"),
+    )
+)
+#: Of GPT-2, which it knows by name.
+OSFT_TARGETS_OF_GPT2 = frozenset(("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"))
 
-    ``MODEL_CONFIGS`` in its ``osft_utils.py``: the projections of attention and MLP; experts,
-    routers, embeddings and norms stay whole.
-    """
-    return {name for name in run.linears if name.endswith("_proj")}.__contains__
+
+def osft_target(run: LayerRun) -> Matches:
+    """Return the test for the weights that mini-trainer decomposes."""
+    named = OSFT_TARGETS_OF_GPT2 if run.block == "gpt2" else OSFT_TARGETS
+    return (run.linears & named).__contains__
 
 
 def nothing(name: str) -> bool:

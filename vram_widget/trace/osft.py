@@ -14,13 +14,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from ..config import TrainingConfig
-
-#: Endings of the linears that mini-trainer decomposes (``MODEL_CONFIGS`` in osft_utils.py).
-TARGETS = (
-    *("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"),
-    *("self_attn.qkv_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj", "mlp.gate_up_proj"),
-    "linear_attn.out_proj",
-)
+from ..step.methods import OSFT_TARGETS
 
 
 def decompose(model: PreTrainedModel, config: TrainingConfig) -> None:
@@ -28,7 +22,7 @@ def decompose(model: PreTrainedModel, config: TrainingConfig) -> None:
     targets = [
         (name, module)
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and name.endswith(TARGETS)
+        if isinstance(module, nn.Linear) and name.endswith(tuple(OSFT_TARGETS))
     ]
     for name, linear in targets:
         parent, _, last = name.rpartition(".")
