@@ -82,7 +82,7 @@ describe("the readings of the chart", () => {
     expect(find(".vw-marks").textContent).toContain(`now ${now} · `);
     const most = sweep?.limit?.value.toLocaleString("en-US");
     expect(find(".vw-most").textContent).toContain(most);
-    expect(find(".vw-limit").textContent).toBe(sweep?.limit?.text);
+    expect(find(".vw-limits p").textContent).toBe(sweep?.limit?.text);
     find(".vw-limits button").click();
     expect(asked("apply")).toEqual([{ type: "apply", changes: sweep?.limit?.changes }]);
   });

@@ -3,10 +3,15 @@
     python tests/browser/screenshots.py FOLDER [NAME ...]
 
 writes one PNG for each state in `STATES`, in light and dark, at every width of `WIDTHS`.
+
+    python tests/browser/screenshots.py --readme
+
+writes those that the README shows.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -184,6 +189,14 @@ STATES = {
     "formula": (f"{SHORT}, gpu='L40S', memory_model='training_hub'", None),
 }
 
+#: The README's pictures: which state, in which theme, at which width.
+README = {
+    "widget.png": ("sft", "light", 1200),
+    "widget-length.png": ("length", "light", 1200),
+    "widget-methods.png": ("methods", "dark", 1200),
+}
+IMAGES = Path(__file__).parents[2] / "notebooks" / "images"
+
 WIDTHS = (1400, 1200, 900, 600)
 
 
@@ -214,5 +227,16 @@ def main(folder: Path, names: list[str]) -> None:
                         print(f"{name} {theme}: {error}", file=sys.stderr)
 
 
+def readme() -> None:
+    """Write the pictures of the README."""
+    with tempfile.TemporaryDirectory() as folder:
+        main(Path(folder), [state for state, _, _ in README.values()])
+        for name, (state, theme, width) in README.items():
+            shutil.copyfile(Path(folder) / f"{state}-{theme}-{width}.png", IMAGES / name)
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    if sys.argv[1:] == ["--readme"]:
+        readme()
+    else:
+        main(Path(sys.argv[1]), sys.argv[2:])

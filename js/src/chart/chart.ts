@@ -74,7 +74,7 @@ export function createChart(
   chart.append(picture, readout.box);
   const words = html("span");
   const hinted = html("p", { id: hint, class: "vw-unseen" });
-  const limit = html("p", { class: "vw-limit", role: "status" });
+  const limit = html("p", { role: "status" });
   const most = html("button", { class: "vw-button", type: "button" });
   const end = html("div", { class: "vw-limits" }, limit, most);
   const element = html(

@@ -18,7 +18,6 @@ export function createExcess() {
   );
   const room = createClip();
   const shape = svg("path", {
-    class: "vw-excess",
     fill: `url(#${hatch})`,
     "clip-path": room.path,
   });

@@ -24,21 +24,25 @@ export function createValues() {
     const parts: SVGElement[] = [...ticks, ...names];
     const most = sweep.values.indexOf(sweep.limit?.value || null);
     const at = x[most];
-    const middle = (plot.left + plot.right) / 2;
     const y = plot.bottom + 34;
-    // The mark points up at its value, from the side where there is more room.
-    const toLeft = at !== undefined && at > middle;
+    // The mark points up at its value, from the side where there is more room; the name of the
+    // axis stands on that side's end, where the mark leaves it room.
+    const toLeft = at !== undefined && at > (plot.left + plot.right) / 2;
+    let room = plot.right - plot.left;
     if (at !== undefined) {
       const said = `${sweep.names[most]} is the largest that fits`;
       const side = toLeft
         ? { x: at + 5, "text-anchor": "end" }
         : { x: at - 5, "text-anchor": "start" };
       parts.push(svg("text", { class: "vw-most", y, ...side }, toLeft ? `${said} ▲` : `▲ ${said}`));
+      room = (toLeft ? at - plot.left : plot.right - at) - (said.length + 2) * LETTER - AIR;
     }
-    const other = toLeft
-      ? { x: plot.left, "text-anchor": "start" }
-      : { x: plot.right, "text-anchor": "end" };
-    parts.push(svg("text", { class: "vw-axis-name", y, ...other }, sweep.label));
+    if (sweep.label.length * LETTER <= room) {
+      const side = toLeft
+        ? { x: plot.left, "text-anchor": "start" }
+        : { x: plot.right, "text-anchor": "end" };
+      parts.push(svg("text", { class: "vw-axis-name", y, ...side }, sweep.label));
+    }
     element.replaceChildren(...parts);
   }
   return { element, update };
