@@ -262,6 +262,7 @@ def test_pytorch_itself_runs_the_step_beside_the_notebook(
         panel = notebook.widget.locator(".vw-verify")
         panel.get_by_role("button", name="Verify with PyTorch").press("Enter")
         panel.get_by_role("button", name="Cancel").wait_for(timeout=5000)
+        assert notebook.findings() == []
         # The kernel is free meanwhile.
         notebook.row("micro_batch_size").locator(".vw-number").fill("2")
         notebook.page.keyboard.press("Enter")
