@@ -211,3 +211,17 @@ def test_fsdp_in_the_trainer_holds_twenty_bytes_a_parameter():
     )
     assert est.peak_phase == "optimizer_step"
     assert est.allocated == pytest.approx(20 * 6_738_415_616 / 8, rel=0.005)
+
+
+def test_scales_of_bitsandbytes_stay_whole_on_every_gpu():
+    """Its ``quant_state`` is no parameter, which FSDP would divide: a byte for 64 weights."""
+    run = {"training_method": "qlora", "sharding": "fsdp", "gpu": "H100", "trainer": "trl"}
+    run |= {"bnb_4bit_use_double_quant": True, "lora_dtype": "float32"}
+    est = vw.estimate("meta-llama/Llama-3.1-8B", num_gpus=8, **run)
+    weights = 32 * (4096 * (4096 + 1024 + 1024 + 4096) + 3 * 4096 * 14336)
+    blocks = weights / 64
+    scales = blocks + blocks / 256 * 4
+    rest = 4 * (8_030_261_248 - weights)  # embeddings, lm_head and norms, in float32
+    whole = est.num_trainable * 4 + weights / 2 + rest
+    loaded = max(est.timeline.bytes["parameters"])
+    assert loaded == pytest.approx(whole / 8 + scales, rel=0.01)

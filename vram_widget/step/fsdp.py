@@ -130,6 +130,8 @@ class FullyShard(Exchange):
         gpus = self.sharding.parameters
         cast = gathered = whole = 0
         for p in layer.parameters:
+            if not p.divided:
+                continue
             dtype = layer.weights[p.name].dtype
             nbytes = -(-self.sharding.share(p, gpus).size * dtype.itemsize // dtype.packed)
             if dtype is not p.dtype or self.sharding.parameters_on_host:

@@ -14,12 +14,17 @@ from .sharding import Sharding
 from .tape import DTYPES, Boundary, Leaf, Tape, Tensor
 
 
+def computes(p: Parameter) -> bool:
+    """Whether it is gathered in the compute dtype: packed weights and their scales never are."""
+    return p.divided and p.dtype.name in DTYPES
+
+
 def stored(method: Method, sharding: Sharding, name: str, shape: Shape) -> list[Parameter]:
     """Return the tensors that stand for a weight on this GPU, whole."""
     parameters, compute = method.parameters(name, shape), sharding.compute
     if not sharding.masters or compute is None:
         return parameters
-    return [p._replace(dtype=compute) if p.dtype.name in DTYPES else p for p in parameters]
+    return [p._replace(dtype=compute) if computes(p) else p for p in parameters]
 
 
 class Layer:
@@ -62,7 +67,7 @@ class Layer:
         self.input_takes_gradient = True
         self.liger = config.use_liger
         for p in self.parameters:
-            computed = p.dtype.name in DTYPES and sharding.compute
+            computed = computes(p) and sharding.compute
             leaf = Leaf(exchange.waits, config.optimizer_in_backward) if p.trainable else None
             self.weights[p.name] = Tensor(tape, p.rows, p.width, computed or p.dtype, None, leaf)
 

@@ -173,6 +173,9 @@ class QLoRA(LoRA):
         self.is_linear = is_linear
         self.quantization = quantization
         self.double = config.bnb_4bit_use_double_quant
+        # bitsandbytes keeps them in the module's quant_state, which is no parameter; torchtune's
+        # NF4 is torchao's, which divides them with the weight.
+        self.divides_scales = quantization != "nf4" or config.trainer == "torchtune"
         self.compute_dtype = BFLOAT16
         self.upcasts = config.trainer in UPCASTS_FOR_KBIT_TRAINING
         if self.upcasts:
@@ -183,7 +186,8 @@ class QLoRA(LoRA):
         module = name.removesuffix(".weight")
         if module == name or not self.is_linear(module):
             return super().base(name, shape)
-        return STORED[self.quantization](name, *as_matrix(shape), self.double)
+        packed, *scales = STORED[self.quantization](name, *as_matrix(shape), self.double)
+        return [packed, *(p._replace(divided=self.divides_scales) for p in scales)]
 
     def linear(self, weights: Weights, name: str, x: Tensor) -> Tensor:
         """Run the base and add the adapter's share, as PEFT does over a quantised linear.

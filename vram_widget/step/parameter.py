@@ -12,7 +12,9 @@ from .tape import Allocation, DType, Event, rounded
 class Parameter(NamedTuple):
     """A tensor that holds a weight or a part of it: `rows` x `width` elements of `dtype`.
 
-    `stack` says how many matrices it holds one above the other, as the experts of a layer are.
+    `stack` says how many matrices it holds one above the other, as the experts of a layer are. What
+    is not `divided` is no parameter of its module: each GPU has all of it, however weights are
+    shared out.
     """
 
     name: str
@@ -21,6 +23,7 @@ class Parameter(NamedTuple):
     dtype: DType
     trainable: bool
     stack: int = 1
+    divided: bool = True
 
     @property
     def size(self) -> int:

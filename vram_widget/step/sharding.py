@@ -63,7 +63,7 @@ class Sharding(NamedTuple):
 
     def share(self, parameter: Parameter, gpus: int) -> Parameter:
         """Return what one of `gpus` holds: ``fully_shard`` cuts the first dimension."""
-        if gpus == 1:
+        if gpus == 1 or not parameter.divided:
             return parameter
         return parameter.chunk(gpus) if self.strategy == "fsdp" else parameter.flat_share(gpus)
 

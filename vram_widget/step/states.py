@@ -21,14 +21,15 @@ def load(layers: list[Layer], architecture: Architecture, config: TrainingConfig
     events: list[Event] = []
     for name, shape in architecture.masks.items():
         events.append(made("parameters", "mask", Parameter(name, *as_matrix(shape), BOOL, False)))
-    if not shares.parameters_on_host:
-        stored_here = [(p, layer.copies) for layer in layers for p in layer.parameters]
-        method = method_for(config, architecture)
-        for name, shape, count in architecture.alike_in_towers:
-            stored_here += [(p, count) for p in stored(method, shares, name, shape)]
-        for p, count in stored_here:
-            share = shares.share(p, shares.parameters)
-            events.append(made("parameters", "weight", share, count))
+    stored_here = [(p, layer.copies) for layer in layers for p in layer.parameters]
+    method = method_for(config, architecture)
+    for name, shape, count in architecture.alike_in_towers:
+        stored_here += [(p, count) for p in stored(method, shares, name, shape)]
+    for p, count in stored_here:
+        if p.divided and shares.parameters_on_host:
+            continue
+        share = shares.share(p, shares.parameters)
+        events.append(made("parameters", "weight", share, count))
     if config.training_method == "osft":
         events += _decomposition(layers)
     if shares.buckets:
