@@ -180,18 +180,27 @@ class _Search:
         return Limit(self.field, value, self.at(max(value, 1)), reached)
 
     def fewest(self) -> Limit:
+        """Double the GPUs until it fits, then halve the step: far too many take more again.
+
+        Each GPU's share of a weight is at least a row, and what is gathered is all shares.
+        """
         nodes = self.config.num_nodes
         end = int(TrainingConfig.fields()[self.field].metadata["maximum"]) // nodes
 
-        def lacks(each: int) -> int:
-            room = self.room((each + 1) * nodes)
-            return 0 if room is None or room < 0 else -1
+        def fits(each: int) -> bool:
+            room = self.room(each * nodes)
+            return room is not None and room >= 0
 
-        one = self.room(nodes)
-        too_few = 0 if one is not None and one >= 0 else 1 + last(lacks, end - 1)
-        if too_few == end:
-            return Limit(self.field, 0, self.at(end * nodes), False)
-        value = (too_few + 1) * nodes
+        too_few, enough = 0, 1
+        while not fits(enough):
+            if enough == end:
+                nearest = min(self.made.values(), key=lambda found: found.high)
+                return Limit(self.field, 0, nearest, False)
+            too_few, enough = enough, min(2 * enough, end)
+        while enough - too_few > 1:
+            between = (too_few + enough) // 2
+            too_few, enough = (too_few, between) if fits(between) else (between, enough)
+        value = enough * nodes
         return Limit(self.field, value, self.at(value), value == nodes)
 
 
