@@ -59,7 +59,11 @@ LORA: Choices = {
 }
 
 #: bitsandbytes' linears are stood in for (vram_widget/trace/quantized.py).
-QLORA: Choices = {**LORA, "training_method": "qlora", "bnb_4bit_use_double_quant": True}
+#: Axolotl prepares a quantised base by PEFT's prepare_model_for_kbit_training.
+QLORA: Choices = {
+    **{**LORA, "training_method": "qlora", "trainer": "axolotl"},
+    "bnb_4bit_use_double_quant": True,
+}
 
 OSFT: Choices = {
     "trainer": "training_hub",

@@ -15,6 +15,7 @@ from . import ops
 from .expert_targets import expert_targets, old_names
 from .parameter import Parameter, as_matrix, stacked
 from .quantized import STORED
+from .sharding import sharding
 from .tape import BFLOAT16, DTYPES, FLOAT32, INT8, NF4, Tensor
 
 Weights = Mapping[str, Tensor]
@@ -173,12 +174,9 @@ class QLoRA(LoRA):
         self.is_linear = is_linear
         self.quantization = quantization
         self.double = config.bnb_4bit_use_double_quant
-        # bitsandbytes keeps them in the module's quant_state, which is no parameter; torchtune's
-        # NF4 is torchao's, which divides them with the weight.
-        self.divides_scales = quantization != "nf4" or config.trainer == "torchtune"
+        self.divides_scales = quantization != "nf4" or divides_scales(config)
         self.compute_dtype = BFLOAT16
-        self.upcasts = config.trainer in UPCASTS_FOR_KBIT_TRAINING
-        if self.upcasts:
+        if upcasts(config):
             self.dtype = FLOAT32
 
     def base(self, name: str, shape: Shape) -> list[Parameter]:
@@ -222,9 +220,23 @@ class QLoRA(LoRA):
         return ops.to(out, dtype)
 
 
-#: Trainers that call PEFT's prepare_model_for_kbit_training, which turns what is not quantised, and
-#: with it the hidden stream, to float32. Unsloth and torchtune have their own preparation.
-UPCASTS_FOR_KBIT_TRAINING = {"trl", "axolotl"}
+def upcasts(config: TrainingConfig) -> bool:
+    """Whether what is not quantised, and with it the hidden stream, is turned to float32.
+
+    PEFT's ``prepare_model_for_kbit_training`` does. Axolotl 0.19 calls it where weights are not
+    divided (``loaders/model.py``); TRL 1.16 does no longer (``trainer/sft_trainer.py``), and
+    Unsloth and torchtune have their own preparation.
+    """
+    return bool(config.trainer == "axolotl") and sharding(config).parameters == 1
+
+
+def divides_scales(config: TrainingConfig) -> bool:
+    """Whether FSDP and ZeRO-3 divide the scales of 4-bit weights too.
+
+    bitsandbytes keeps them in the module's ``quant_state``, which is no parameter; torchtune's NF4
+    is torchao's, which divides them with the weight.
+    """
+    return bool(config.trainer == "torchtune")
 
 
 class OSFT(Full):

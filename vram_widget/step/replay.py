@@ -23,7 +23,7 @@ from .forward import forward
 from .fsdp import FullyShard
 from .layer import Layer
 from .liger import as_run
-from .methods import UPCASTS_FOR_KBIT_TRAINING, check_adapters, method_for
+from .methods import check_adapters, divides_scales, method_for, upcasts
 from .record import Record, Segment, repetitions
 from .sharding import COMPUTE, sharding
 from .states import load, optimizer_step
@@ -271,7 +271,7 @@ def replay(architecture: Architecture, config: TrainingConfig, gpu: GPU) -> Reco
     config = as_run(config, architecture.model_type)
     values = (value for name, value in config.config.items() if name not in ELSEWHERE)
     choices = (tuple(value) if isinstance(value, list) else value for value in values)
-    of_trainer = (config.trainer in UPCASTS_FOR_KBIT_TRAINING, sharding(config))
+    of_trainer = (upcasts(config), divides_scales(config), sharding(config))
     key = (architecture, gpu.bf16_flops, gpu.bandwidth, of_trainer, *choices)
     if key not in _recent:
         if len(_recent) >= RECENT:

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from ..config import TrainingConfig
 from ..errors import ConfigError
-from ..step.methods import UPCASTS_FOR_KBIT_TRAINING
+from ..step.methods import upcasts
 
 Tensor = torch.Tensor
 
@@ -57,7 +57,7 @@ def quantize(model: PreTrainedModel, config: TrainingConfig) -> None:
             stand_in = Int8Linear(linear)
         parent, _, last = name.rpartition(".")
         setattr(model.get_submodule(parent), last, stand_in)
-    if config.trainer in UPCASTS_FOR_KBIT_TRAINING:
+    if upcasts(config):
         prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
 
 
