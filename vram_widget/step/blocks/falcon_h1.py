@@ -7,7 +7,7 @@ from ..layer import Layer
 from ..tape import Tensor
 from .attention import attend, rotary
 from .context import Context
-from .mamba import Mixer, masked, scan_projected
+from .mamba import masked, named_mixer, scan_projected
 from .norms import gated_rms_norm, rms_norm
 
 
@@ -27,14 +27,7 @@ def falcon_h1_mixer(context: Context, layer: Layer, x: Tensor) -> Tensor:
     """Falcon-H1's Mamba-2: its projection scaled, its output gated, perhaps with a norm."""
     config = context.config
     inner = config.get("mamba_d_ssm") or config["mamba_expand"] * config["hidden_size"]
-    mixer = Mixer(
-        "mamba",
-        config["mamba_n_heads"],
-        inner // config["mamba_n_heads"],
-        config["mamba_n_groups"],
-        config["mamba_d_state"],
-        config["mamba_chunk_size"],
-    )
+    mixer = named_mixer(config, inner)
     projected = layer.linear("mamba.in_proj", ops.scale(masked(context, x)))
     layer.begin("mamba")
     # the numbers are a buffer of the model's own dtype, which autocast leaves alone

@@ -6,7 +6,7 @@ from ..layer import Layer
 from ..tape import Tensor
 from .attention import grouped_attention
 from .context import Context
-from .mamba import Mixer, mamba2
+from .mamba import mamba2, named_mixer
 from .moe import granite_mlp, granite_moe_and_mlp, prenorm
 
 
@@ -34,12 +34,4 @@ def granite_mixer(context: Context, layer: Layer, x: Tensor) -> Tensor:
     """Granite's Mamba-2."""
     config = context.config
     inner = config["mamba_expand"] * config["hidden_size"]
-    mixer = Mixer(
-        "mamba",
-        config["mamba_n_heads"],
-        inner // config["mamba_n_heads"],
-        config["mamba_n_groups"],
-        config["mamba_d_state"],
-        config["mamba_chunk_size"],
-    )
-    return mamba2(context, layer, mixer, x)
+    return mamba2(context, layer, named_mixer(config, inner), x)

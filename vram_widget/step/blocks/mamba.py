@@ -6,7 +6,8 @@ the chunks' tensors; without them a layer keeps far more than one with attention
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from .. import ops
 from ..layer import Layer
@@ -33,6 +34,19 @@ class Mixer(NamedTuple):
     groups: int
     state: int
     chunk: int
+
+
+def named_mixer(config: Mapping[str, Any], inner: int) -> Mixer:
+    """Return the mixer that is called mamba, here and in config.json; `inner` is its width."""
+    heads = config["mamba_n_heads"]
+    return Mixer(
+        "mamba",
+        heads,
+        inner // heads,
+        config["mamba_n_groups"],
+        config["mamba_d_state"],
+        config["mamba_chunk_size"],
+    )
 
 
 def mamba2(context: Context, layer: Layer, mixer: Mixer, x: Tensor) -> Tensor:
