@@ -42,13 +42,19 @@ export function on<K extends keyof HTMLElementEventMap>(
   element.addEventListener(type, handler, options);
 }
 
-/** Set attributes; `true` stands for an empty one, `false` and nothing remove it. */
+/**
+ * Set attributes; `true` stands for an empty one, `false` and nothing remove it. One that stands
+ * already is left alone, as even then the browser would work out the styles anew.
+ */
 export function set(element: Element, attributes: Attributes): void {
   for (const [name, value] of Object.entries(attributes)) {
     if (value === false || value === null || value === undefined) {
       element.removeAttribute(name);
-    } else {
-      element.setAttribute(name, value === true ? "" : String(value));
+      continue;
+    }
+    const text = value === true ? "" : String(value);
+    if (element.getAttribute(name) !== text) {
+      element.setAttribute(name, text);
     }
   }
 }

@@ -1,6 +1,8 @@
 /** Numbers as words. GiB = 1024³ bytes; `vram_widget/words.py` writes them the same way. */
 
 const GIB = 1024 ** 3;
+/** Made once: it takes longer to make than to use. */
+const NUMBER = new Intl.NumberFormat("en-US", { maximumFractionDigits: 6 });
 
 /** Bytes in GiB with one decimal: "40.1", "0.0", and "<0.1" for what is little but not nothing. */
 export function gib(bytes: number): string {
@@ -16,7 +18,7 @@ export function difference(bytes: number): string {
 
 /** A number as in a number box: "131,072", "0.25". */
 export function plain(value: number): string {
-  return value.toLocaleString("en-US", { maximumFractionDigits: 6 });
+  return NUMBER.format(value);
 }
 
 /** The number a person typed, with or without separators, or the text as it is. */

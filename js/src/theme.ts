@@ -7,7 +7,11 @@ export function followTheme(root: HTMLElement, signal: AbortSignal): void {
   const look = perFrame(() => {
     root.dataset.theme = isDark(getComputedStyle(root).backgroundColor) ? "dark" : "light";
   }, signal);
-  const watcher = new MutationObserver(look);
+  const watcher = new MutationObserver((changes) => {
+    if (changes.some(mayRestyle)) {
+      look();
+    }
+  });
   for (const element of [document.documentElement, document.body]) {
     watcher.observe(element, { attributes: true });
   }
@@ -17,6 +21,15 @@ export function followTheme(root: HTMLElement, signal: AbortSignal): void {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", look, { signal });
   signal.addEventListener("abort", () => watcher.disconnect(), { once: true });
   look();
+}
+
+/** Not every change in the head: JupyterLab swaps its icon whenever a kernel turns busy or idle. */
+function mayRestyle({ type, addedNodes, removedNodes }: MutationRecord): boolean {
+  const nodes = [...addedNodes, ...removedNodes];
+  return (
+    type === "attributes" ||
+    nodes.some((node) => node instanceof Element && node.matches("style, [rel=stylesheet]"))
+  );
 }
 
 /** Whether a computed colour, `rgb(…)` or `color(srgb …)`, is dark. */

@@ -171,7 +171,10 @@ export function completeJsdom(): void {
   vi.stubGlobal(
     "ResizeObserver",
     class {
-      observe(): void {}
+      constructor(private readonly resized: () => void) {}
+      observe(): void {
+        this.resized();
+      }
       disconnect(): void {}
     },
   );

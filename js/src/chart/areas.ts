@@ -60,8 +60,13 @@ export function findPlace(band: Band, geometry: Geometry): Place | undefined {
   const { x, y, plot } = geometry;
   const half = (band.component.label.length * LETTER + AIR) / 2;
   const places: (Place & { room: number })[] = [];
+  // The first point that a label at this place covers.
+  let first = 0;
   for (let middle = plot.left + half; middle <= plot.right - half; middle += STRIDE) {
-    const free = clearance(band, x, middle - half, middle + half);
+    while ((x[first] ?? plot.right) < middle - half) {
+      first += 1;
+    }
+    const free = clearance(band, x, first, middle - half, middle + half);
     const [top, bottom] = besideCapacity(free, geometry);
     const room = y(bottom) - y(top);
     if (room >= TEXT_HEIGHT) {
@@ -73,16 +78,26 @@ export function findPlace(band: Band, geometry: Geometry): Place | undefined {
   return good[Math.floor(good.length / 2)];
 }
 
-/** Between which levels a band is unbroken from one x to another: its lowest top, highest floor. */
-function clearance(band: Band, x: number[], from: number, to: number): [number, number] {
-  let top = Math.min(levelAt(band.upper, x, from), levelAt(band.upper, x, to));
-  let bottom = Math.max(levelAt(band.lower, x, from), levelAt(band.lower, x, to));
-  for (const [at, place] of x.entries()) {
-    if (place > from && place < to) {
-      top = Math.min(top, band.upper[at] ?? 0);
-      bottom = Math.max(bottom, band.lower[at] ?? 0);
-    }
+/**
+ * Between which levels a band is unbroken from one x to another: its lowest top, highest floor.
+ * `first` is the first point there.
+ */
+function clearance(
+  { upper, lower }: Band,
+  x: number[],
+  first: number,
+  from: number,
+  to: number,
+): [number, number] {
+  let top = levelAt(upper, x, first, from);
+  let bottom = levelAt(lower, x, first, from);
+  let next = first;
+  for (; (x[next] ?? to) < to; next += 1) {
+    top = Math.min(top, upper[next] ?? 0);
+    bottom = Math.max(bottom, lower[next] ?? 0);
   }
+  top = Math.min(top, levelAt(upper, x, next, to));
+  bottom = Math.max(bottom, levelAt(lower, x, next, to));
   return [top, bottom];
 }
 
@@ -98,14 +113,10 @@ function besideCapacity(
   return top - capacity > capacity - bottom ? [top, capacity] : [capacity, bottom];
 }
 
-/** A level between two moments: on the straight line that joins them. */
-function levelAt(levels: number[], x: number[], place: number): number {
-  const after = x.findIndex((each) => each >= place);
-  const before = after - 1;
-  const [x0, x1] = [x[before], x[after]];
-  if (x0 === undefined || x1 === undefined) {
-    return levels[Math.max(after, 0)] ?? 0;
-  }
+/** A level at a place between two points: on the straight line that joins them. */
+function levelAt(levels: number[], x: number[], next: number, place: number): number {
+  const [before, after] = [Math.max(next - 1, 0), Math.min(next, x.length - 1)];
+  const [x0 = 0, x1 = 0] = [x[before], x[after]];
   const share = x1 > x0 ? (place - x0) / (x1 - x0) : 0;
   return (levels[before] ?? 0) * (1 - share) + (levels[after] ?? 0) * share;
 }

@@ -1,5 +1,6 @@
 /** The chart: one reading at a time, its title, and what it says point by point. */
-import { html, on, perFrame, say, set, svg, unique } from "../dom";
+import { html, on, say, set, svg, unique } from "../dom";
+import { plain } from "../format";
 import type {
   Along,
   Course,
@@ -108,17 +109,17 @@ export function createChart(
     say(limit, reach?.text ?? "");
     const [field, value] = Object.entries(reach?.changes ?? {})[0] ?? [];
     most.hidden = field === undefined || read(field) === value;
-    say(most, `Use ${Number(value).toLocaleString("en-US")}`);
+    say(most, `Use ${plain(Number(value))}`);
     draw();
   }
   function draw(): void {
-    const { clientWidth: width, clientHeight: height } = chart;
+    const { width, height } = size;
     if (!latest || width === 0 || height === 0) {
       return;
     }
     const { reading } = latest;
     set(picture, { width, height, viewBox: `0 0 ${width} ${height}` });
-    const points = drawReading(latest, { width, height });
+    const points = drawReading(latest, size);
     readout.update(points, reading !== shown);
     shown = reading;
   }
@@ -141,7 +142,12 @@ export function createChart(
       picture.replaceChildren(back, readout.cursor, front);
     }
   }
-  const resized = new ResizeObserver(perFrame(draw, signal));
+  // Asked for amid a redraw, the size would have the browser lay out the page twice.
+  let size: Size = { width: 0, height: 0 };
+  const resized = new ResizeObserver(() => {
+    size = { width: chart.clientWidth, height: chart.clientHeight };
+    draw();
+  });
   resized.observe(chart);
   signal.addEventListener("abort", () => resized.disconnect(), { once: true });
   return {
