@@ -38,6 +38,7 @@ NASTY = (
     *("", " ", "\x00", "\ud800", "~", "~nobody", "..", "/", "a/b/c", "x" * 5000, "9" * 400),
     *("9" * 400 + "GiB", "1e9GiB", "٣GiB", "(" * 200, "a{99999999999}", "[[a]", "(?i)x", "*"),
     *("all-linear", "no-one/has-this", "true", "None", "<script>", "{}", "- a: [1", "a: 1"),
+    "(.*)*x",
 )
 scalars = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
@@ -216,7 +217,8 @@ def settings_of(target: str) -> st.SearchStrategy[dict[str, Any]]:
 def test_any_settings_are_read_or_refused_in_a_sentence(target: str, data: Any) -> None:
     settings = data.draw(settings_of(target))
     with one_sentence():
-        read = getattr(vw, f"from_{target}")(settings)
+        named = {"model_path": MODEL} if data.draw(st.booleans()) else {}
+        read = getattr(vw, f"from_{target}")(settings, **named)
         assert isinstance(read, vw.TrainingConfig)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
+from os import PathLike
 from typing import Any
 
 from traitlets import HasTraits
@@ -27,7 +28,7 @@ class TrainingConfig(HasTraits):
 
     Parameters
     ----------
-    model_path : str
+    model_path : str or path
         A Hub id, a local folder with a config.json, or a name in the catalogue.
     **choices
         Any other field, by name.
@@ -389,15 +390,13 @@ class TrainingConfig(HasTraits):
         help="The replay of one training step, or a published formula.",
     )
 
-    def __init__(self, model_path: str | None = None, /, **choices: Any) -> None:
+    def __init__(self, model_path: str | PathLike[str] | None = None, /, **choices: Any) -> None:
         if model_path is not None:
-            choices["model_path"] = model_path
+            choices = {"model_path": model_path, **choices}
         fields = self.fields()
         for name in choices:
             if name not in fields and not self.has_trait(name):
-                raise UnknownFieldError(
-                    f"{type(self).__name__} has no field {shown(name)}.{nearest(name, fields)}"
-                )
+                raise self._unknown(name)
         method = choices.get("training_method", "sft")
         trainer = choices.get("trainer", "training_hub")
         self._defaults = self._defaults_of(trainer, method)
@@ -416,9 +415,7 @@ class TrainingConfig(HasTraits):
             self._take_down(name, getattr(self, name))
 
     @classmethod
-    def of(
-        cls, config: TrainingConfig | Mapping[str, Any] | str | None = None, **choices: Any
-    ) -> TrainingConfig:
+    def of(cls, config: AnyConfig | None = None, **choices: Any) -> TrainingConfig:
         """Return the configuration that a person means: one, its fields, or only the model.
 
         Examples
@@ -429,8 +426,27 @@ class TrainingConfig(HasTraits):
         if isinstance(config, TrainingConfig):
             return config.replace(**choices) if choices else config
         if isinstance(config, Mapping):
+            for name in config:
+                if not isinstance(name, str):
+                    raise TrainingConfig._unknown(name)
             return TrainingConfig(**{**config, **choices})
-        return TrainingConfig(config, **choices)
+        if config is None or isinstance(config, (str, PathLike)):
+            return TrainingConfig(config, **choices)
+        raise ConfigError(
+            "A configuration is a TrainingConfig (the .config of an estimate), a mapping of its "
+            f"fields, or a model's name or folder, not {shown(config)}."
+        )
+
+    @classmethod
+    def _unknown(cls, name: object) -> UnknownFieldError:
+        hint = nearest(name, cls.fields())
+        return UnknownFieldError(f"{cls.__name__} has no field {shown(name)}.{hint}")
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Refuse a misspelt field, which would otherwise be an attribute that nobody reads."""
+        if not (name.startswith("_") or hasattr(type(self), name)):
+            raise self._unknown(name)
+        super().__setattr__(name, value)
 
     @classmethod
     def _defaults_of(cls, trainer: str, method: str) -> dict[str, Any]:
@@ -525,3 +541,7 @@ class TrainingConfig(HasTraits):
             chosen["trainer"] = self.trainer
         chosen |= self._chosen
         return f"TrainingConfig({', '.join(f'{k}={v!r}' for k, v in chosen.items())})"
+
+
+#: What the functions take for a configuration: one, its fields, or only the model.
+AnyConfig = TrainingConfig | Mapping[str, Any] | str | PathLike[str]

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from . import explain, model, published, trainers, words
-from .config import TrainingConfig
+from .config import AnyConfig, TrainingConfig
 from .gpu import GPU, resolve
 from .model import Architecture
 from .notes import notes
 from .step.methods import PACKED, num_trainable
 from .step.record import Moment, Record
 from .step.replay import replay
+from .step.targets import beside_layers, told_apart
 from .timeline import COMPONENTS, GiB, Timeline
 
 if TYPE_CHECKING:
@@ -157,6 +158,11 @@ class ReplayedEstimate(MemoryEstimate):
         index : int, optional
             A moment of the timeline; the peak, if not given.
 
+        Raises
+        ------
+        ConfigError
+            If the timeline has no such moment.
+
         Examples
         --------
         >>> est = estimate("HuggingFaceTB/SmolLM2-135M", gpu="T4")
@@ -167,6 +173,7 @@ class ReplayedEstimate(MemoryEstimate):
         if index is None:
             moment, overhead = self._record.peak_moment, self.components["overhead"]
         else:
+            self.timeline.check(index)
             moment = Moment(*self._record.timeline[1][index])
             overhead = self.timeline.bytes["overhead"][index]
         rows = [
@@ -206,15 +213,15 @@ class PublishedEstimate(MemoryEstimate):
         return dict.fromkeys(COMPONENTS, "by the published formula")
 
     def explain(self, index: int | None = None) -> explain.Node:
-        """Return the formula's components: it knows no tensors."""
+        """Return the formula's components, the same at every moment: it knows no tensors."""
+        if index is not None:
+            self.timeline.check(index)
         return explain.tree(
             (name, "formula", name, (), "", 1, nbytes) for name, nbytes in self.components.items()
         )
 
 
-def estimate(
-    config: TrainingConfig | Mapping[str, Any] | str | None = None, **choices: Any
-) -> MemoryEstimate:
+def estimate(config: AnyConfig | None = None, **choices: Any) -> MemoryEstimate:
     """Estimate the GPU memory of a fine-tune.
 
     Parameters
@@ -249,12 +256,16 @@ def estimate(
     """
     config = TrainingConfig.of(config, **choices)
     config.check()
-    architecture = model.load(config.model_path)
+    architecture = told_apart(model.load(config.model_path), config)
     gpu, notice = resolve(config.gpu, config.gpu_memory, config.num_gpus)
     notices = [notice] if notice else []
     stored = architecture.quantization
     if stored in PACKED and (config.training_method, config.quantization) != ("qlora", stored):
         notices.append(f"The checkpoint is stored as {stored}, and the base stays so.")
+    notices += [
+        f"The adapter of {name} is not counted, nor what it keeps."
+        for name in beside_layers(config, architecture)
+    ]
     kind, adapted = architecture.model_type, config.training_method in ("lora", "qlora")
     if adapted and trainers.leaves_open(config.trainer, config.target_modules, kind):
         notices.append(

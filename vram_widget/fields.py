@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from numbers import Real
+from numbers import Integral, Real
+from os import PathLike, fspath
 from typing import Any, ClassVar
 
 from traitlets import HasTraits, TraitType
 
 from .errors import ConfigError, shown
+from .expressions import MOST_REPEATS, endless
 from .timeline import GiB
 
 
@@ -22,8 +24,9 @@ def nearest(word: object, words: Mapping[str, object] | list[str]) -> str:
     """Return `` Did you mean 'x'?`` for the closest of `words`, or nothing."""
     if not isinstance(word, str):
         return ""
-    close = get_close_matches(word, list(words), n=1, cutoff=0.5)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    by_letters = {each.lower(): each for each in words}
+    close = get_close_matches(word.lower(), by_letters, n=1, cutoff=0.5)
+    return f" Did you mean {by_letters[close[0]]!r}?" if close else ""
 
 
 def listed(values: object, name: str) -> list[Any]:
@@ -56,7 +59,15 @@ def real(value: object) -> int | float | None:
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         return None
-    return value if isinstance(value, int) else float(value)
+    return int(value) if isinstance(value, Integral) else float(value)
+
+
+def plain(value: object) -> object:
+    """Return numpy's numbers and truth values as Python's own, and anything else as it is."""
+    if type(value).__name__ in ("bool", "bool_"):  # numpy's is no number, and named so since 2.0
+        return bool(value)
+    number = real(value)
+    return value if number is None else number
 
 
 class Field(TraitType[Any, Any]):
@@ -77,7 +88,9 @@ class Text(Field):
     """A line of text."""
 
     def validate(self, obj: HasTraits, value: object) -> str:
-        """Return the text without blanks at its ends."""
+        """Return the text without blanks at its ends; of a path, the path as text."""
+        if isinstance(value, PathLike):
+            value = fspath(value)
         if not isinstance(value, str):
             raise self.refuse(value, "text")
         return value.strip()
@@ -105,9 +118,9 @@ class Switch(Field):
 
     def validate(self, obj: HasTraits, value: object) -> bool:
         """Return the value if it is True or False."""
-        if not isinstance(value, bool):
+        if not isinstance(plain(value), bool):
             raise self.refuse(value, "True or False")
-        return value
+        return bool(value)
 
 
 class Count(Field):
@@ -156,6 +169,11 @@ class Modules(Field):
                 raise ConfigError(
                     f"target_modules is not a valid regular expression ({error}): {shown(value)}."
                 ) from None
+            if endless(value):
+                raise ConfigError(
+                    f"target_modules could be searched for hours ({shown(value)}): repeat no "
+                    f"group, and with *, + or {{}} at most {MOST_REPEATS} things in a row."
+                )
             return value.strip()
         names = list(value) if isinstance(value, (list, tuple, set)) else []
         if names and all(isinstance(name, str) and name for name in names):
@@ -171,23 +189,26 @@ class Bytes(Field):
         "b": 1,
         "mib": 1024**2,
         "gib": GiB,
+        "tib": 1024 * GiB,
         "mb": 10**6,
         "gb": 10**9,
+        "tb": 10**12,
         "g": GiB,
     }
-    LARGEST = 1 << 50
+    #: No card has less, but 80 is easily written for 80 GiB.
+    SMALLEST, LARGEST = 1 << 20, 1 << 50
 
     def validate(self, obj: HasTraits, value: object) -> int:
         """Return the amount in bytes."""
-        wanted = 'bytes as a whole number, or text such as "48GiB"'
-        if isinstance(value, str):
-            match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-zA-Z]*)\s*", value)
-            if not match or match[2].lower() not in self.UNITS:
-                raise self.refuse(value, wanted)
-            value = float(match[1]) * self.UNITS[match[2].lower()]
-        amount = real(value)
+        amount = self.read(value) if isinstance(value, str) else real(value)
         if amount is None:
-            raise self.refuse(value, wanted)
-        if not 1 <= amount <= self.LARGEST:
-            raise self.refuse(value, "more than nothing and at most 1 PiB")
+            raise self.refuse(value, 'bytes as a whole number, or text such as "48GiB"')
+        if not self.SMALLEST <= amount <= self.LARGEST:
+            raise self.refuse(value, 'between 1 MiB and 1 PiB, in bytes or as text such as "48GiB"')
         return int(amount)
+
+    def read(self, text: str) -> float | None:
+        """Return the bytes that a text such as ``"48GiB"`` means; None for another text."""
+        match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-zA-Z]*)\s*", text)
+        unit = match and self.UNITS.get(match[2].lower())
+        return float(match[1]) * unit if match and unit else None

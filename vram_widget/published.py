@@ -37,7 +37,8 @@ from dataclasses import dataclass
 from .config import TrainingConfig
 from .errors import ConfigError
 from .model import Architecture
-from .step.methods import check_adapters, osft_target, target
+from .step.methods import check_adapters
+from .step.targets import osft_target, target
 
 #: What Training Hub multiplies the sum with: low, expected, high.
 MARGINS = {
@@ -199,7 +200,7 @@ def lora_parameters(architecture: Architecture, config: TrainingConfig) -> int:
     check_adapters(architecture, config)
     edges = 0
     for run in architecture.layers:
-        targeted = target(config, run, architecture.model_type)
+        targeted = target(config, architecture, run)
         edges += run.count * sum(
             sum(shape)
             for name, shape in run.weights.items()

@@ -8,19 +8,19 @@ write. A real card takes both at a share of its rates: the paces (`pace`) say wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import ceil, inf
 from typing import Any, NamedTuple
 
 from . import words
-from .config import TrainingConfig
+from .config import AnyConfig, TrainingConfig
 from .gpu import GPU, resolve
 from .model import Architecture, load
 from .pace import FAST, PCIE, SLOW, USUAL, Pace, link
 from .step.methods import num_trainable
 from .step.replay import Pass
 from .step.sharding import sharding
+from .step.targets import told_apart
 
 #: What AdamW moves for a trained parameter: gradient, weight and two moments read, three written.
 OPTIMIZER_TRAFFIC = 7
@@ -101,7 +101,7 @@ class RunTime:
         return [{"label": label, "value": value, "note": note} for label, value, note in shown]
 
 
-def run_time(config: TrainingConfig | Mapping[str, Any] | str, **choices: Any) -> RunTime:
+def run_time(config: AnyConfig, **choices: Any) -> RunTime:
     """Return how long a run takes, and what it costs where `gpu_hour_price` is set.
 
     Parameters
@@ -130,7 +130,7 @@ def run_time(config: TrainingConfig | Mapping[str, Any] | str, **choices: Any) -
     """
     config = TrainingConfig.of(config, **choices)
     config.check()
-    architecture = load(config.model_path)
+    architecture = told_apart(load(config.model_path), config)
     gpu, chosen = resolve(config.gpu, config.gpu_memory, config.num_gpus)
     batches = Batches(config)
     counted: dict[int, Work] = {}
@@ -287,6 +287,8 @@ def _notices(config: TrainingConfig) -> list[str]:
     notices = []
     if config.param_dtype == "float32" and config.mixed_precision == "no":
         notices.append("float32 without mixed precision runs at a fraction of the card's rate.")
+    if config.tokens_per_sample > config.max_seq_len:
+        notices.append(f"Samples are cut to the {config.max_seq_len:,} tokens of a sequence.")
     if config.cpu_offload == "all":
         notices.append("Fetching the weights from the host for each pass is not counted.")
     if config.training_method == "osft":

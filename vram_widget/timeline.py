@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from .errors import ConfigError, shown
+
 GiB = 1024**3
 
 #: What fills a GPU, in stacking order (PyTorch's profiler vocabulary).
@@ -63,6 +65,18 @@ class Timeline:
         """Index of the moment with the most bytes (the first, if several)."""
         total = self.total
         return total.index(max(total))
+
+    def check(self, index: object) -> None:
+        """Check that there is such a moment, counted as in a list.
+
+        Raises
+        ------
+        ConfigError
+            If there is none.
+        """
+        last = len(self) - 1
+        if not isinstance(index, int) or not -last - 1 <= index <= last:
+            raise ConfigError(f"index must be a moment from 0 to {last:,}, not {shown(index)}.")
 
     def __len__(self) -> int:
         return len(self.seconds)

@@ -101,9 +101,9 @@ class BasicEstimator:
             "max_seq_len": max_seq_len,
             "max_tokens_per_gpu": max_tokens_per_gpu,
         }
-        for name, value in batches.items():
-            if value is not None:
-                count(value, name)
+        batch_size, max_seq_len, max_tokens_per_gpu = (
+            None if value is None else count(value, name) for name, value in batches.items()
+        )
         self.tokens_per_gpu = self._resolve_tokens_per_gpu(
             batch_size, max_seq_len, max_tokens_per_gpu
         )
@@ -113,11 +113,11 @@ class BasicEstimator:
         if self.tokens_per_gpu == max_tokens_per_gpu:
             batch["max_tokens_per_gpu"] = max_tokens_per_gpu
         elif batch_size is not None:
-            batch["micro_batch_size"] = -(-batch_size // num_gpus)
+            batch["micro_batch_size"] = -(-batch_size // self.num_gpus)
         self.config = TrainingConfig(
-            model_path,
+            model_path=model_path,
             training_method=self.training_method,
-            num_gpus=num_gpus,
+            num_gpus=self.num_gpus,
             gpu_memory=gpu_memory,
             use_liger=use_liger,
             memory_model=memory_model,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .. import trainers, words
-from ..config import TrainingConfig
+from ..config import AnyConfig, TrainingConfig
 from ..errors import ConfigError
 from ..estimate import MemoryEstimate, estimate
 from ..palette import PALETTE
@@ -67,7 +67,7 @@ class Comparison:
                 label = fields[name].metadata["label"]
                 columns.append([f"{label} {said(value)}" for value in values])
         full = [" · ".join(parts) for parts in zip(*columns, strict=True)]
-        return [f"{i}. {name}" for i, name in enumerate(full or [""] * len(self), 1)]
+        return [f"{i}. {name}".rstrip() for i, name in enumerate(full or [""] * len(self), 1)]
 
     def data(self) -> dict[str, Any]:
         """Return the comparison in JSON types, bytes on one GPU: what the widget draws."""
@@ -118,7 +118,7 @@ class Comparison:
         return table("Comparison", ["", *self.names], rows)
 
 
-def compare(*configs: TrainingConfig | MemoryEstimate | Mapping[str, Any] | str) -> Comparison:
+def compare(*configs: MemoryEstimate | AnyConfig) -> Comparison:
     """Estimate several configurations and lay them side by side.
 
     Parameters
@@ -149,7 +149,7 @@ def compare(*configs: TrainingConfig | MemoryEstimate | Mapping[str, Any] | str)
     )
 
 
-def methods(config: TrainingConfig | Mapping[str, Any] | str) -> Comparison:
+def methods(config: AnyConfig) -> Comparison:
     """Compare every training method that the trainer of a configuration can run.
 
     Examples

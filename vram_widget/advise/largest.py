@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import isqrt
-from numbers import Real
 from typing import Any
 
 from .. import words
-from ..config import TrainingConfig
+from ..config import AnyConfig, TrainingConfig
 from ..errors import ConfigError, shown
 from ..estimate import MemoryEstimate, estimate
 from ..export.draft import applies
-from ..fields import nearest
+from ..fields import nearest, real
 
 #: The fields whose largest value that fits can be found. In each of them memory never falls as
 #: the value grows: every tensor is as large or larger, and none is left out.
@@ -41,19 +40,22 @@ class Limit:
         At that value; where nothing fits, the nearest there is to it.
     reached : bool
         Whether it is the end of what the model or the field takes, and memory sets no limit.
+    need : int
+        Bytes that have to be there for `estimate` to count as fitting.
     """
 
     field: str
     value: int
     estimate: MemoryEstimate
     reached: bool
+    need: int
 
     @property
     def text(self) -> str:
         """The answer in one sentence."""
         what = named(self.field)
         usable = f"{words.gib(self.estimate.gpu.usable)} GiB usable"
-        need = f"{words.gib(self.estimate.high)} of the {usable}"
+        need = f"{words.gib(self.need)} of the {usable}"
         if self.field == SHARING:
             if self.value:
                 return f"Fewest GPUs that fit: {self.value:,}."
@@ -69,9 +71,7 @@ class Limit:
         return {"field": self.field, "value": self.value, "text": self.text, "changes": changes}
 
 
-def largest(
-    config: TrainingConfig | Mapping[str, Any] | str, field: str, margin: float | None = None
-) -> int:
+def largest(config: AnyConfig, field: str, margin: float | None = None) -> int:
     """Return the largest value of a field that fits, everything else as it is.
 
     Parameters
@@ -118,17 +118,17 @@ def largest(
     return found.value
 
 
-def limit(
-    config: TrainingConfig | Mapping[str, Any] | str, field: str, margin: float | None = None
-) -> Limit:
+def limit(config: AnyConfig, field: str, margin: float | None = None) -> Limit:
     """Return how far a field can go, with the estimate there; like `largest`, never warning."""
     if not isinstance(field, str) or field not in (*GROWING, SHARING):
         hint = nearest(field, [*GROWING, SHARING])
         fields = ", ".join((*GROWING, SHARING))
         raise ConfigError(f"largest finds {fields}, not {shown(field)}.{hint}")
-    if margin is not None and not (isinstance(margin, Real) and 0 <= margin <= 10):
-        wanted = "a share of the expected memory such as 0.1"
-        raise ConfigError(f"margin is {wanted}, not {shown(margin)}.")
+    if margin is not None:
+        share = real(margin)
+        if share is None or not 0 <= share <= 10:
+            wanted = "a share of the expected memory such as 0.1"
+            raise ConfigError(f"margin is {wanted}, not {shown(margin)}.")
     start = TrainingConfig.of(config)
     if not applies(start.replace(num_gpus=2) if field == SHARING else start, field):
         raise ConfigError(f"{field} does nothing in {start.training_method}.")
@@ -165,9 +165,15 @@ class _Search:
             found = self.at(value)
         except ConfigError:
             return None
-        margin = self.margin
-        need = found.high if margin is None else int(found.expected * (1 + margin))
-        return found.gpu.usable - need
+        return found.gpu.usable - self.need(found)
+
+    def need(self, found: MemoryEstimate) -> int:
+        """Return the bytes that have to be there for it to count as fitting."""
+        return found.high if self.margin is None else int(found.expected * (1 + self.margin))
+
+    def limit(self, value: int, found: MemoryEstimate, reached: bool) -> Limit:
+        """Return the answer: a value, 0 where none fits, and the estimate to show with it."""
+        return Limit(self.field, value, found, reached, self.need(found))
 
     def most(self) -> Limit:
         least = self.at(1)  # raises what is wrong with the configuration itself
@@ -177,7 +183,7 @@ class _Search:
             end = min(end, int(reads)) if reads else end
         value = last(self.room, end)
         reached = value == end or (value > 0 and self.room(value + 1) is None)
-        return Limit(self.field, value, self.at(max(value, 1)), reached)
+        return self.limit(value, self.at(max(value, 1)), reached)
 
     def fewest(self) -> Limit:
         """Double the GPUs until it fits, then halve the step: far too many take more again.
@@ -194,14 +200,13 @@ class _Search:
         too_few, enough = 0, 1
         while not fits(enough):
             if enough == end:
-                nearest = min(self.made.values(), key=lambda found: found.high)
-                return Limit(self.field, 0, nearest, False)
+                return self.limit(0, min(self.made.values(), key=self.need), False)
             too_few, enough = enough, min(2 * enough, end)
         while enough - too_few > 1:
             between = (too_few + enough) // 2
             too_few, enough = (too_few, between) if fits(between) else (between, enough)
         value = enough * nodes
-        return Limit(self.field, value, self.at(value), value == nodes)
+        return self.limit(value, self.at(value), value == nodes)
 
 
 def named(field: str) -> str:

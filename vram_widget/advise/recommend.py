@@ -95,8 +95,8 @@ class Recommendation:
     @property
     def title(self) -> str:
         """What was asked, in words."""
-        batch = self.settings["micro_batch_size"], self.settings["max_seq_len"]
-        return f"{self.num_gpus} × {self.gpu.name}, {batch[0]} × {batch[1]:,} tokens"
+        batch = f"{self.settings['micro_batch_size']} × {self.settings['max_seq_len']:,} tokens"
+        return f"{self.num_gpus} × {self.gpu.name}, {batch}"
 
     def data(self) -> dict[str, Any]:
         """Return the table in JSON types, bytes on one GPU: what the widget shows."""
@@ -197,10 +197,14 @@ def recommend(
     for chosen in ("model_path", "training_method"):
         if chosen in choices:
             raise ConfigError(f"recommend goes over every {chosen}; leave it out.")
-    settings = {**PLAIN, **choices, "gpu": gpu, "num_gpus": num_gpus}
-    plain = TrainingConfig(**settings)
+    asked = {**PLAIN, **choices, "gpu": gpu, "num_gpus": num_gpus}
+    plain = TrainingConfig(**asked)
+    plain.check()
+    settings = {name: getattr(plain, name) for name in asked}
     methods = [method for method in METHODS if trainers.supports(plain.trainer, method)]
     alike = _alike() if models is None else [_one(name) for name in listed(models, "models")]
+    if not alike:
+        raise ConfigError("Give a model to go over, or leave models out for the whole catalogue.")
     rows = []
     with collector.paused():
         for done, names in enumerate(alike, 1):
@@ -209,7 +213,7 @@ def recommend(
                 progress(done, len(alike))
     rows.sort(key=lambda row: (-row.num_parameters, row.model_path))
     card, _ = resolve(plain.gpu, plain.gpu_memory, plain.num_gpus)
-    return Recommendation(card, num_gpus, tuple(methods), tuple(rows), settings)
+    return Recommendation(card, plain.num_gpus, tuple(methods), tuple(rows), settings)
 
 
 def _one(name: object) -> list[str]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from ..config import TrainingConfig
+from ..config import AnyConfig
 from ..estimate import estimate
 from .saving import saving
 from .search import Search
@@ -13,7 +10,7 @@ from .spending import spending
 from .suggestion import Suggestions
 
 
-def suggest(config: TrainingConfig | Mapping[str, Any] | str) -> Suggestions:
+def suggest(config: AnyConfig) -> Suggestions:
     """Return what to change so that a fine-tune fits, or what to spend its room on.
 
     Parameters
@@ -36,8 +33,8 @@ def suggest(config: TrainingConfig | Mapping[str, Any] | str) -> Suggestions:
 
     Examples
     --------
-    >>> config = TrainingConfig("meta-llama/Llama-3.1-8B", training_method="lora", gpu="L4",
-    ...     trainer="trl", max_seq_len=4096)
+    >>> config = {"model_path": "meta-llama/Llama-3.1-8B", "training_method": "lora",
+    ...     "trainer": "trl", "gpu": "L4", "max_seq_len": 4096}
     >>> for suggestion in suggest(config)[:2]:
     ...     print(suggestion.changes, suggestion.fits)
     {'micro_batch_size': 2, 'gradient_accumulation_steps': 4, 'param_dtype': 'bfloat16'} True

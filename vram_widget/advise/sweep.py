@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .. import collector, words
-from ..config import TrainingConfig
+from ..config import AnyConfig, TrainingConfig
 from ..errors import ConfigError, UnknownFieldError, VRAMWidgetError, shown
 from ..estimate import MemoryEstimate, estimate
-from ..fields import listed, nearest
+from ..fields import listed, nearest, plain
 from ..timeline import COMPONENTS
 from .table import Cell, table
 
@@ -29,7 +29,7 @@ class Sweep:
     field : str
         The field that changes.
     values : tuple
-        The values that can be, as given.
+        The values that can be, as given; numpy's as Python's own.
     estimates : tuple of MemoryEstimate
         One for each of `values`.
     refused : dict of str to str
@@ -123,9 +123,7 @@ class Sweep:
         return table(self.title, head, rows)
 
 
-def sweep(
-    config: TrainingConfig | Mapping[str, Any] | str, field: str, values: Iterable[Any]
-) -> Sweep:
+def sweep(config: AnyConfig, field: str, values: Iterable[Any]) -> Sweep:
     """Estimate a configuration with one field at each of several values.
 
     Parameters
@@ -158,7 +156,7 @@ def sweep(
         raise UnknownFieldError(f"TrainingConfig has no field {shown(field)}.{hint}")
     start = TrainingConfig.of(config)
     with collector.paused():
-        tried = [(value, at(start, field, value)) for value in listed(values, "values")]
+        tried = [(value, at(start, field, value)) for value in map(plain, listed(values, "values"))]
     return gathered(field, tried)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..config import TrainingConfig
+from ..config import AnyConfig, TrainingConfig
 from ..errors import ConfigError, shown
 from ..fields import nearest
 from . import axolotl, kubeflow, training_hub, trl
@@ -37,7 +37,7 @@ class ExportWarning(UserWarning):
     """Something that the target of an export cannot be told, or that a person must add."""
 
 
-def draft(config: TrainingConfig | Mapping[str, Any] | str, target: str) -> Draft:
+def draft(config: AnyConfig, target: str) -> Draft:
     """Return an export with its notices.
 
     Parameters
@@ -63,7 +63,7 @@ def draft(config: TrainingConfig | Mapping[str, Any] | str, target: str) -> Draf
     return TARGETS[target](TrainingConfig.of(config))
 
 
-def export(config: TrainingConfig | Mapping[str, Any] | str, target: str) -> dict[str, Any]:
+def export(config: AnyConfig, target: str) -> dict[str, Any]:
     """Return the configuration as a plain dict that `target` accepts.
 
     What the target cannot be told comes as a warning, one sentence each; `draft` returns them

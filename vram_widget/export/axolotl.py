@@ -7,6 +7,7 @@ What the configuration does not know is the caller's to add: `datasets`, `learni
 from __future__ import annotations
 
 from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from ..config import TrainingConfig
 from ..errors import ConfigError, shown
 from . import deepspeed
 from .draft import Draft
-from .given import mapping
+from .given import configuration, mapping
 
 #: Keys that take our field's value as it is.
 SAME = {
@@ -172,12 +173,12 @@ def _sharding(draft: Draft) -> None:
         draft.put("fsdp_config", options, "sharding")
 
 
-def read(settings: Mapping[str, Any] | str, **choices: Any) -> TrainingConfig:
+def read(settings: Mapping[str, Any] | str | PathLike[str], **choices: Any) -> TrainingConfig:
     """Return the configuration that Axolotl runs with a file.
 
     Parameters
     ----------
-    settings : mapping or str
+    settings : mapping, str or path
         The file's content as a mapping or as YAML text, or the path of the file. Keys without a
         bearing on memory or time are left aside.
     **choices
@@ -186,7 +187,7 @@ def read(settings: Mapping[str, Any] | str, **choices: Any) -> TrainingConfig:
     Raises
     ------
     ConfigError
-        If it is no YAML mapping, or holds a value that cannot be.
+        If it is no YAML mapping, names no model, or holds a value that cannot be.
 
     Examples
     --------
@@ -208,16 +209,16 @@ def read(settings: Mapping[str, Any] | str, **choices: Any) -> TrainingConfig:
     told_precisions = [PRECISIONS[key] for key in PRECISIONS if given.get(key)]
     precision = told_precisions[0] if told_precisions else PRECISIONS["float32"]
     found |= dict(zip(("param_dtype", "mixed_precision"), precision, strict=True))
-    return TrainingConfig(**{**found, **choices})
+    return configuration(found, choices, "base_model")
 
 
-def _opened(settings: Mapping[str, Any] | str) -> Mapping[str, Any]:
-    if not isinstance(settings, str):
+def _opened(settings: Mapping[str, Any] | str | PathLike[str]) -> Mapping[str, Any]:
+    if not isinstance(settings, (str, PathLike)):
         return mapping(settings, "What Axolotl is told")
     import yaml
 
     try:
-        is_text = "\n" in settings or ": " in settings
+        is_text = isinstance(settings, str) and ("\n" in settings or ": " in settings)
         content = yaml.safe_load(settings if is_text else Path(settings).read_text("utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = shown(" ".join(str(error).split()))
@@ -231,6 +232,8 @@ def _method(given: Mapping[str, Any]) -> str:
     if given.get("adapter") not in ("lora", "qlora"):
         return "sft"
     quantised = any(given.get(key) for key in ("load_in_4bit", "load_in_8bit", "gptq"))
+    if given["adapter"] == "qlora" and not quantised:  # schemas/peft.py refuses it too
+        raise ConfigError("Axolotl's adapter: qlora needs load_in_4bit: true beside it.")
     return "qlora" if quantised else "lora"
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..config import TrainingConfig
 from ..errors import ConfigError, shown
+from ..fields import real
 
 
 def mapping(value: object, name: str) -> Mapping[str, Any]:
@@ -41,9 +43,26 @@ def count(value: object, name: str) -> int:
     >>> count(8, "effective_batch_size")
     8
     """
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= 1 << 40:
+    number = real(value)
+    if number is None or number // 1 != number or not 0 < number <= 1 << 40:
         raise ConfigError(f"{name} must be a whole number above zero, not {shown(value)}.")
-    return value
+    return int(number)
+
+
+def configuration(
+    found: Mapping[str, Any], choices: Mapping[str, Any], model_key: str
+) -> TrainingConfig:
+    """Return the configuration of what was read; `choices` win.
+
+    Raises
+    ------
+    ConfigError
+        If neither names a model: another one's memory would be no answer.
+    """
+    fields = {**found, **choices}
+    if fields.get("model_path") is None:
+        raise ConfigError(f"No model is named: give {model_key} in the settings, or model_path.")
+    return TrainingConfig(**fields)
 
 
 def word(value: object, words: Mapping[Any, str], other: Any) -> Any:

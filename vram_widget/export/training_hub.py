@@ -12,7 +12,7 @@ from typing import Any
 from ..config import TrainingConfig
 from ..errors import ConfigError, shown
 from .draft import Draft
-from .given import count, mapping, word
+from .given import configuration, count, mapping, word
 
 #: The function of training_hub that runs a method.
 FUNCTIONS = {"sft": "sft", "osft": "osft", "lora": "lora_sft", "qlora": "lora_sft"}
@@ -144,7 +144,8 @@ def read(
     Raises
     ------
     ConfigError
-        For a value that cannot be, or GPUs that are only known on the machine that trains.
+        If no model is named, for a value that cannot be, or for GPUs that are only known on the
+        machine that trains.
 
     Examples
     --------
@@ -167,7 +168,7 @@ def read(
     if "nproc_per_node" in given and "num_gpus" not in choices:
         found["num_gpus"] = nodes * _gpus_per_node(given["nproc_per_node"])
     found |= _read_lora(given) if method in ("lora", "qlora") else _read_packed(given)
-    config = TrainingConfig(**{**found, **choices})
+    config = configuration(found, choices, "model_path")
     return _with_accumulation(config, given, choices)
 
 

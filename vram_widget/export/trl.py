@@ -7,6 +7,7 @@ started with ``accelerate launch`` and the arguments under ``accelerate``.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from ..errors import ConfigError, shown
 from ..model import catalog
 from . import deepspeed
 from .draft import Draft
+from .given import configuration
 
 #: Fields of SFTConfig that take ours as they are.
 ARGUMENTS = {
@@ -44,6 +46,10 @@ UNTOLD = {"r": 8, "lora_alpha": 8, "lora_dropout": 0.0}
 #: dtype for them, as PEFT's guides to FSDP and DeepSpeed have it. Accelerate leaves other 4-bit
 #: weights whole on every GPU (fsdp2_prepare_model in utils/fsdp_utils.py).
 DIVIDES_WEIGHTS = {"zero3", "fsdp", "hsdp"}
+FLOATS = ("float16", "float32", "float64")
+
+#: What `read` reads.
+READ = ("model", "SFTConfig", "LoraConfig", "BitsAndBytesConfig", "accelerate")
 
 #: Keyword arguments of from_pretrained likewise.
 LOADING = {"dtype": "param_dtype", "attn_implementation": "attn_implementation"}
@@ -146,7 +152,7 @@ def read(settings: Mapping[str, Any], **choices: Any) -> TrainingConfig:
     Raises
     ------
     ConfigError
-        For a value that cannot be.
+        If no model is named, for settings that are not TRL's, or for a value that cannot be.
 
     Examples
     --------
@@ -155,6 +161,9 @@ def read(settings: Mapping[str, Any], **choices: Any) -> TrainingConfig:
     ('lora', 4, 512)
     """
     settings = _mapping(settings)
+    for key in settings:
+        if key not in READ:
+            raise ConfigError(f"TRL's settings are {', '.join(READ)}; {shown(key)} is none.")
     arguments = _mapping(settings.get("SFTConfig"))
     adapter = _mapping(settings.get("LoraConfig"))
     quantised = _mapping(settings.get("BitsAndBytesConfig"))
@@ -171,9 +180,20 @@ def read(settings: Mapping[str, Any], **choices: Any) -> TrainingConfig:
     if quantised.get("load_in_4bit"):
         double = bool(quantised.get("bnb_4bit_use_double_quant", False))
         found["bnb_4bit_use_double_quant"] = double
+        if found.get("sharding") in DIVIDES_WEIGHTS and _stays_whole(quantised):
+            warnings.warn(
+                "FSDP and ZeRO-3 leave 4-bit weights that are packed into whole numbers whole on "
+                'every GPU: set bnb_4bit_quant_storage="bfloat16", as is counted here.',
+                stacklevel=2,
+            )
     launched = {"num_gpus": "num_processes", "num_nodes": "num_machines"}
     found |= {field: launch[key] for field, key in launched.items() if key in launch}
-    return TrainingConfig(**{**found, **choices})
+    return configuration(found, choices, "model")
+
+
+def _stays_whole(quantised: Mapping[str, Any]) -> bool:
+    """Return whether 4-bit weights are packed into whole numbers, as bitsandbytes does unasked."""
+    return not str(quantised.get("bnb_4bit_quant_storage") or "uint8").endswith(FLOATS)
 
 
 def _read_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -111,10 +111,10 @@ def lookup(name: str) -> GPU:
         return found[0]
     near = get_close_matches(_key(name), list(_index()), n=3, cutoff=0.5)
     nearest = list(dict.fromkeys(_index()[key][0].name for key in near))
-    hint = f" The nearest: {', '.join(nearest)}." if nearest else ""
+    hint = f" The nearest: {', '.join(nearest)}. Or give" if nearest else " Give"
     raise GPUError(
         f"{shown(name)} is not in the GPU catalogue.{hint} "
-        "Or give the memory by hand: gpu=None, gpu_memory='48GiB'."
+        "the memory by hand: gpu=None, gpu_memory='48GiB'."
     )
 
 

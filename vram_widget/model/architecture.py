@@ -35,6 +35,8 @@ class LayerRun:
         quantisation pass them by.
     transposed : frozenset of str
         Linears stored as ``(in_features, out_features)``: GPT-2's ``Conv1D``.
+    adapted : frozenset of str or None
+        The linears that get an adapter in these layers, where not the same ones do in all.
     """
 
     block: str
@@ -43,6 +45,7 @@ class LayerRun:
     sliding_window: int | None = None
     not_linear: frozenset[str] = frozenset()
     transposed: frozenset[str] = frozenset()
+    adapted: frozenset[str] | None = None
 
     @cached_property
     def oriented(self) -> Mapping[str, Shape]:
@@ -174,12 +177,14 @@ class Architecture:
 
         Layers that differ in how far attention reaches, and in nothing else, are alike here.
         """
-        return self._patterns([(run.block, run.weights) for run in self._one_by_one])
+        return self._patterns([(r.block, r.weights, r.adapted) for r in self._one_by_one])
 
     @cached_property
     def windowed_stretches(self) -> tuple[Stretch, ...]:
         """The same where it matters how far attention reaches: some kernels need a mask then."""
-        return self._patterns([(r.block, r.weights, r.sliding_window) for r in self._one_by_one])
+        return self._patterns(
+            [(r.block, r.weights, r.adapted, r.sliding_window) for r in self._one_by_one]
+        )
 
     @cached_property
     def _one_by_one(self) -> list[LayerRun]:

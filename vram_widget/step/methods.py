@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from math import floor, prod
 from types import MappingProxyType
 
@@ -12,14 +11,14 @@ from ..config import TrainingConfig
 from ..errors import ConfigError, shown
 from ..model.architecture import Architecture, LayerRun, Shape
 from . import ops
-from .expert_targets import expert_targets, old_names
+from .expert_targets import expert_targets
 from .parameter import Parameter, as_matrix, stacked
 from .quantized import STORED
 from .sharding import sharding
 from .tape import BFLOAT16, DTYPES, FLOAT32, INT8, NF4, Tensor
+from .targets import Matches, nothing, osft_target, target
 
 Weights = Mapping[str, Tensor]
-Matches = Callable[[str], bool]
 
 
 class Full:
@@ -288,47 +287,6 @@ class OSFT(Full):
 Method = Full
 
 
-def target(config: TrainingConfig, run: LayerRun, model_type: str = "") -> Matches:
-    """Return the test for the linears of `run` that get an adapter, as PEFT matches them."""
-    wanted = trainers.targets(config.trainer, config.target_modules, model_type)
-    inside = run.linears
-    experts = old_names(config, model_type)
-    if experts:  # PEFT takes these names for the experts, and for nothing else
-        inside = frozenset(name for name in inside if name.rsplit(".", 1)[-1] not in experts)
-    if wanted == "all-linear":
-        return inside.__contains__
-    if isinstance(wanted, str):
-        pattern = re.compile(wanted)
-        return lambda name: name in inside and bool(pattern.fullmatch(f"model.layers.0.{name}"))
-    endings = tuple(f".{end}" for end in wanted)
-    return lambda name: name in inside and f".{name}".endswith(endings)
-
-
-#: What mini-trainer decomposes (``MODEL_CONFIGS`` in its osft_utils.py, 0.9): the projections of
-#: attention and MLP by these names. Experts, routers, embeddings and norms stay whole, and so does
-#: whatever has another name: Mamba's, latent attention's, most of what is older.
-OSFT_TARGETS = frozenset(
-    (
-        *("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"),
-        *("self_attn.qkv_proj", "linear_attn.out_proj"),
-        *("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj", "mlp.gate_up_proj"),
-    )
-)
-#: Of GPT-2, which it knows by name.
-OSFT_TARGETS_OF_GPT2 = frozenset(("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"))
-
-
-def osft_target(run: LayerRun) -> Matches:
-    """Return the test for the weights that mini-trainer decomposes."""
-    named = OSFT_TARGETS_OF_GPT2 if run.block == "gpt2" else OSFT_TARGETS
-    return (run.linears & named).__contains__
-
-
-def nothing(name: str) -> bool:
-    """Match no module: the lm_head and the embeddings are no targets."""
-    return False
-
-
 #: Quantised checkpoints whose weights take no gradient; fp8 and mxfp4 ones are made whole again.
 PACKED = {"nf4", "int8", "gptq", "awq"}
 
@@ -350,9 +308,8 @@ def method_for(
         return Full(config)
     if method == "osft":
         return OSFT(config, osft_target(run) if run else nothing)
-    kind = architecture.model_type
-    is_target = target(config, run, kind) if run else nothing
-    experts = expert_targets(config, run, kind) if run else {}
+    is_target = target(config, architecture, run) if run else nothing
+    experts = expert_targets(config, run, architecture.model_type) if run else {}
     if method == "lora" and stored not in PACKED:
         return LoRA(config, is_target, experts)
     is_linear = (run.linears if run else architecture.tower_linears).__contains__
@@ -367,14 +324,14 @@ def check_adapters(architecture: Architecture, config: TrainingConfig) -> None:
     ConfigError
         With what to change.
     """
-    kind = architecture.model_type
     targets = {
         module: run.oriented[f"{module}.weight"]
         for run in architecture.layers
-        for module in filter(target(config, run, kind), run.linears)
+        for module in filter(target(config, architecture, run), run.linears)
     }
     if not targets:
         names = sorted({name for run in architecture.layers for name in run.linears})
+        kind = architecture.model_type
         wanted = trainers.targets(config.trainer, config.target_modules, kind)
         raise ConfigError(
             f"target_modules = {shown(wanted)} matches no linear layer of "

@@ -11,7 +11,7 @@ from functools import cached_property
 from importlib import import_module
 from typing import Any, Literal
 
-from ..config import TrainingConfig
+from ..config import AnyConfig, TrainingConfig
 from ..errors import MissingPackageError
 from ..timeline import Timeline
 from .events import Event, Storage, timeline
@@ -91,7 +91,7 @@ class Trace:
 
 
 def trace(
-    config: TrainingConfig | Mapping[str, Any] | str,
+    config: AnyConfig,
     model_config: Mapping[str, Any] | None = None,
     *,
     device: Literal["cuda", "cpu"] = "cuda",

@@ -49,7 +49,7 @@ class VRAMWidget(FrontEnd):
 
     Parameters
     ----------
-    model_path : str, optional
+    model_path : str or path, optional
         A Hub id, a local folder with a config.json, or a name in the catalogue.
     controls : iterable of str, optional
         The only fields to show controls for, above a small chart: for a tutorial.
@@ -96,15 +96,14 @@ class VRAMWidget(FrontEnd):
 
     def __init__(
         self,
-        model_path: str | None = None,
+        model_path: str | PathLike[str] | None = None,
         *,
         controls: Iterable[str] | None = None,
         **choices: Any,
     ) -> None:
         if model_path is not None:
-            choices["model_path"] = model_path
+            choices = {"model_path": model_path, **choices}
         self._history = History()
-        self._reader = Reader(self._has_read)
         choices.setdefault("layout", {"flex": "1 1 auto"})  # in a box it takes the room there is
         self._controls = form(controls)
         super().__init__(**choices)
@@ -382,6 +381,10 @@ class VRAMWidget(FrontEnd):
 
     def _has_read(self, name: str, revision: int, found: dict[str, Any]) -> None:
         self.set_trait("readings", {**self.readings, name: {**found, "revision": revision}})
+
+    @cached_property
+    def _reader(self) -> Reader:
+        return Reader(self._has_read)
 
     @cached_property
     def _verifier(self) -> Verifier:

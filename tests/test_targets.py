@@ -1,0 +1,94 @@
+"""Which modules get an adapter: as PEFT itself chooses them, and expressions it could hang on."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from on_meta import model
+
+import vram_widget as vw
+
+CONFIGS = Path(__file__).parent / "reference" / "configs"
+
+
+def adapted_by_peft(config: dict[str, object], target_modules: str | list[str]) -> int:
+    """Return the parameters of the adapters that PEFT puts into the model."""
+    peft = pytest.importorskip("peft")
+    targets = peft.LoraConfig(r=4, target_modules=target_modules)
+    adapted = peft.get_peft_model(model(config), targets, low_cpu_mem_usage=True)
+    return sum(weight.numel() for weight in adapted.parameters() if weight.requires_grad)
+
+
+@pytest.mark.parametrize(
+    ("name", "target_modules"),
+    [
+        ("qwen2.5-0.5b-all-layers", ["q_proj", "v_proj"]),
+        ("qwen2.5-0.5b-all-layers", r".*\.(q|v)_proj"),
+        ("qwen2.5-0.5b-all-layers", r"model\.layers\.(1[5-9]|2\d)\.self_attn\.[qv]_proj"),
+        ("qwen2.5-0.5b-all-layers", r".*\.\d\.mlp\.\w+_proj|.*\.o_proj"),
+        ("qwen2.5-0.5b-all-layers", ["layers.0.self_attn.q_proj", "model.layers.7.mlp.up_proj"]),
+        ("qwen2.5-0.5b-all-layers", ["3.mlp.down_proj", "k_proj"]),
+        ("gpt2", r"transformer\.h\.\d+\.attn\.c_attn"),
+        ("gpt2", ["h.1.attn.c_attn", "c_fc"]),
+        ("pythia-1b", r"gpt_neox\.layers\.1\.attention\.query_key_value"),
+    ],
+)
+def test_peft_trains_the_same_adapters(name, target_modules, tmp_path):
+    config = json.loads((CONFIGS / f"{name}.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    estimate = vw.estimate(
+        tmp_path, training_method="lora", lora_r=4, target_modules=target_modules, gpu="H100"
+    )
+    assert estimate.num_trainable == adapted_by_peft(config, target_modules)
+
+
+def test_the_adapters_of_a_few_layers_take_their_share():
+    config = vw.TrainingConfig("Qwen/Qwen3-8B", training_method="lora", gpu="H100", lora_r=64)
+    whole = vw.estimate(config, target_modules=["q_proj"])
+    quarter = vw.estimate(config, target_modules=r"model\.layers\.[0-8]\.self_attn\.q_proj")
+    assert quarter.num_trainable * 4 == whole.num_trainable  # 9 of 36 layers
+    assert quarter.components["optimizer"] * 4 == pytest.approx(
+        whole.components["optimizer"], rel=1e-3
+    )
+    published = [
+        vw.estimate(each.config, memory_model="rule_of_thumb").components["gradients"]
+        for each in (whole, quarter)
+    ]
+    assert published[0] == 4 * published[1]
+
+
+@pytest.mark.parametrize("name", ["lm_head", "embed_tokens"])
+def test_an_adapter_beside_the_layers_is_said_not_to_be_counted(name):
+    config = vw.TrainingConfig("Qwen/Qwen3-8B", training_method="lora", gpu="H100")
+    (notice,) = vw.estimate(config, target_modules=["q_proj", name]).notices
+    assert name in notice
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["(a+)+b", r"(\w+\.?)*x", "(.|.)*x", "((a|b)c)*d", "(a*){20}b", ".*a.*a.*a.*a.*a.*a.*b"],
+)
+def test_an_expression_that_could_search_for_hours_is_refused(expression):
+    with pytest.raises(vw.ConfigError, match="searched for hours"):
+        vw.TrainingConfig(target_modules=expression)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        r".*\.(q|k|v|o)_proj",
+        r"^(?!.*(visual|vision)).*\.(q_proj|v_proj)$",
+        r"model\.layers\.(?:1\d|2[0-9])\.self_attn\.[qv]_proj",
+        # as Unsloth writes them
+        r"(?:.*?(?:language|text).*?(?:self_attn|mlp).*?(?:q_proj|up_proj).*?)|"
+        r"(?:\bmodel\.layers\.[\d]{1,}\.(?:self_attn|mlp)\.(?:(?:q_proj|up_proj)))",
+        r"[(+]*\(x\)+|.*q_proj",
+    ],
+)
+def test_an_expression_that_people_write_is_searched_at_once(expression):
+    begun = time.process_time()
+    vw.estimate("Qwen/Qwen3-8B", training_method="lora", target_modules=expression, gpu="H100")
+    assert time.process_time() - begun < 2
