@@ -160,3 +160,22 @@ def test_an_axolotl_file_may_be_given_as_a_path(tmp_path):
     file = tmp_path / "run.yml"
     file.write_text(f"base_model: {MODEL}\n")
     assert vw.from_axolotl(file).model_path == MODEL
+
+
+@pytest.mark.parametrize(
+    "address", ["https://huggingface.co/{}", "hf://{}", "https://hf.co/{}/tree/main"]
+)
+def test_the_address_of_a_page_is_refused_with_the_id(address):
+    with pytest.raises(vw.ModelError, match=f"'{MODEL}'"):
+        vw.estimate(address.format(MODEL))
+
+
+@pytest.mark.parametrize("target", ["training_hub", "trl", "axolotl"])
+def test_a_revision_is_not_told_as_a_part_of_the_name(target):
+    with pytest.warns(match="revision v1.0 of Qwen/Qwen3-8B"):
+        told = vw.export(vw.TrainingConfig("Qwen/Qwen3-8B@v1.0"), target)
+    assert "Qwen/Qwen3-8B" in told.values()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        told = vw.export(vw.TrainingConfig("/data/me@work/model"), target)
+    assert "/data/me@work/model" in told.values()

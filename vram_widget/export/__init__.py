@@ -9,10 +9,10 @@ from ..config import AnyConfig, TrainingConfig
 from ..errors import ConfigError, shown
 from ..fields import nearest
 from . import axolotl, kubeflow, training_hub, trl
-from .axolotl import read as from_axolotl
+from .axolotl import from_axolotl
 from .draft import Draft
-from .training_hub import read as from_training_hub
-from .trl import read as from_trl
+from .training_hub import from_training_hub
+from .trl import from_trl
 
 __all__ = [
     "TARGETS",

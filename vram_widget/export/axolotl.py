@@ -19,7 +19,6 @@ from .given import configuration, mapping
 
 #: Keys that take our field's value as it is.
 SAME = {
-    "base_model": "model_path",
     "sequence_len": "max_seq_len",
     "gradient_accumulation_steps": "gradient_accumulation_steps",
     "num_epochs": "num_epochs",
@@ -71,6 +70,7 @@ LOSSES = {
 def export(config: TrainingConfig) -> Draft:
     """Return the keys of the YAML file."""
     draft = Draft(config, "axolotl")
+    draft.model("base_model")
     draft.same(SAME)
     draft.put("micro_batch_size", draft.rows())
     draft.put("sample_packing", not config.padded, "padded")
@@ -173,8 +173,10 @@ def _sharding(draft: Draft) -> None:
         draft.put("fsdp_config", options, "sharding")
 
 
-def read(settings: Mapping[str, Any] | str | PathLike[str], **choices: Any) -> TrainingConfig:
-    """Return the configuration that Axolotl runs with a file.
+def from_axolotl(
+    settings: Mapping[str, Any] | str | PathLike[str], **choices: Any
+) -> TrainingConfig:
+    r"""Return the configuration that Axolotl runs with a file.
 
     Parameters
     ----------
@@ -191,14 +193,14 @@ def read(settings: Mapping[str, Any] | str | PathLike[str], **choices: Any) -> T
 
     Examples
     --------
-    >>> config = read({"base_model": "m", "adapter": "qlora", "load_in_4bit": True, "lora_r": 8})
+    >>> config = from_axolotl("base_model: m\nadapter: qlora\nload_in_4bit: true\nlora_r: 8")
     >>> config.training_method, config.lora_r
     ('qlora', 8)
     """
     told = {key: value for key, value in _opened(settings).items() if value is not None}
     given = {**UNTOLD, **told}
     found: dict[str, Any] = {"trainer": "axolotl", "training_method": _method(given)}
-    keys = {**SAME, **LORA, "lora_alpha": "lora_alpha"}
+    keys = {"base_model": "model_path", **SAME, **LORA, "lora_alpha": "lora_alpha"}
     found |= {field: given[key] for key, field in keys.items() if key in given}
     found["micro_batch_size"] = given["micro_batch_size"]
     found["padded"] = not given["sample_packing"]

@@ -66,6 +66,15 @@ class Draft:
         self.settings[key] = value
         self.cover(*fields)
 
+    def model(self, key: str) -> None:
+        """Tell the target which model; it takes an id, or a folder, and no revision."""
+        path = self.config.model_path
+        repo_id, _, revision = path.partition("@")
+        if revision and repo_id.count("/") < 2 and not repo_id.startswith((".", "/", "~")):
+            self.note(f"{self.trainer} is not told the revision {revision} of {repo_id}.")
+            path = repo_id
+        self.put(key, path, "model_path")
+
     def same(self, names: dict[str, str]) -> None:
         """Tell the target the fields whose values it takes as they are: its key to our field."""
         for key, field in names.items():

@@ -36,7 +36,8 @@ LORA = {
 def export(config: TrainingConfig) -> Draft:
     """Return the keywords of the function that runs the configuration's method."""
     draft = Draft(config, "training_hub")
-    draft.same({"model_path": "model_path", "max_seq_len": "max_seq_len"})
+    draft.model("model_path")
+    draft.same({"max_seq_len": "max_seq_len"})
     draft.whole("num_epochs", "num_epochs")
     draft.put("nproc_per_node", config.num_gpus // config.num_nodes, "num_gpus")
     draft.put("nnodes", config.num_nodes, "num_nodes")
@@ -126,7 +127,7 @@ def _quantised(draft: Draft) -> None:
         )
 
 
-def read(
+def from_training_hub(
     settings: Mapping[str, Any], training_method: str | None = None, **choices: Any
 ) -> TrainingConfig:
     """Return the configuration that runs as a call of Training Hub with these keywords does.
@@ -149,7 +150,7 @@ def read(
 
     Examples
     --------
-    >>> config = read({"model_path": "m", "lora_r": 8, "load_in_4bit": True})
+    >>> config = from_training_hub({"model_path": "m", "lora_r": 8, "load_in_4bit": True})
     >>> config.training_method, config.lora_r, config.micro_batch_size
     ('qlora', 8, 2)
     """

@@ -48,7 +48,7 @@ UNTOLD = {"r": 8, "lora_alpha": 8, "lora_dropout": 0.0}
 DIVIDES_WEIGHTS = {"zero3", "fsdp", "hsdp"}
 FLOATS = ("float16", "float32", "float64")
 
-#: What `read` reads.
+#: What `from_trl` reads.
 READ = ("model", "SFTConfig", "LoraConfig", "BitsAndBytesConfig", "accelerate")
 
 #: Keyword arguments of from_pretrained likewise.
@@ -58,7 +58,7 @@ LOADING = {"dtype": "param_dtype", "attn_implementation": "attn_implementation"}
 def export(config: TrainingConfig) -> Draft:
     """Return the model, and the fields of each class that SFTTrainer is given."""
     draft = Draft(config, "trl")
-    draft.same({"model": "model_path"})
+    draft.model("model")
     draft.put("SFTConfig", _arguments(draft))
     if config.training_method in ("lora", "qlora"):
         adapter = {**_taken(draft, LORA), "target_modules": _targets(config)}
@@ -137,7 +137,7 @@ def _quantised(draft: Draft) -> None:
         draft.note(f"The checkpoint itself must be {config.quantization}; TRL is told nothing.")
 
 
-def read(settings: Mapping[str, Any], **choices: Any) -> TrainingConfig:
+def from_trl(settings: Mapping[str, Any], **choices: Any) -> TrainingConfig:
     """Return the configuration that TRL runs with these settings.
 
     Parameters
@@ -156,7 +156,7 @@ def read(settings: Mapping[str, Any], **choices: Any) -> TrainingConfig:
 
     Examples
     --------
-    >>> config = read({"model": "m", "SFTConfig": {"max_length": 512}, "LoraConfig": {"r": 4}})
+    >>> config = from_trl({"model": "m", "SFTConfig": {"max_length": 512}, "LoraConfig": {"r": 4}})
     >>> config.training_method, config.lora_r, config.max_seq_len
     ('lora', 4, 512)
     """

@@ -106,10 +106,13 @@ def _from_hub(
     stand_in = _stand_in(name)
     if stand_in is not None:
         return stand_in
-    if name.startswith(("/", "./", "../", "~", "\\")) or (name.count("/") > 1 and "@" not in name):
-        raise ModelError(_not_found(name))
     from . import hub
 
+    if "://" in name:
+        repo_id, _ = hub.identify(name)
+        raise ModelError(f"Give the model's id, {repo_id!r}, in place of an address.")
+    if name.startswith(("/", "./", "../", "~", "\\")) or (name.count("/") > 1 and "@" not in name):
+        raise ModelError(_not_found(name))
     try:
         checkpoint = hub.read(name, progress=progress, cancelled=cancelled)
     except (NoNetwork, GatedModel, RateLimited, HubInTrouble) as refusal:

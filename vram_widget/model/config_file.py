@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from ..errors import ModelError
+from ..errors import ModelError, shown
 
 #: Bytes. The largest config.json of a language model is a hundredth of it.
 LARGEST = 4 << 20
@@ -71,5 +71,5 @@ def without_config(path: Path) -> str:
     adapter = path / "adapter_config.json"
     if adapter.is_file():
         base = read_config(adapter).get("base_model_name_or_path")
-        return f"{path} holds an adapter and no config.json; give its base model, {base!r}."
+        return f"{path} holds an adapter and no config.json; give its base model, {shown(base)}."
     return f"{path} holds no config.json; give a saved model's folder, or a model's id."

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import ModelError
+from ..errors import ModelError, shown
 from . import folder, kept
 from .checkpoint import Checkpoint, Tensor
 from .config_file import LARGEST, parse
@@ -206,7 +206,9 @@ def _no_config(repository: Repository) -> HubError:
         )
     adapter = parse(answer.content.decode("utf-8", "replace"), "adapter_config.json")
     base = adapter.get("base_model_name_or_path")
-    return NotALanguageModel(f"{repository.repo_id} is an adapter; give its base model, {base!r}.")
+    return NotALanguageModel(
+        f"{repository.repo_id} is an adapter; give its base model, {shown(base)}."
+    )
 
 
 class _Told:

@@ -30,7 +30,7 @@ def read_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("model", help="a folder, a config.json, or a name in the catalogue")
     parser.add_argument("choices", nargs="*", metavar="name=value")
     parser.add_argument("--module", default=r"layers\.1\.", help="regex; . is everything")
-    parser.add_argument("--step", type=int, default=2)
+    parser.add_argument("--step", type=int, choices=(1, 2), default=2)
     parser.add_argument("--alive", choices=PHASES, help="print what lives at the end of a phase")
     return parser.parse_args(arguments)
 
