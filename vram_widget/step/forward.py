@@ -38,8 +38,8 @@ PARTIAL = {"qwen3_5_text": 0.25, "qwen3_5_moe_text": 0.25}
 #: Families that transformers runs eager where others run sdpa (``_supports_sdpa``).
 WITHOUT_SDPA = {"gemma2", "gpt_oss"}
 
-#: Families that make a mask even where no token is padding.
-MASKED = {("sdpa", "falcon"), ("sdpa", "deepseek_v32")}
+#: Families that make sdpa a mask even where no token is padding.
+MASKED = {"falcon", "deepseek_v32"}
 
 
 class Outside(NamedTuple):
@@ -178,13 +178,14 @@ def base_model(step: Pass, tokens: Tensor) -> Tensor:
     if attention == "eager":  # a mask of numbers for each distance that attention reaches back
         eager_masks = [new(config.tokens, length, x.dtype, "mask") for _ in windows]
     else:
-        masked = config.padded or (attention, architecture.model_type) in MASKED
+        # flash attention takes padding out of its inputs, and has no use for a mask
+        masked = attention == "sdpa" and (config.padded or architecture.model_type in MASKED)
         mask = new(config.tokens, length, BOOL, "mask") if masked else None
         slides = attention == "sdpa" and any(length >= window for window in windows if window)
         sliding_mask = new(length, length, BOOL, "mask") if slides else None
     by_layer = per_layer_inputs(step, tokens, x)
     context = Context(
-        architecture.config, length, attention, cos, sin, mask, sliding_mask, by_layer
+        architecture.config, length, attention, x.dtype, cos, sin, mask, sliding_mask, by_layer
     )
     # the layers share them; the graph holds a leaf that wants a gradient, a checkpoint its masks
     masks = (*eager_masks, mask, sliding_mask) if config.gradient_checkpointing else ()

@@ -213,8 +213,8 @@ class FullyShard(Exchange):
         tape, share = self.tape, self.sharding.share(p, self.sharding.gradients)
         outer, tape.operator = tape.operator, p.name
         grad = tape.new(share.rows, share.width, p.dtype, "gradient", "gradients")
-        if leaf.updated:  # the optimizer steps at once, with its temporary, and drops both
-            tape.new(share.rows, share.width, p.dtype, "temporary", "optimizer")
+        if leaf.updated:  # the optimizer steps at once, and drops it
+            leaf.step(tape, share.rows, share.width)
         else:
             leaf.grad = grad
         tape.operator = outer

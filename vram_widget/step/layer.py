@@ -7,8 +7,10 @@ from functools import partial
 
 from ..config import TrainingConfig
 from ..model.architecture import Shape
+from . import ops
 from .exchange import Exchange
 from .methods import Method
+from .optimizers import temporaries
 from .parameter import Parameter
 from .sharding import Sharding
 from .tape import DTYPES, Boundary, Leaf, Tape, Tensor
@@ -68,7 +70,10 @@ class Layer:
         self.liger = config.use_liger
         for p in self.parameters:
             computed = computes(p) and sharding.compute
-            leaf = Leaf(exchange.waits, config.optimizer_in_backward) if p.trainable else None
+            leaf = None
+            if p.trainable:
+                steps = config.optimizer_in_backward
+                leaf = Leaf(exchange.waits, steps, temporaries(config.optim, p.dtype))
             self.weights[p.name] = Tensor(tape, p.rows, p.width, computed or p.dtype, None, leaf)
 
     def enter(self, x: Tensor) -> None:
@@ -102,9 +107,14 @@ class Layer:
         self.end(outer)
         return out
 
-    def linear(self, name: str, x: Tensor) -> Tensor:
-        """Run the linear `name` on x as the method does."""
-        outer = self.begin(name)
-        out = self.method.linear(self.weights, name, x)
+    def linear(self, name: str, x: Tensor, transposes: bool = False) -> Tensor:
+        """Run the linear `name` on x as the method does.
+
+        One that `transposes` is written as ``x @ weight.T + bias``.
+        """
+        outer, weights, weight = self.begin(name), self.weights, f"{name}.weight"
+        if transposes and weight in weights:
+            weights = {**weights, weight: ops.view_of(weights[weight])}
+        out = self.method.linear(weights, name, x)
         self.end(outer)
         return out

@@ -40,7 +40,10 @@ class Full:
 
     def linear(self, weights: Weights, name: str, x: Tensor) -> Tensor:
         """Run the linear `name` on x."""
-        return ops.linear(x, self.weight(weights, f"{name}.weight"), weights.get(f"{name}.bias"))
+        weight, bias = self.weight(weights, f"{name}.weight"), weights.get(f"{name}.bias")
+        if bias is not None and weight.is_view:
+            return ops.add_bias(ops.linear(x, weight), bias)
+        return ops.linear(x, weight, bias)
 
 
 class LoRA(Full):
@@ -135,12 +138,16 @@ class LoRA(Full):
             ops.cast_weight(weight)  # autocast's copies are used again below, with gradients
         recording, tape.recording = tape.recording, False
         kept = ops.to(identity, tape.autocast) if tape.autocast else identity
-        adapter = ops.linear(ops.linear(kept, down), up, what="adapter as a matrix")
+        narrow = ops.linear(kept, down)
+        graph = (kept, narrow) if recording else None
+        del kept
+        adapter = ops.linear(narrow, up, what="adapter as a matrix")
         tape.recording = recording  # its graph is dropped with it, before backward
-        graph = kept if recording else None
-        del identity, kept
+        del identity, narrow
         adapter = ops.to(ops.detach(adapter), x.dtype)
-        base = tape.new(outputs, inputs, x.dtype, "base in the adapter's dtype", "buffers")
+        base = weights[f"{name}.weight"]
+        if base.dtype is not x.dtype:
+            base = tape.new(outputs, inputs, x.dtype, "base in the adapter's dtype", "buffers")
         scaled = tape.new(outputs, inputs, x.dtype, "adapter scaled")
         total = tape.new(outputs, inputs, x.dtype, "base and adapter")
         del scaled
@@ -149,6 +156,8 @@ class LoRA(Full):
         magnitude = ops.divide(weights[f"{name}.lora_magnitude"], norm)
         if self.drops:  # the base runs again, on what dropout left
             x = ops.dropout(x)
+        elif f"{name}.bias" in weights:  # which is no part of what is scaled
+            result = ops.add(result, weights[f"{name}.bias"])
         low = ops.linear(ops.linear(x, down), up)
         if self.drops:
             frozen = Tensor(tape, outputs, inputs, x.dtype, base.storage)

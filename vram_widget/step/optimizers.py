@@ -44,7 +44,10 @@ def two_moments_fused(parameter: Parameter) -> list[State]:
 
 
 def blockwise(moments: int) -> States:
-    """Return 8-bit states of bitsandbytes: a byte a value, a scale a block, two code books."""
+    """Return 8-bit states of bitsandbytes: a byte a value, a scale a block.
+
+    All parameters share the code books, of 1 KiB each.
+    """
 
     def states(parameter: Parameter) -> list[State]:
         size = parameter.rows * parameter.width
@@ -59,7 +62,6 @@ def blockwise(moments: int) -> States:
             for state in (
                 State(name, size, UINT8),
                 State(f"{name} scales", blocks, FLOAT32),
-                State(f"{name} code book", 256, FLOAT32),
             )
         ]
 
@@ -80,13 +82,14 @@ def paged(states: States) -> States:
     """Return the states of a paged optimizer: large ones are CUDA managed memory.
 
     The driver moves those to the host when it must; PyTorch's allocator does not count them, and
-    they never make a run fail.
+    they never make a run fail. Scales are never paged.
     """
 
-    def small(parameter: Parameter) -> list[State]:
-        return states(parameter) if parameter.size < BNB_MIN_PAGED else []
+    def in_memory(parameter: Parameter) -> list[State]:
+        small = parameter.size < BNB_MIN_PAGED
+        return [state for state in states(parameter) if small or state.what.endswith("scales")]
 
-    return small
+    return in_memory
 
 
 def factored(parameter: Parameter) -> list[State]:
@@ -118,3 +121,12 @@ STATES: dict[str, States] = {
 #: float32 copies of a 16-bit weight and gradient; transformers/optimization.py).
 ALL_AT_ONCE = {"adamw_torch"}
 ONE_AT_A_TIME = {"adafactor"}
+
+
+def temporaries(optim: str, dtype: DType) -> tuple[DType, ...]:
+    """Return the dtypes of what a step makes, each of its size, to update a weight of `dtype`."""
+    if optim in ALL_AT_ONCE:
+        return (dtype,)
+    if optim in ONE_AT_A_TIME:
+        return (FLOAT32,) * (2 if dtype is FLOAT32 else 4)
+    return ()

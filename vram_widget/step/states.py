@@ -9,7 +9,7 @@ from ..model.architecture import Architecture
 from . import zero
 from .layer import Layer, stored
 from .methods import method_for
-from .optimizers import ALL_AT_ONCE, ONE_AT_A_TIME, STATES
+from .optimizers import ALL_AT_ONCE, ONE_AT_A_TIME, STATES, temporaries
 from .parameter import Parameter, as_matrix, dropped, made
 from .sharding import Sharding, sharding
 from .tape import BOOL, FLOAT32, Event, Leaf
@@ -84,9 +84,9 @@ def optimizer_step(layers: list[Layer], config: TrainingConfig) -> tuple[list[Ev
     if shares.optimizer_on_host:
         reached.clear()
     in_backward = config.optimizer_in_backward
-    states, scratch, temporaries = _stepped(tuple(reached), shares, config.optim, in_backward)
+    states, scratch, count = _stepped(tuple(reached), shares, config.optim, in_backward)
     if shares.strategy in zero.STAGES:
-        later = zero.step(layers, shares, gone, temporaries or config.optim in ALL_AT_ONCE)
+        later = zero.step(layers, shares, gone, count or config.optim in ALL_AT_ONCE)
     else:
         later = [*scratch, *map(dropped, scratch), *gone]
     return [*states, *later], later
@@ -115,9 +115,10 @@ def _stepped(
             scratch.append(made("optimizer", "temporary", share, copies))
         if largest is None or share.size > largest.size:
             largest = share
-    temporaries = 0
-    if optim in ONE_AT_A_TIME and largest is not None:
-        temporaries = 2 if largest.dtype is FLOAT32 else 4
-        one = largest._replace(dtype=FLOAT32)
-        scratch = [made("optimizer", "temporary", one) for _ in range(temporaries)]
-    return states, scratch, temporaries
+    if optim not in ONE_AT_A_TIME or largest is None or in_backward:
+        return states, scratch, 0
+    scratch = [
+        made("optimizer", "temporary", largest._replace(dtype=dtype))
+        for dtype in temporaries(optim, largest.dtype)
+    ]
+    return states, scratch, len(scratch)

@@ -188,16 +188,24 @@ class Leaf:
         The whole gradients of earlier passes, where those of all passes are divided at once.
     updated : bool
         Whether the optimizer steps as soon as the gradient is there.
+    temporaries : tuple of DType
+        What it makes and drops then: tensors of the gradient's size.
     reached : bool
         Whether a gradient ever came: the optimizer passes over a weight that gets none.
     """
 
-    __slots__ = ("arrived", "grad", "reached", "summed", "updated", "uses", "waits", "whole")
+    __slots__ = (
+        *("arrived", "grad", "reached", "summed", "temporaries", "updated", "uses", "waits"),
+        "whole",
+    )
 
-    def __init__(self, waits: bool = False, updated: bool = False) -> None:
+    def __init__(
+        self, waits: bool = False, updated: bool = False, temporaries: tuple[DType, ...] = ()
+    ) -> None:
         self.uses = 0
         self.waits = waits
         self.updated = updated
+        self.temporaries = temporaries
         self.reached = False
         self.arrived: Tensor | None = None
         self.whole: Tensor | None = None
@@ -219,11 +227,16 @@ class Leaf:
             if self.waits:
                 in_place = self.summed is not None and self.summed.dtype is self.arrived.dtype
                 self.whole = self.summed if in_place else self.arrived
-            elif self.updated:  # the optimizer steps at once, with its temporary, and drops it
-                grad.tape.new(grad.rows, grad.width, grad.dtype, "temporary", "optimizer")
+            elif self.updated:  # the optimizer steps at once, and drops it
+                self.step(grad.tape, grad.rows, grad.width)
             elif self.grad is None:
                 self.grad = self.arrived
             self.arrived = None
+
+    def step(self, tape: Tape, rows: int, width: int) -> None:
+        """Make and drop what the optimizer needs to update this weight alone."""
+        made = [tape.new(rows, width, d, "temporary", "optimizer") for d in self.temporaries]
+        del made
 
 
 class Tape:

@@ -156,14 +156,31 @@ def _grouped_mm(
 ) -> Tensor:
     """Multiply the experts of a mixture in float32 too, which CUDA does group by group.
 
-    The stand-in for it on fake tensors only knows bfloat16. Transformers' own loop over the groups
-    makes and keeps what CUDA's does.
+    The stand-in for it on fake tensors only knows bfloat16.
     """
     if mat_a.dtype is torch.bfloat16:
         native: Tensor = torch._grouped_mm(mat_a, mat_b, offs=offs, bias=bias, out_dtype=out_dtype)
         return native
-    looped: Tensor = torch.ops.transformers.grouped_mm_fallback(mat_a, mat_b, offs)
-    return looped
+    product: Tensor = _GroupedProduct.apply(mat_a, mat_b)  # type: ignore[no-untyped-call]
+    return product
+
+
+class _GroupedProduct(torch.autograd.Function):
+    """Makes and keeps what ``_grouped_mm`` does; without values it need not know the groups."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, matrices: Tensor) -> Tensor:
+        trains, passes = ctx.needs_input_grad[1], ctx.needs_input_grad[0]
+        ctx.save_for_backward(rows if trains else None, matrices if passes else None)
+        ctx.layouts = [(tensor.shape, tensor.stride()) for tensor in (rows, matrices)]
+        return rows.new_empty(rows.shape[0], matrices.shape[-1])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        return tuple(
+            gradient.new_empty_strided(shape, strides) if needed else None
+            for (shape, strides), needed in zip(ctx.layouts, ctx.needs_input_grad, strict=True)
+        )
 
 
 REPLACED: dict[Callable[..., Any], Callable[..., Any]] = {

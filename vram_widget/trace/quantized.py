@@ -16,6 +16,7 @@ from peft.tuners.lora import Linear as LoraLinear
 from torch import nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from ..config import TrainingConfig
 from ..errors import ConfigError
@@ -48,7 +49,7 @@ def quantize(model: PreTrainedModel, config: TrainingConfig) -> None:
     linears = [
         (name, module)
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and module is not head
+        if isinstance(module, (nn.Linear, Conv1D)) and module is not head
     ]
     for name, linear in linears:
         if config.quantization == "nf4":
@@ -61,14 +62,21 @@ def quantize(model: PreTrainedModel, config: TrainingConfig) -> None:
         prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
 
 
+def widths(linear: nn.Linear | Conv1D) -> tuple[int, int]:
+    """Return the features that go in and out; GPT-2 stores its linears the other way around."""
+    if isinstance(linear, Conv1D):
+        return linear.nx, linear.nf
+    return linear.in_features, linear.out_features
+
+
 class NF4Linear(nn.Linear):
     """Two weights a byte, a scale for each 64, made whole for each product."""
 
     absmax: Tensor
 
-    def __init__(self, linear: nn.Linear, double_quant: bool) -> None:
+    def __init__(self, linear: nn.Linear | Conv1D, double_quant: bool) -> None:
         nn.Module.__init__(self)
-        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.in_features, self.out_features = widths(linear)
         self.bias = linear.bias
         weights = linear.weight.numel()
         scales = -(-weights // WEIGHTS_A_SCALE)
@@ -126,9 +134,9 @@ class Int8Linear(nn.Linear):
 
     SCB: Tensor
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, linear: nn.Linear | Conv1D) -> None:
         nn.Module.__init__(self)
-        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.in_features, self.out_features = widths(linear)
         self.bias = linear.bias
         whole = torch.empty(self.out_features, self.in_features, dtype=torch.int8)
         self.weight = nn.Parameter(whole, requires_grad=False)

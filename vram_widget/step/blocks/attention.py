@@ -88,7 +88,7 @@ def eager_attention(
         scores = ops.scale(scores)
         scores = ops.tanh(scores)
         scores = ops.scale(scores)
-    scores = ops.add_mask(scores)
+    scores = ops.add_mask(scores, context.mask_dtype)
     wide = scores.dtype if context.config["model_type"] in OWN_SOFTMAX else FLOAT32
     weights = ops.to(ops.softmax(scores, wide), q.dtype, "attention weights")
     if context.drops_attention:

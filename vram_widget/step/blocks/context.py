@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ..tape import Tensor
+from ..tape import DType, Tensor
 
 
 class Context(NamedTuple):
@@ -19,6 +19,8 @@ class Context(NamedTuple):
         Tokens of one sequence.
     attn_implementation : str
         The chosen attention.
+    mask_dtype : DType
+        That of a mask of numbers, which eager attention adds to its scores.
     cos, sin : Tensor or None
         The rotary positions, ``length`` x rotated features of one head.
     mask : Tensor or None
@@ -32,6 +34,7 @@ class Context(NamedTuple):
     config: Mapping[str, Any]
     length: int
     attn_implementation: str
+    mask_dtype: DType
     cos: Tensor | None = None
     sin: Tensor | None = None
     mask: Tensor | None = None

@@ -1,13 +1,15 @@
-"""Falcon's blocks: one fused projection, and attention and MLP side by side."""
+"""Falcon's blocks: one fused projection, and attention and MLP side by side.
+
+Its linears transpose their weights (FalconLinear), and of a view autocast keeps no copy.
+"""
 
 from __future__ import annotations
 
 from .. import ops
 from ..layer import Layer
-from ..tape import FLOAT32, Tensor
+from ..tape import FLOAT32, DType, Tensor
 from .attention import attend, rotary
 from .context import Context
-from .mlp import plain_mlp
 from .norms import layer_norm
 
 
@@ -45,22 +47,25 @@ def falcon_serial(context: Context, layer: Layer, x: Tensor) -> Tensor:
 
 def falcon_mlp(layer: Layer, x: Tensor) -> Tensor:
     """Falcon's MLP."""
-    return plain_mlp(layer, x, "mlp.dense_h_to_4h", "mlp.dense_4h_to_h")
+    layer.begin("mlp")
+    x = ops.activation(layer.linear("mlp.dense_h_to_4h", x, transposes=True), "act")
+    return layer.linear("mlp.dense_4h_to_h", x, transposes=True)
 
 
 def falcon_attention(context: Context, layer: Layer, x: Tensor) -> Tensor:
     """Attention on one projection: queries are a view of it, keys and values are copied out."""
-    qkv = layer.linear("self_attention.query_key_value", x)
+    dtype = x.dtype
+    qkv = layer.linear("self_attention.query_key_value", x, transposes=True)
     layer.begin("self_attention")
     q, k, v = split_heads(context, qkv)
     q, k = rotary(layer, context, q), rotary(layer, context, k)
     if context.attn_implementation == "eager":
-        out = eager_attention(context, q, k, v)
+        out = eager_attention(context, q, k, v, dtype)
     elif context.attn_implementation == "sdpa" and k.width != q.width:
         out = ops.contiguous(broadcast_attention(context, q, k, v))
     else:
         out = attend(context, q, k, v)
-    return layer.linear("self_attention.dense", out)
+    return layer.linear("self_attention.dense", out, transposes=True)
 
 
 def split_heads(context: Context, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -80,13 +85,14 @@ def split_heads(context: Context, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return ops.part(qkv, queries), ops.part(qkv, keys), ops.part(qkv, keys)
 
 
-def eager_attention(context: Context, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Falcon's own: scores divided in place, their softmax in the scores' dtype."""
+def eager_attention(context: Context, q: Tensor, k: Tensor, v: Tensor, dtype: DType) -> Tensor:
+    """Falcon's own: scores divided in place, their softmax in the hidden state's dtype."""
     queries, keys = ops.contiguous(q), ops.copy_heads(k, q.width)
     scores = ops.matmul(queries, keys, q.rows * context.heads, context.length)
     del queries, keys
-    weights = ops.softmax(ops.add_mask(ops.scale_in_place(scores)), scores.dtype)
-    del scores
+    masked = ops.add_mask(ops.scale_in_place(scores), context.mask_dtype)
+    weights = ops.softmax(masked, dtype)
+    del scores, masked
     return ops.contiguous(ops.matmul(weights, ops.copy_heads(v, q.width), q.rows, q.width))
 
 

@@ -104,7 +104,7 @@ def eager_attention(context: Context, q: Tensor, k: Tensor, v: Tensor) -> Tensor
     """Run eager attention with a softmax in the scores' own dtype."""
     k, v = repeated(context, q, k, v)
     scores = ops.scale(ops.matmul(q, k, q.rows * context.heads, context.length))
-    scores = ops.add_mask(scores)
+    scores = ops.add_mask(scores, context.mask_dtype)
     weights = ops.softmax(scores, FLOAT32 if q.tape.autocast else scores.dtype)
     return ops.contiguous(ops.matmul(weights, v, q.rows, v.width))
 

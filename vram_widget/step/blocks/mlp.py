@@ -46,8 +46,11 @@ def new_gelu(x: Tensor) -> Tensor:
     0.5 * x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x ** 3))); autocast takes the power in
     float32.
     """
-    half = ops.scale(x, "half of the input")
-    cube = ops.square(ops.to(x, FLOAT32) if x.tape.autocast else x)
-    inner = ops.scale(ops.add(x, ops.scale(cube)))
-    del cube
-    return ops.mul(half, ops.scale(ops.tanh(inner), "1 + tanh"), "act")
+    wide = FLOAT32 if x.tape.autocast else x.dtype
+    return ops.mul(
+        ops.scale(x, "half of the input"),
+        ops.scale(
+            ops.tanh(ops.scale(ops.add(x, ops.scale(ops.square(ops.to(x, wide)))))), "1 + tanh"
+        ),
+        "act",
+    )

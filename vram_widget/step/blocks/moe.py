@@ -168,7 +168,7 @@ def attend_with_sinks(context: Context, q: Tensor, k: Tensor, v: Tensor, sinks: 
     """Eager attention whose softmax has one more column, which is then dropped."""
     k, v = repeated(context, q, k, v)
     scores = ops.scale(ops.matmul(q, k, q.rows * context.heads, context.length))
-    scores = ops.add_mask(scores)
+    scores = ops.add_mask(scores, context.mask_dtype)
     scores = ops.to(scores, ops.wider(scores.dtype, sinks.dtype), "scores in the sinks' dtype")
     combined = ops.cat(scores, mixture.expand(sinks, scores.rows))
     combined = mixture.subtract_max(combined)

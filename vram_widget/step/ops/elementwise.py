@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from ..tape import BOOL, DType, Gradients, Leaf, Tensor
+from ..tape import BOOL, FLOAT32, DType, Gradients, Leaf, Tensor
 from .recorded import detach, follows, passes
 
 
 def wider(a: DType, b: DType) -> DType:
     """Return the dtype that an operator on both gives (type promotion)."""
-    return a if a.itemsize >= b.itemsize else b
+    if a.itemsize == b.itemsize:
+        return a if a is b else FLOAT32  # neither bfloat16 nor float16 holds the other
+    return a if a.itemsize > b.itemsize else b
 
 
 def to(x: Tensor, dtype: DType, what: str = "copy") -> Tensor:
@@ -131,10 +133,11 @@ def clamp(x: Tensor, bounds: int) -> Tensor:
     return out
 
 
-def add_mask(scores: Tensor) -> Tensor:
-    """Add an attention mask that trains nothing: a new tensor, the gradient passes through."""
-    out = scores.tape.new(scores.rows, scores.width, scores.dtype, "masked scores")
-    return passes(out, scores)
+def add_mask(scores: Tensor, mask: DType) -> Tensor:
+    """Add an attention mask of numbers that trains nothing; the gradient passes through."""
+    dtype = wider(scores.dtype, mask)
+    out = scores.tape.new(scores.rows, scores.width, dtype, "masked scores")
+    return passes(out, scores) if dtype is scores.dtype else follows(out, scores)
 
 
 def square(x: Tensor) -> Tensor:

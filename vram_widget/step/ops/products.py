@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..tape import FLOAT16, FLOAT32, INT8, INT32, DType, Gradients, Tensor
-from .elementwise import to
+from .elementwise import to, wider
 from .recorded import detach
 
 
@@ -158,13 +158,15 @@ def _record_whole(x: Tensor, out: Tensor, flops: float) -> None:
 
 def add_bias(x: Tensor, bias: Tensor) -> Tensor:
     """Add a bias to every row; keeps nothing."""
-    tape, width, dtype = x.tape, x.width, bias.dtype
-    out = tape.new(x.rows, width, x.dtype, "output")
+    tape, rows, width, dtype, bias_dtype = x.tape, x.rows, x.width, x.dtype, bias.dtype
+    out = tape.new(rows, width, wider(dtype, bias_dtype), "output")
     if tape.recording and not (x.node is bias.node is None):
         trains = bias.node is not None
 
         def backward(grad: Tensor) -> Gradients:
-            return grad, tape.new(1, width, dtype, "gradient", "gradients") if trains else None
+            to_bias = tape.new(1, width, bias_dtype, "gradient", "gradients") if trains else None
+            to_x = grad if grad.dtype is dtype else tape.new(rows, width, dtype, "gradient")
+            return to_x, to_bias
 
         tape.record(out, (x.node, bias.node), backward)
     return out
