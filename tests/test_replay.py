@@ -80,20 +80,22 @@ def test_a_traced_step_is_replayed(row, folder):
             assert est.num_parameters == int(row["num_parameters"]) - adapters(row)
 
 
-@pytest.mark.parametrize(
-    "row", [row for row in grid() if SHARDED.search(row["id"])], ids=lambda row: row["id"]
-)
-def test_a_step_divided_among_gpus_is_followed_phase_by_phase(row, folder):
+@pytest.mark.parametrize("row", grid(), ids=lambda row: row["id"])
+def test_a_traced_step_is_followed_phase_by_phase(row, folder):
     est = replayed(row, folder)
-    assert (est.peak_phase, est.peak_step) == (row["peak_phase"], int(row["peak_step"]))
+    sharded = SHARDED.search(row["id"])
+    if sharded:
+        assert (est.peak_phase, est.peak_step) == (row["peak_phase"], int(row["peak_step"]))
     line = est.timeline
     moments = zip(line.total, line.bytes["overhead"], line.step, line.phase, strict=True)
     highest: dict[str, int] = {}
     for total, overhead, step, phase in moments:
         if step == 2:
             highest[phase] = max(highest.get(phase, 0), total - overhead)
-    for phase in ("forward", "backward", "optimizer_step"):
-        assert highest[phase] == pytest.approx(int(row[f"{phase}_peak"]), rel=0.005), phase
+    for phase in ("forward", "loss", "backward", "optimizer_step"):
+        traced = int(row[f"{phase}_peak"])
+        if traced and phase in highest:
+            assert highest[phase] == pytest.approx(traced, rel=0.005 if sharded else 0.025), phase
 
 
 def adapters(row: dict[str, str]) -> int:

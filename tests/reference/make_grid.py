@@ -118,6 +118,7 @@ def rows() -> Iterator[Row]:
     yield from sharded_at_depth()
     yield from sharded_unevenly()
     yield from other_choices()
+    yield from seldom_together()
     for model in DENSE + EXPERTS + HYBRIDS:
         yield from a_few_methods(model)
 
@@ -337,6 +338,26 @@ def other_choices() -> Iterator[Row]:
     yield "mistral-7b-v0.1 bf16 windowed", "mistral-7b-v0.1", windowed
     yield "mistral-7b-v0.1 bf16 windowed flash", "mistral-7b-v0.1", {**windowed, **FLASH}
     yield "mistral-7b-v0.1 bf16 within the window", "mistral-7b-v0.1", {"max_seq_len": 1024}
+
+
+def seldom_together() -> Iterator[Row]:
+    """Yield choices that are seldom made together: random comparisons found them to differ."""
+    paged = {"optim": "paged_adamw_8bit", "optimizer_in_backward": True}
+    half = {"param_dtype": "float16"}
+    for name, model, choices in (
+        ("bf16 paged_adamw_8bit in backward", "qwen1.5-moe-a2.7b", {**METHODS["bf16"], **paged}),
+        ("lora float16", "qwen1.5-moe-a2.7b", {**METHODS["lora"], **half}),
+        ("lora in fp16", "qwen2.5-0.5b", {**METHODS["lora"], "mixed_precision": "fp16"}),
+        ("dora-autocast flash", "pythia-1b", {**METHODS["dora-autocast"], **FLASH}),
+        ("dora-fp32", "stablelm-2-1.6b", {**METHODS["dora"], "param_dtype": "float32"}),
+        ("qlora", "gpt2", METHODS["qlora"]),
+        ("fp32-autocast eager", "falcon-40b", {**METHODS["fp32-autocast"], **EAGER}),
+        ("lora-dropout padded flash", "smollm2-135m", {**METHODS["lora-dropout"], **FLASH}),
+    ):
+        padded = {"padded": True} if "padded" in name else {}
+        yield f"{model} {name}", model, {**choices, **padded}
+        both = {**choices, **padded, **CHECKPOINTING}
+        yield f"{model} {name} checkpointing", model, both
 
 
 def after_outputs(result: Trace) -> int:

@@ -161,7 +161,7 @@ def _grouped_mm(
     if mat_a.dtype is torch.bfloat16:
         native: Tensor = torch._grouped_mm(mat_a, mat_b, offs=offs, bias=bias, out_dtype=out_dtype)
         return native
-    product: Tensor = _GroupedProduct.apply(mat_a, mat_b)  # type: ignore[no-untyped-call]
+    product: Tensor = _GroupedProduct.apply(mat_a, mat_b, offs)  # type: ignore[no-untyped-call]
     return product
 
 
@@ -169,18 +169,19 @@ class _GroupedProduct(torch.autograd.Function):
     """Makes and keeps what ``_grouped_mm`` does; without values it need not know the groups."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, matrices: Tensor) -> Tensor:
-        trains, passes = ctx.needs_input_grad[1], ctx.needs_input_grad[0]
-        ctx.save_for_backward(rows if trains else None, matrices if passes else None)
+    def forward(ctx: Any, rows: Tensor, matrices: Tensor, ends: Tensor) -> Tensor:
+        passes, trains, _ = ctx.needs_input_grad
+        ctx.save_for_backward(rows if trains else None, matrices if passes else None, ends)
         ctx.layouts = [(tensor.shape, tensor.stride()) for tensor in (rows, matrices)]
         return rows.new_empty(rows.shape[0], matrices.shape[-1])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        return tuple(
-            gradient.new_empty_strided(shape, strides) if needed else None
-            for (shape, strides), needed in zip(ctx.layouts, ctx.needs_input_grad, strict=True)
+        gradients = (
+            gradient.new_empty_strided(*layout) if needed else None
+            for layout, needed in zip(ctx.layouts, ctx.needs_input_grad, strict=False)
         )
+        return *gradients, None
 
 
 REPLACED: dict[Callable[..., Any], Callable[..., Any]] = {

@@ -43,11 +43,12 @@ def partial_rotary(layer: Layer, context: Context, q: Tensor, k: Tensor) -> tupl
 def attend_on_concatenated(context: Context, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Attend with queries that `cat` has laid out head by head.
 
-    The kernel gives its result in the queries' layout, so the projection behind it needs a copy;
-    the one that takes a mask gives it token by token.
+    The flash kernel gives its result in the queries' layout, so the projection behind it needs a
+    copy; the one that takes masks and float32 gives it token by token.
     """
+    flash = context.mask is None and (q.dtype is not FLOAT32 or q.tape.autocast is not None)
     out = attend(context, q, k, v)
-    return out if context.mask is not None else ops.contiguous(out)
+    return ops.contiguous(out) if flash else out
 
 
 def _parts(context: Context, x: Tensor, rotated: int) -> tuple[Tensor, Tensor]:

@@ -161,7 +161,9 @@ def stablelm(context: Context, layer: Layer, x: Tensor) -> Tensor:
     x = layer_norm(layer, "input_layernorm", x)
     attended = split_attention(context, layer, x, "self_attn.o_proj")
     residual = ops.add(residual, attended)
-    fed = gated_mlp(layer, layer_norm(layer, "post_attention_layernorm", residual))
+    normed = layer_norm(layer, "post_attention_layernorm", residual)
+    fed = gated_mlp(layer, normed)
+    del normed
     return ops.add(residual, fed)
 
 
@@ -177,12 +179,9 @@ def stablelm_parallel(context: Context, layer: Layer, x: Tensor) -> Tensor:
 def gpt_neox(context: Context, layer: Layer, x: Tensor) -> Tensor:
     """GPT-NeoX and Pythia: attention and MLP side by side, each on a norm of its own."""
     attended = neox_attention(context, layer, layer_norm(layer, "input_layernorm", x))
-    fed = plain_mlp(
-        layer,
-        layer_norm(layer, "post_attention_layernorm", x),
-        "mlp.dense_h_to_4h",
-        "mlp.dense_4h_to_h",
-    )
+    normed = layer_norm(layer, "post_attention_layernorm", x)
+    fed = plain_mlp(layer, normed, "mlp.dense_h_to_4h", "mlp.dense_4h_to_h")
+    del normed
     return ops.add(ops.add(fed, attended), x)
 
 
@@ -190,12 +189,9 @@ def gpt_neox_serial(context: Context, layer: Layer, x: Tensor) -> Tensor:
     """GPT-NeoX with the MLP behind attention."""
     attended = neox_attention(context, layer, layer_norm(layer, "input_layernorm", x))
     attended = ops.add(attended, x)
-    fed = plain_mlp(
-        layer,
-        layer_norm(layer, "post_attention_layernorm", attended),
-        "mlp.dense_h_to_4h",
-        "mlp.dense_4h_to_h",
-    )
+    normed = layer_norm(layer, "post_attention_layernorm", attended)
+    fed = plain_mlp(layer, normed, "mlp.dense_h_to_4h", "mlp.dense_4h_to_h")
+    del normed
     return ops.add(fed, attended)
 
 
