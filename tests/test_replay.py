@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -14,6 +15,7 @@ import reference_steps
 from reference_steps import REFERENCE
 
 import vram_widget as vw
+from vram_widget.step.replay import replay
 from vram_widget.timeline import COMPONENTS
 
 
@@ -161,8 +163,43 @@ def test_components_and_the_tree_sum_to_the_estimate():
                 assert sum(leaf.bytes for leaf in operator.children) == operator.bytes
 
 
-def test_every_moment_of_the_timeline_is_explained():
-    est = vw.estimate("ibm-granite/granite-3.3-2b-instruct", gpu="H100")
+#: Two kinds of layers in turn; the same with gathered weights; and with a gradient for all of them.
+PATTERNS: list[dict[str, Any]] = [
+    {"model_path": "ibm-granite/granite-4.0-h-350m", "training_method": "sft"},
+    {
+        "model_path": "google/gemma-3-1b-it",
+        "training_method": "lora",
+        "trainer": "trl",
+        "num_gpus": 8,
+        "sharding": "fsdp",
+        "gradient_accumulation_steps": 2,
+    },
+    {"model_path": "google/gemma-4-E2B", "training_method": "sft", "num_gpus": 8},
+]
+
+
+@pytest.mark.parametrize("choices", PATTERNS, ids=lambda choices: choices["model_path"])
+def test_layers_that_repeat_stand_for_all(choices, monkeypatch):
+    est = vw.estimate(**choices, gpu="H100")
+    one_by_one = dataclasses.replace(est.architecture)  # which has looked for no patterns yet
+    monkeypatch.setattr(
+        "vram_widget.model.architecture._patterns",
+        lambda kinds: [(place, 1, 1) for place in range(len(kinds))],
+    )
+    record = replay(one_by_one, est.config, est.gpu)
+    assert len(record.segments) > 3 * one_by_one.num_hidden_layers
+    assert (est.allocated, est.peak_phase) == (record.peak, record.peak_phase)
+    levels = dict(zip(COMPONENTS, record.at(record.peak_moment), strict=True))
+    assert {**levels, "overhead": est.components["overhead"]} == est.components
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [{"model_path": "ibm-granite/granite-3.3-2b-instruct"}, *PATTERNS],
+    ids=lambda choices: choices["model_path"],
+)
+def test_every_moment_of_the_timeline_is_explained(choices):
+    est = vw.estimate(**choices, gpu="H100")
     for index, total in enumerate(est.timeline.total):
         tree = est.explain(index)
         assert tree.bytes == total

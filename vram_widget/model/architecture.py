@@ -72,9 +72,17 @@ class LayerRun:
 
 @dataclass(frozen=True)
 class Stretch:
-    """Layers that come `count` times in a row, in the same order each time."""
+    """What comes `count` times in a row: one layer, or some in the same order each time.
 
-    layers: tuple[LayerRun, ...]
+    Attributes
+    ----------
+    parts : tuple of LayerRun or Stretch
+        A layer each, or several that repeat within the pattern.
+    count : int
+        How often they come.
+    """
+
+    parts: tuple[LayerRun | Stretch, ...]
     count: int
 
 
@@ -197,11 +205,7 @@ class Architecture:
             if trait not in distinct:
                 distinct.append(trait)
             kinds.append(distinct.index(trait))
-        layers = self._one_by_one
-        return tuple(
-            Stretch(tuple(layers[start : start + period]), count)
-            for start, period, count in _patterns(kinds)
-        )
+        return tuple(_stretches(kinds, self._one_by_one))
 
     def weights(self) -> Iterator[tuple[str, Shape]]:
         """Yield every weight's full name and shape, layer by layer."""
@@ -213,6 +217,18 @@ class Architecture:
                     yield f"{self.layers_name}.{index}.{name}", shape
                 index += 1
         yield from self.towers.items()
+
+
+def _stretches(kinds: list[int], layers: list[LayerRun]) -> Iterator[Stretch]:
+    """Yield the stretches of some layers; patterns that repeat within a pattern are inside it."""
+    for start, period, count in _patterns(kinds):
+        end = start + period
+        if period == 1:
+            yield Stretch((layers[start],), count)
+            continue
+        inside = _stretches(kinds[start:end], layers[start:end])
+        parts = (part if part.count > 1 else part.parts[0] for part in inside)
+        yield Stretch(tuple(parts), count)
 
 
 def _patterns(kinds: list[int]) -> Iterator[tuple[int, int, int]]:

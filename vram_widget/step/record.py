@@ -166,23 +166,25 @@ class Record:
 
 
 def repetitions(
-    phase: str,
-    events: Sequence[Event],
-    seconds: float,
+    segments: Sequence[Segment],
     count: int,
     beyond_first: Mapping[Allocation, Allocation],
     before_last: Mapping[Allocation, Allocation],
 ) -> list[Segment]:
-    """Return the segments of layers that repeat, of which one was executed.
+    """Return the segments of layers that come `count` times, which were executed once.
 
     Parameters
     ----------
+    segments : sequence of Segment
+        What they did: more than one where some of them repeat themselves.
     beyond_first : mapping of Allocation to Allocation
         What all but the first release in place of what was there before them.
     before_last : mapping of Allocation to Allocation
         What all but the last make in place of what is there behind them.
     """
-    if not beyond_first and not before_last:
+    phase, seconds = segments[0].phase, sum(each.seconds * each.count for each in segments)
+    events = [event for each in segments for _ in range(each.count) for event in each.events]
+    if count == 1 or not (beyond_first or before_last):
         return [Segment(phase, events, seconds, count, of_one=True)]
     differ = [
         (index, allocation)

@@ -13,7 +13,7 @@ from .. import collector
 from ..config import TrainingConfig
 from ..errors import ModelError
 from ..gpu import GPU
-from ..model.architecture import Architecture, LayerRun, Shape
+from ..model.architecture import Architecture, LayerRun, Shape, Stretch
 from . import ops, zero
 from .blocks import BLOCKS
 from .blocks.context import Context
@@ -50,7 +50,11 @@ class Pass:
         What the training loop holds until the pass is over.
     layers : list of Layer
         Every layer that was executed; its `copies` say how many it stands for.
+    hidden : Tensor
+        What goes from layer to layer.
     """
+
+    hidden: Tensor
 
     def __init__(
         self,
@@ -73,6 +77,7 @@ class Pass:
         self.held: list[Tensor] = []
         self._opened = 0
         self._since = 0.0
+        self._begun: list[tuple[int, list[Allocation]]] = []
         self.outside = self.layer(architecture.outside)
         self.run()
 
@@ -118,106 +123,112 @@ class Pass:
         """Keep tensors until backward gets to this place."""
         Boundary(self.tape, partial(self.cut, "backward"), keeps=tensors)
 
-    def cut(
-        self,
-        phase: str,
-        count: int = 1,
-        handed_on: Allocation | None = None,
-        beyond_first: Swaps = NO_SWAPS,
-        before_last: Swaps = NO_SWAPS,
+    def cut(self, phase: str) -> None:
+        """End the segment of the log that began at the last cut."""
+        events = self.tape.log[self._opened :]
+        if events:
+            self.segments.append(Segment(phase, events, self.tape.clock - self._since))
+            self._opened += len(events)
+            self._since = self.tape.clock
+
+    def begin(self, phase: str) -> None:
+        """Begin what may happen several times."""
+        self.cut(phase)
+        self._begun.append((len(self.segments), self.exchange.held()))
+
+    def repeat(
+        self, phase: str, count: int, handed_on: Allocation | None, before_last: Swaps = NO_SWAPS
     ) -> None:
-        """End the segment of the log that began at the last cut; it happens `count` times.
+        """Let what happened since its beginning happen `count` times.
 
         `handed_on` is what a layer hands to the next one, which releases it: there is one, however
-        many layers there are. `beyond_first` and `before_last` say what takes the place of an
-        allocation where layers repeat.
+        many layers there are. `before_last` says what takes the place of an allocation in all but
+        the last.
         """
-        events = self.tape.log[self._opened :]
-        if not events:
+        self.cut(phase)
+        since, found = self._begun.pop()
+        happened = self.segments[since:]
+        if not happened or count == len(happened) == 1:
             return
-        seconds = self.tape.clock - self._since
         if count > 1:
-            for nbytes, allocation in events:
-                if nbytes > 0:
-                    allocation.copies = count
+            made = {a for segment in happened for nbytes, a in segment.events if nbytes > 0}
+            for allocation in made:
+                allocation.copies *= count
             for held in (handed_on, *self.exchange.held()):
                 if held is not None:
                     held.copies = 1
-            self.segments += repetitions(phase, events, seconds, count, beyond_first, before_last)
-        else:
-            self.segments.append(Segment(phase, events, seconds))
-        self._opened += len(events)
-        self._since = self.tape.clock
+        left = (before_last.get(held, held) for held in self.exchange.held())
+        beyond_first = {a: b for a, b in zip(found, left, strict=True) if a is not b}
+        self.segments[since:] = repetitions(happened, count, beyond_first, before_last)
 
     def run_layers(
         self, context: Context, handed_over: list[Tensor], first_differs: bool
     ) -> Tensor:
-        """Run each pattern of layers once for all its repetitions.
+        """Run the layers, of which the first has another input than others (`first_differs`).
+
+        Who holds on to the hidden state keeps its memory, so it is only here: in `self.hidden`.
+        """
+        self.hidden = handed_over.pop()
+        _hidden_state(self.hidden)
+        slides = context.sliding_mask is not None
+        model = self.architecture
+        for stretch in model.windowed_stretches if slides else model.stretches:
+            self.run_stretch(context, stretch, first_differs)
+        self.exchange.after_layers()
+        x = self.hidden
+        del self.hidden
+        return x
+
+    def run_stretch(self, context: Context, stretch: Stretch, first_differs: bool) -> None:
+        """Run each layer of a pattern once for all its repetitions.
 
         The first stands for itself alone where its input is not like the others': of another
         dtype, without a gradient, or kept by somebody else too (`first_differs`).
         """
-        tape, x = self.tape, handed_over.pop()
-        _hidden_state(x)
-        slides = context.sliding_mask is not None
-        model = self.architecture
-        for stretch in model.windowed_stretches if slides else model.stretches:
-            left = stretch.count
-            while left:
-                self.cut("forward")
-                executed: list[Layer] = []
-                found: list[Allocation] = []
-                Boundary(tape, partial(self._end_of_layers, executed, found, x.node))
-                before = self.exchange.held()
-                wants_gradient, dtype = x.node is not None, x.dtype
-                for run in stretch.layers:
-                    layer = self.layer(run.oriented, run)
-                    executed.append(layer)
-                    x = self.run_layer(run, layer, context, x)
-                alike = wants_gradient and x.dtype is dtype and not first_differs
-                count, first_differs = left if alike else 1, False
-                for layer in executed:
-                    layer.copies = count
-                swaps = _differing(before, self.exchange.held())
-                self.cut("forward", count, _hidden_state(x), beyond_first=swaps)
-                Boundary(tape, partial(self._begin_of_layers, found, x.node))
-                left -= count
-        self.exchange.after_layers()
-        return x
+        left = stretch.count
+        while left:
+            source, dtype, first = self.hidden.node, self.hidden.dtype, len(self.layers)
+            alike = source is not None and not (first_differs and self.layers[-1] is self.outside)
+            entrance = Boundary(self.tape, partial(self.cut, "backward"))
+            self.begin("forward")
+            for part in stretch.parts:
+                if isinstance(part, Stretch):
+                    self.run_stretch(context, part, first_differs)
+                else:
+                    self.run_layer(context, part)
+            executed = self.layers[first:]
+            count = left if alike and self.hidden.dtype is dtype else 1
+            for layer in executed:
+                layer.copies *= count
+            self.repeat("forward", count, _hidden_state(self.hidden))
+            entrance.reached = partial(self._end_of_stretch, executed[-1], count, source)
+            Boundary(self.tape, partial(self._begin_of_stretch, self.hidden.node))
+            left -= count
 
-    def _begin_of_layers(self, found: list[Allocation], output: Node | Leaf | None) -> None:
+    def _begin_of_stretch(self, output: Node | Leaf | None) -> None:
         """Backward has come to the last layer: its output's gradient is there."""
         _handed_gradient(output)
-        self.cut("backward")
-        found += self.exchange.held()
+        self.begin("backward")
 
-    def _end_of_layers(
-        self, executed: list[Layer], found: list[Allocation], source: Node | Leaf | None
-    ) -> None:
+    def _end_of_stretch(self, last: Layer, count: int, source: Node | Leaf | None) -> None:
         """Backward has left the first layer: there is one gradient of its input, for all."""
-        before_last = self.exchange.gathered_between(executed[-1])
-        left = [before_last.get(held, held) for held in self.exchange.held()]
-        beyond_first = _differing(found, left)
-        handed_on = _handed_gradient(source)
-        self.cut("backward", executed[0].copies, handed_on, beyond_first, before_last)
+        before_last = self.exchange.gathered_between(last)
+        self.repeat("backward", count, _handed_gradient(source), before_last)
 
-    def run_layer(self, run: LayerRun, layer: Layer, context: Context, x: Tensor) -> Tensor:
-        """Run one layer."""
+    def run_layer(self, context: Context, run: LayerRun) -> None:
+        """Run one layer on the hidden state."""
+        layer = self.layer(run.oriented, run)
         if context.sliding_mask and run.sliding_window and context.length >= run.sliding_window:
             context = context._replace(mask=context.sliding_mask)
         block = partial(BLOCKS[run.block], context, layer)
-        layer.enter(x)
+        layer.enter(self.hidden)
         if self.config.gradient_checkpointing:
-            x = ops.checkpoint(block, x, offload=self.config.offload_activations)
+            offload = self.config.offload_activations
+            self.hidden = ops.checkpoint(block, self.hidden, offload=offload)
         else:
-            x = block(x)
+            self.hidden = block(self.hidden)
+        _hidden_state(self.hidden)
         layer.leave()
-        return x
-
-
-def _differing(found: list[Allocation], left: list[Allocation]) -> Swaps:
-    """Return what was left by what was found in its place."""
-    return {a: b for a, b in zip(found, left, strict=True) if a is not b}
 
 
 def _hidden_state(x: Tensor) -> Allocation | None:

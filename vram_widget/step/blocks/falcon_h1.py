@@ -28,8 +28,8 @@ def falcon_h1_mixer(context: Context, layer: Layer, x: Tensor) -> Tensor:
     config = context.config
     inner = config.get("mamba_d_ssm") or config["mamba_expand"] * config["hidden_size"]
     mixer = named_mixer(config, inner)
-    projected = layer.linear("mamba.in_proj", ops.scale(masked(context, x)))
     layer.begin("mamba")
+    projected = layer.linear("mamba.in_proj", ops.scale(masked(context, x)))
     # the numbers are a buffer of the model's own dtype, which autocast leaves alone
     vector = Tensor(x.tape, 1, projected.width, layer.weights["mamba.D"].dtype, None)
     projected = ops.mul(projected, vector, "projected, scaled")

@@ -51,6 +51,7 @@ def named_mixer(config: Mapping[str, Any], inner: int) -> Mixer:
 
 def mamba2(context: Context, layer: Layer, mixer: Mixer, x: Tensor) -> Tensor:
     """Project, convolve over time, scan, norm behind a gate, and project."""
+    layer.begin(mixer.name)
     projected = layer.linear(f"{mixer.name}.in_proj", masked(context, x))
     scanned, gate = scan_projected(context, layer, mixer, projected)
     scanned = gated_rms_norm(layer, f"{mixer.name}.norm", scanned, gate)
@@ -63,7 +64,6 @@ def scan_projected(
     """Convolve and scan what the first projection made; return that, and the gate for it."""
     name = mixer.name
     inner, states = mixer.heads * mixer.head_dim, mixer.groups * mixer.state
-    layer.begin(name)
     decay = ops.neg(scan.exp(ops.to(layer.weights[f"{name}.A_log"], FLOAT32)))
     gate, convolved, step = ops.split_widths(projected, inner, inner + 2 * states, mixer.heads)
     convolved = masked(context, convolve(context, layer, f"{name}.conv1d", convolved))

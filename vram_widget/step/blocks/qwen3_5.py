@@ -73,12 +73,12 @@ def delta_net(context: Context, layer: Layer, x: Tensor) -> Tensor:
     heads = config["linear_num_value_heads"]
     keys = config["linear_num_key_heads"] * config["linear_key_head_dim"]
     values = heads * config["linear_value_head_dim"]
+    layer.begin(name)
     x = masked(context, x)
     mixed = layer.linear(f"{name}.in_proj_qkv", x)
     z = layer.linear(f"{name}.in_proj_z", x)
     b = layer.linear(f"{name}.in_proj_b", x)
     a = layer.linear(f"{name}.in_proj_a", x)
-    layer.begin(name)
     mixed = convolve(context, layer, f"{name}.conv1d", mixed)
     query, key, value = ops.split_widths(mixed, keys, keys, values)
     beta = ops.sigmoid(b)
