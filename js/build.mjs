@@ -12,9 +12,6 @@ const options = {
   minify: true,
   format: "esm",
   charset: "utf8",
-  // What every part of a view is made of: names that neither Python nor a browser knows.
-  mangleProps:
-    /^(element|update|component|plot|upper|lower|bands|ceiling|showsCapacity|sections|stride|home|answered|reported)$/,
   // Browsers of the end of 2023, the first that all read nested CSS.
   target: ["es2022", "chrome120", "firefox117", "safari17.2"],
   legalComments: "none",

@@ -1,7 +1,7 @@
 /** The chart with what stands over and under it: its readings, the pin, and how to save it. */
 import { createChart } from "./chart/chart";
 import { html } from "./dom";
-import type { Model, Request } from "./messages";
+import type { Form, Model, Request } from "./messages";
 import { createPinned } from "./pinned";
 import { createReadings } from "./readings";
 import { createSave } from "./save";
@@ -9,13 +9,13 @@ import { createSave } from "./save";
 /** `changed` is called when there is something else to draw. */
 export function createCharts(
   model: Model,
+  form: Form,
   request: (request: Request) => void,
   changed: () => void,
   signal: AbortSignal,
 ) {
-  const form = model.get("form");
   const chart = createChart(form, request, signal);
-  const readings = createReadings(model, chart.element, changed);
+  const readings = createReadings(model, form.readonly, chart.element, changed);
   const pinned = createPinned(request);
   const save = createSave(chart.picture, () => ({
     file: fileName(model.get("report").title, model.get("training_method"), readings.open),

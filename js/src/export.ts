@@ -5,7 +5,10 @@ import { createTabs } from "./tabs";
 
 export function createExport() {
   const text = html("pre", { tabindex: 0, class: "vw-code", "aria-label": "Text to copy" });
-  const notices = html("ul", { class: "vw-notices", "aria-label": "Notices of the export" });
+  const notices = html("ul", {
+    class: "vw-notices vw-small",
+    "aria-label": "Notices of the export",
+  });
   const copy = html("button", { class: "vw-button", type: "button" }, "Copy");
   const answer = html("span", { role: "status", class: "vw-answer" });
   const panel = html("div", { role: "tabpanel" }, text, notices);

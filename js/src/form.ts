@@ -10,7 +10,11 @@ export type Change = (name: string, value: Value) => void;
 export function createForm(groups: Group[], change: Change, beneath: Record<string, HTMLElement>) {
   let showAll = false;
   const sections = groups.map((group) => createSection(group, change, beneath[group.name]));
-  const toggle = html("button", { class: "vw-all", type: "button", "aria-expanded": "false" });
+  const toggle = html("button", {
+    class: "vw-button vw-all",
+    type: "button",
+    "aria-expanded": "false",
+  });
   const element = html(
     "form",
     { class: "vw-form", "aria-label": "Training configuration", autocomplete: "off" },
@@ -41,7 +45,7 @@ export function createForm(groups: Group[], change: Change, beneath: Record<stri
 
 export function createSection(group: Group, change: Change, beneath?: HTMLElement) {
   const title = unique(group.name.replaceAll(" ", "-"));
-  const remark = html("p", { class: "vw-remark" });
+  const remark = html("p", { class: "vw-remark vw-small" });
   const rows = group.fields.map((field) => createRow(field, change));
   const element = html(
     "section",
@@ -66,7 +70,9 @@ export function createSection(group: Group, change: Change, beneath?: HTMLElemen
 function createRow(field: Field, change: Change) {
   const id = unique(field.name);
   const control = createControl(field, id, (value) => change(field.name, value));
-  const label = html("label", { for: id, id: `${id}-label`, title: field.help }, field.label);
+  // Where the control is as wide as the form, the title of the group says what it is.
+  const named = { for: id, id: `${id}-label`, class: control.shape === "below" && "vw-unseen" };
+  const label = html("label", { ...named, title: field.help }, field.label);
   const help = html("span", { id: `${id}-help`, class: "vw-unseen" }, field.help);
   const error = html("p", { id: `${id}-error`, class: "vw-error", role: "alert" });
   const element = html(

@@ -2,7 +2,7 @@
 import { html } from "./dom";
 
 export function createNotices() {
-  const element = html("ul", { class: "vw-notices", "aria-label": "Notices" });
+  const element = html("ul", { class: "vw-notices vw-small", "aria-label": "Notices" });
 
   function update(notices: string[]): void {
     if (element.textContent !== notices.join("")) {

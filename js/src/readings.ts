@@ -11,7 +11,12 @@ const NAMES: [Reading, string][] = [
 ];
 
 /** `changed` is called when another reading is opened in `panel`. */
-export function createReadings(model: Model, panel: HTMLElement, changed: () => void) {
+export function createReadings(
+  model: Model,
+  readonly: boolean,
+  panel: HTMLElement,
+  changed: () => void,
+) {
   let open: Reading = "steps";
   let asked = false;
   const tabs = createTabs<Reading>("Chart", panel, (name) => {
@@ -21,7 +26,6 @@ export function createReadings(model: Model, panel: HTMLElement, changed: () => 
     answered();
     changed();
   });
-  const { readonly } = model.get("form");
   const there = model.get("readings");
   for (const [name, label] of NAMES) {
     // Without a kernel, what has been computed.

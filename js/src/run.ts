@@ -31,7 +31,7 @@ function figure(label: string, value: string, note: string): HTMLElement {
   return html(
     "div",
     {},
-    html("dt", {}, label),
-    html("dd", {}, html("strong", {}, value), html("p", {}, note)),
+    html("dt", { class: "vw-small" }, label),
+    html("dd", {}, html("strong", {}, value), html("p", { class: "vw-small" }, note)),
   );
 }

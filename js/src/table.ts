@@ -6,13 +6,14 @@ import { createNotices } from "./notices";
 
 export function createTable(components: Component[]) {
   const rows = new Map(components.map((each) => [each.name, createRow(each)]));
-  const caption = html("caption");
+  const moment = html("span");
+  const unit = html("span", { class: "vw-unit" }, " GiB on each GPU");
   const total = html("td", { class: "vw-amount" });
   const totalAgainst = html("td", { class: "vw-against" });
   const table = html(
     "table",
     { class: "vw-table" },
-    caption,
+    html("caption", {}, moment, unit),
     html(
       "thead",
       { class: "vw-unseen" },
@@ -43,7 +44,7 @@ export function createTable(components: Component[]) {
   const element = html("div", { class: "vw-components" }, table, notices.element);
 
   function update(report: Report, pinned: Pinned | null): void {
-    say(caption, `At the peak: ${report.peak.moment}`);
+    say(moment, `At the peak: ${report.peak.moment}`);
     for (const { name, bytes, note } of report.components) {
       rows.get(name)?.update(bytes, report.expected, note, pinned?.components[name]);
     }

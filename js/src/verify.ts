@@ -6,7 +6,7 @@ const HINT = "Runs these steps in PyTorch, on tensors without data: seconds to a
 
 export function createVerify(request: (request: Request) => void) {
   const button = html("button", { class: "vw-button", type: "button" });
-  const hint = html("p", { class: "vw-remark" }, HINT);
+  const hint = html("p", { class: "vw-small" }, HINT);
   const bar = html("progress", { class: "vw-bar-of-files", "aria-label": "PyTorch's own step" });
   const words = html("p", { role: "status" });
   const element = html(
@@ -27,7 +27,7 @@ export function createVerify(request: (request: Request) => void) {
     hint.hidden = verification !== null;
     bar.hidden = !running;
     say(words, verification ? told(verification) : "");
-    words.className = verification?.state === "failed" ? "vw-error" : "";
+    words.className = verification?.state === "failed" ? "vw-error" : "vw-small";
     element.classList.toggle("vw-stale", verification?.current === false);
   }
   return { element, update };

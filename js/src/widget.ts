@@ -21,15 +21,34 @@ const PATIENCE = 250;
 const PAUSE = 250;
 
 const SAVED =
-  "Saved from a notebook. The chart can be read with the pointer or the arrow keys; " +
-  "the controls cannot be moved here.";
+  "No kernel is behind this view. The chart can be read with the pointer or the arrow keys; " +
+  "run the cell in its notebook to move the controls.";
+/** How ipywidgets marks the element of a view that never had a kernel, and says that one is gone. */
+const DISCONNECTED = "jupyter-widgets-disconnected";
+const GONE = "comm_live_update";
 
 /** What is asked for that changes the configuration. */
 const MOVES = new Set<Request["type"]>(["apply", "return", "undo", "redo"]);
 
+/** A view, and one to read alone in its place when its kernel goes: for a model none comes back. */
 function render({ model, el }: RenderProps<Traits>): () => void {
+  const { readonly } = model.get("form");
+  let close = open(model, el, readonly || el.classList.contains(DISCONNECTED));
+  const gone = () => {
+    close();
+    close = open(model, el, true);
+  };
+  model.on(GONE, gone);
+  return () => {
+    model.off(GONE, gone);
+    close();
+  };
+}
+
+function open(model: Model, el: HTMLElement, readonly: boolean): () => void {
   const view = new AbortController();
-  const { groups, components, compact, readonly, verifiable } = model.get("form");
+  const form = { ...model.get("form"), readonly };
+  const { groups, components, compact, verifiable } = form;
 
   const history = createHistory(go);
   const header = createHeader(history.element);
@@ -37,8 +56,8 @@ function render({ model, el }: RenderProps<Traits>): () => void {
   // What the whole run works through stands by what it takes; a tutorial has only the form.
   const whole = compact ? [] : groups.filter(({ name }) => name === "run");
   const config = groups.filter((group) => !whole.includes(group));
-  const form = createForm(config, change, { model: progress.element });
-  const charts = createCharts(model, request, () => draw(), view.signal);
+  const controls = createForm(config, change, { model: progress.element });
+  const charts = createCharts(model, form, request, () => draw(), view.signal);
   const table = createTable(components);
   const advice = createAdvice((changes: Changes) => request({ type: "apply", changes }));
   const runs = whole.map((group) => createRun(group, change));
@@ -52,7 +71,7 @@ function render({ model, el }: RenderProps<Traits>): () => void {
     html(
       "div",
       { class: "vw-body" },
-      form.element,
+      controls.element,
       html(
         "div",
         { class: "vw-reading" },
@@ -60,8 +79,10 @@ function render({ model, el }: RenderProps<Traits>): () => void {
         html(
           "div",
           { class: "vw-under" },
-          html("div", {}, table.element, ...runs.map((run) => run.element)),
-          html("div", {}, advice.element, ...(verifiable && !readonly ? [verify.element] : [])),
+          table.element,
+          advice.element,
+          ...runs.map((run) => run.element),
+          ...(verifiable && !readonly ? [verify.element] : []),
         ),
       ),
     ),
@@ -125,7 +146,7 @@ function render({ model, el }: RenderProps<Traits>): () => void {
     // A model that is looked up is named in its box already.
     const wanted: Record<string, unknown> = lookup ? { model_path: lookup.model_path } : {};
     const read = (name: string) => wanted[name] ?? model.get(name);
-    form.update(read, report);
+    controls.update(read, report);
     progress.update(lookup);
     for (const run of runs) {
       run.update(read, model.get("advice"), report);
@@ -147,8 +168,8 @@ function render({ model, el }: RenderProps<Traits>): () => void {
   const names = groups.flatMap(({ fields }) => fields.map(({ name }) => name));
   // A value that moves shows in its control at once; the rest waits for what Python says of it.
   listen(model, [...names, "lookup"], perFrame(fill, view.signal), view.signal);
-  const said = ["advice", "history", "pinned", "readings", "explained", "verification"];
-  listen(model, said, draw, view.signal);
+  const beside = ["advice", "history", "pinned", "readings", "explained", "verification"];
+  listen(model, beside, draw, view.signal);
   listen(model, ["readings"], charts.answered, view.signal);
   listen(model, ["report"], arrived, view.signal);
   view.signal.addEventListener(

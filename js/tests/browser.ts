@@ -159,10 +159,13 @@ export class FakeModel {
   asModel(): AnyModel<Traits> {
     return this as unknown as AnyModel<Traits>;
   }
-  private emit(name: string): void {
-    for (const handler of this.handlers.get(`change:${name}`) ?? []) {
+  trigger(event: string): void {
+    for (const handler of this.handlers.get(event) ?? []) {
       handler();
     }
+  }
+  private emit(name: string): void {
+    this.trigger(`change:${name}`);
   }
 }
 

@@ -31,7 +31,7 @@ export function createAlong(
   const values = createValues();
   const before = createCourse("pinned");
   const capacity = createCapacity();
-  const now = createBracket({ above: true });
+  const now = createBracket({ stem: true });
   const inside = svg(
     "g",
     { "clip-path": room.path },
@@ -67,12 +67,14 @@ export function createAlong(
     excess.update(drawn, silhouette);
     band.update(drawn, sweep);
     values.update(drawn, sweep);
+    const place = share(value, sweep);
     before.update(
       drawn,
       pinned ? { at: [0, 1], total: [pinned.expected, pinned.expected] } : undefined,
+      place,
     );
     capacity.update(drawn, sweep.gpus[0] ?? report.gpu);
-    const here = plot.left + share(value, sweep) * (plot.right - plot.left);
+    const here = plot.left + place * (plot.right - plot.left);
     const present = `now ${plain(Number(value))} · ${gib(report.expected)} GiB`;
     now.update(drawn, here, report, present);
     return {

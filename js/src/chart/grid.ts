@@ -6,6 +6,8 @@ import type { Geometry } from "./geometry";
 const GIB = 1024 ** 3;
 /** Pixels one level of the grid takes. */
 const GRID = 56;
+/** How much closer than that levels may stand, for a rounder step. */
+const CLOSEST = 0.75;
 
 export function createGrid() {
   const element = svg("g", { class: "vw-grid" });
@@ -30,7 +32,7 @@ export function createGrid() {
 export function ticks(most: number, count: number): number[] {
   const least = most / count;
   const power = 10 ** Math.floor(Math.log10(least));
-  const step = [1, 2, 5, 10].map((each) => each * power).find((each) => each >= least * 0.99);
+  const step = [1, 2, 5, 10].map((each) => each * power).find((each) => each >= least * CLOSEST);
   const width = step ?? 10 * power;
   return Array.from({ length: Math.floor(most / width) + 1 }, (_, i) => i * width);
 }

@@ -18,7 +18,7 @@ export function capacityLevel({ plot, y, capacity, showsCapacity }: Geometry): n
 /** The card's capacity, a line with its name. */
 export function createCapacity() {
   const line = svg("line", { class: "vw-capacity" });
-  const card = svg("text", { class: "vw-mark-name" });
+  const card = svg("text", { class: "vw-mark-name", "text-anchor": "start" });
   const element = svg("g", {}, line, card);
 
   function update(geometry: Geometry, gpu: string): void {
@@ -45,13 +45,13 @@ export interface Estimated {
   high: number;
 }
 
-/** An estimate with its band, and its name beside it or, where asked, above it. */
-export function createBracket({ above = false } = {}) {
+/** An estimate with its band, and its name over it; on a stem from the axis where asked. */
+export function createBracket({ stem: stands = false } = {}) {
   const stem = svg("line", { class: "vw-stem" });
   const bracket = svg("path", { class: "vw-bracket" });
   const dot = svg("circle", { class: "vw-peak", r: 3 });
   const label = svg("text", { class: "vw-mark-name" });
-  const element = svg("g", {}, ...(above ? [stem] : []), bracket, dot, label);
+  const element = svg("g", {}, ...(stands ? [stem] : []), bracket, dot, label);
 
   function update(geometry: Geometry, at: number, estimated: Estimated, name: string): void {
     const { plot, y } = geometry;
@@ -64,18 +64,16 @@ export function createBracket({ above = false } = {}) {
 
     // Clear of the card's line and of its name.
     const level = capacityLevel(geometry);
-    let base = above ? high - 8 : (high + low) / 2 + 4;
-    if (Math.abs(base - 5 - level) < LINE) {
-      base = high < level ? Math.min(high, level) - 8 : level + LINE + 2;
-    }
-    base = Math.max(base, 11);
-    if (above && base < high) {
+    const close = high >= level && high - 13 - level < LINE;
+    const base = Math.max(close ? level + LINE + 2 : high - 8, 11);
+    if (base < high) {
       set(label, centred(plot, at, base, name));
       return;
     }
-    const before = at - CAP - GAP - name.length * LETTER >= plot.left;
+    // There is no room over it: beside it.
+    const before = left - GAP - name.length * LETTER >= plot.left;
     set(label, {
-      x: before ? at - CAP - GAP : at + CAP + GAP,
+      x: before ? left - GAP : right + GAP,
       y: base,
       "text-anchor": before ? "end" : "start",
     });
@@ -83,14 +81,18 @@ export function createBracket({ above = false } = {}) {
   return { element, update };
 }
 
-/** A course beside the areas, named over its start, or over its peak with the size of that. */
+/** A course beside the areas, named over its start, or with the size of its peak. */
 export function createCourse(name: string, { atStart = false } = {}) {
   const line = svg("path", { class: `vw-course vw-${name}-line` });
   const label = svg("text", { class: "vw-mark-name vw-course-name" });
   const element = svg("g", {}, line, label);
 
-  /** `course` has a place on the axis (0 to 1) and bytes for each moment; none hides the line. */
-  function update({ plot, y }: Geometry, course: Course | undefined): void {
+  /**
+   * `course` has a place on the axis (0 to 1) and bytes for each moment; none hides the line. Its
+   * name keeps to the half of the plot that the mark at the place `taken` leaves free.
+   */
+  function update(geometry: Geometry, course: Course | undefined, taken = 1): void {
+    const { plot, y } = geometry;
     set(element, { display: course ? null : "none" });
     if (!course) {
       return;
@@ -100,12 +102,15 @@ export function createCourse(name: string, { atStart = false } = {}) {
     set(line, {
       d: `M${at.map((place, i) => `${fixed(x(place))},${fixed(y(total[i] ?? 0))}`).join("L")}`,
     });
-    const peak = Math.max(...total);
-    const named = atStart ? 0 : total.indexOf(peak);
-    const words = atStart ? name : `${name} ${gib(peak)}`;
+    const free = total.map((bytes, i) => ((at[i] ?? 0) < 0.5 === taken < 0.5 ? 0 : bytes));
+    const named = atStart ? 0 : free.indexOf(Math.max(...free));
+    const words = atStart ? name : `${name} ${gib(Math.max(...total))}`;
     label.textContent = words;
-    const over = Math.max(y(total[named] ?? 0) - GAP, 11);
-    set(label, centred(plot, x(at[named] ?? 0), over, words));
+    // Clear of the card's name.
+    const [top, card] = [y(total[named] ?? 0), capacityLevel(geometry)];
+    const over = top > card ? top + LINE - 4 : card - GAP - LINE;
+    const base = Math.abs(top - card) < LINE ? over : top - GAP;
+    set(label, centred(plot, x(at[named] ?? 0), Math.max(base, 11), words));
   }
   return { element, update };
 }

@@ -118,7 +118,7 @@ function verdict(
     ),
     svg(
       "text",
-      { class: "vw-mark-name vw-bar-size", x: at, y: base },
+      { class: "vw-mark-name", x: at, y: base },
       `${broken ? "↑ " : ""}${gib(sweep.expected[index] ?? 0)} GiB`,
     ),
   ];

@@ -12,7 +12,7 @@ const REST = 150;
 export function createReadout(chart: HTMLElement, components: Component[], signal: AbortSignal) {
   const rows = components.map((component) => ({ component, ...createRow(component) }));
   const heading = html("p", { class: "vw-moment" });
-  const remarks = html("div", { class: "vw-tip-remarks" });
+  const remarks = html("div", { class: "vw-tip-remarks vw-small" });
   const made = html("p", { class: "vw-unseen", role: "status" });
   const box = html(
     "div",

@@ -57,7 +57,7 @@ export function createSteps(components: Component[], explain?: (index: number) =
     areas.update(drawn);
     excess.update(drawn, silhouette);
     phases.update(drawn, report);
-    before.update(drawn, pinned ?? undefined);
+    before.update(drawn, pinned ?? undefined, at[report.peak.index]);
     traced.update(drawn, course);
     capacity.update(drawn, report.gpu);
     peak.update(drawn, drawn.x[report.peak.index] ?? drawn.plot.right, report, report.peak.label);
