@@ -252,6 +252,10 @@ def test_changes_that_cannot_be_applied_are_refused_together(widget: VRAMWidget)
     ask(widget, type="apply", changes={"micro_batch_size": 4, "max_seq_len": -1})
     assert widget.config == good
     assert set(widget.report["errors"]) == {"micro_batch_size", "max_seq_len"}
+    answered = widget.report["revision"]
+    ask(widget, type="apply", changes={"max_seq_len": good["max_seq_len"]})
+    assert widget.report["errors"] == {}
+    assert widget.report["revision"] > answered  # an answer, though there is no change
 
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12)

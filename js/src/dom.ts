@@ -12,7 +12,8 @@ export function html<K extends keyof HTMLElementTagNameMap>(
   ...children: Child[]
 ): HTMLElementTagNameMap[K] {
   const element = document.createElement(tag);
-  set(element, attributes);
+  // Any other button would submit the form it stands in.
+  set(element, tag === "button" ? { type: "button", ...attributes } : attributes);
   if (FOCUSABLE.has(tag) || "tabindex" in attributes) {
     // JupyterLab takes the keys of any focused element that does not carry this itself.
     element.setAttribute("data-lm-suppress-shortcuts", "true");

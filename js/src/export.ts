@@ -9,7 +9,7 @@ export function createExport() {
     class: "vw-notices vw-small",
     "aria-label": "Notices of the export",
   });
-  const copy = html("button", { class: "vw-button", type: "button" }, "Copy");
+  const copy = html("button", { class: "vw-button" }, "Copy");
   const answer = html("span", { role: "status", class: "vw-answer" });
   const panel = html("div", { role: "tabpanel" }, text, notices);
   const tabs = createTabs<string>("Export for", panel, choose);

@@ -12,7 +12,6 @@ export function createForm(groups: Group[], change: Change, beneath: Record<stri
   const sections = groups.map((group) => createSection(group, change, beneath[group.name]));
   const toggle = html("button", {
     class: "vw-button vw-all",
-    type: "button",
     "aria-expanded": "false",
   });
   const element = html(
@@ -84,8 +83,17 @@ function createRow(field: Field, change: Change) {
     error,
   );
 
+  let value: Value = null;
+  // Escape takes back what was refused, and with it the error.
+  const takeBack = ({ key }: KeyboardEvent) => {
+    if (key === "Escape" && !error.hidden) {
+      change(field.name, value);
+    }
+  };
+  on(element, "keydown", takeBack, { capture: true });
+
   function update(read: Read, report: Report, showAll: boolean): void {
-    const value = read(field.name) as Value;
+    value = read(field.name) as Value;
     const refused = report.errors[field.name];
     const plain = !field.advanced || showAll || value !== field.default;
     element.hidden = !(refused || (plain && holds(field.shown_when, read)));

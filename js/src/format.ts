@@ -23,7 +23,8 @@ export function plain(value: number): string {
 
 /** The number a person typed, with or without separators, or the text as it is. */
 export function parseNumber(text: string): number | string {
-  const bare = text.replaceAll(/[,\s_]/g, "");
+  // A comma that parts no thousands may be meant as a decimal point: it stays, to be refused.
+  const bare = text.replaceAll(/,(?=\d{3}\b)|[\s_]/g, "");
   const value = Number(bare);
   return bare !== "" && Number.isFinite(value) ? value : text.trim();
 }

@@ -22,7 +22,7 @@ export function createHistory(go: (way: Way) => void) {
 function createButton(way: Way, go: (way: Way) => void) {
   const element = html(
     "button",
-    { class: "vw-icon", type: "button", "data-way": way },
+    { class: "vw-icon", "data-way": way },
     svg("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" }, svg("path", { d: ARROW })),
   );
   on(element, "click", () => go(way));

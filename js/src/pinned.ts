@@ -8,7 +8,6 @@ export function createPinned(request: (request: Request) => void) {
     "button",
     {
       class: "vw-tool vw-pin",
-      type: "button",
       title: "Keep this configuration, to compare others with it",
     },
     "Pin",
@@ -16,8 +15,8 @@ export function createPinned(request: (request: Request) => void) {
   const change = html("strong");
   const subject = html("span");
   const differs = html("ul", { "aria-label": "What differs" });
-  const back = html("button", { class: "vw-button", type: "button" }, "Go back");
-  const unpin = html("button", { class: "vw-button", type: "button" }, "Unpin");
+  const back = html("button", { class: "vw-button" }, "Go back");
+  const unpin = html("button", { class: "vw-button" }, "Unpin");
   const element = html(
     "section",
     { class: "vw-pinned", "aria-label": "Against the pinned configuration", hidden: true },

@@ -6,7 +6,7 @@ export function createProgress(cancel: () => void) {
   const words = html("p", { role: "status" });
   const bar = html("progress", { class: "vw-bar-of-files", "aria-label": "Files read" });
   const file = html("span", { class: "vw-file vw-small" });
-  const button = html("button", { class: "vw-button", type: "button" }, "Cancel");
+  const button = html("button", { class: "vw-button" }, "Cancel");
   const details = html("div", { class: "vw-lookup", hidden: true }, bar, button, file);
   const element = html("div", {}, words, details);
   on(button, "click", cancel);

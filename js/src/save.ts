@@ -21,7 +21,7 @@ export function createSave(picture: SVGSVGElement, caption: () => Caption) {
   function button(kind: string, act: () => Promise<void>): HTMLButtonElement {
     const made = html(
       "button",
-      { class: "vw-tool", type: "button", "aria-label": `Save the chart as ${kind}` },
+      { class: "vw-tool", "aria-label": `Save the chart as ${kind}` },
       kind,
     );
     on(made, "click", () => {

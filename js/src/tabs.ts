@@ -15,7 +15,7 @@ export function createTabs<Name extends string>(
       const id = unique("tab");
       const tab = html(
         "button",
-        { id, type: "button", role: "tab", "aria-controls": panel.id, tabindex: -1 },
+        { id, role: "tab", "aria-controls": panel.id, tabindex: -1 },
         text,
       );
       on(tab, "click", () => choose(name));

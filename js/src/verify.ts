@@ -5,7 +5,7 @@ import type { Request, Verification } from "./messages";
 const HINT = "Runs these steps in PyTorch, on tensors without data: seconds to a minute.";
 
 export function createVerify(request: (request: Request) => void) {
-  const button = html("button", { class: "vw-button", type: "button" });
+  const button = html("button", { class: "vw-button" });
   const hint = html("p", { class: "vw-small" }, HINT);
   const bar = html("progress", { class: "vw-bar-of-files", "aria-label": "PyTorch's own step" });
   const words = html("p", { role: "status" });

@@ -8,7 +8,15 @@ import { createExport } from "./export";
 import { createForm } from "./form";
 import { createHeader } from "./header";
 import { createHistory, historyKey } from "./history";
-import { ask, type Changes, listen, type Model, type Request, type Traits } from "./messages";
+import {
+  ask,
+  type Changes,
+  listen,
+  type Model,
+  type Request,
+  type Traits,
+  type Value,
+} from "./messages";
 import { createProgress } from "./progress";
 import { createRun } from "./run";
 import { createTable } from "./table";
@@ -91,7 +99,14 @@ function open(model: Model, el: HTMLElement, readonly: boolean): () => void {
 
   let waiting = 0;
   let pause = 0;
-  function change(name: string, value: unknown): void {
+  function change(name: string, value: Value): void {
+    if (model.get(name) === value) {
+      if (model.get("report").errors[name]) {
+        // The last good value again is no change, and yet it puts right what was refused.
+        request({ type: "apply", changes: { [name]: value } });
+      }
+      return;
+    }
     model.set(name, value);
     model.save_changes();
     expect();

@@ -65,6 +65,9 @@ describe("a number box", () => {
     type(input, "a lot");
     press(input, "Enter");
     expect(send).toHaveBeenLastCalledWith("a lot");
+    type(input, "1,5"); // a decimal comma: not 15
+    press(input, "Enter");
+    expect(send).toHaveBeenLastCalledWith("1,5");
   });
 
   it("is empty for nothing, where nothing is a value", () => {

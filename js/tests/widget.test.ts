@@ -84,9 +84,35 @@ describe("a view", () => {
     expect(el.querySelector(".vw-area")?.getAttribute("d")).toBe(before);
   });
 
+  it("takes the last good value again, or Escape, for putting right what was refused", async () => {
+    const box = row("max_seq_len").querySelector("input[type=text]") as HTMLInputElement;
+    const press = (key: string) =>
+      box.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+    const good = model.get("max_seq_len");
+    const wanted = { type: "apply", changes: { max_seq_len: good } };
+    const type = (text: string) => {
+      box.value = text;
+      box.dispatchEvent(new Event("input"));
+      press("Enter");
+    };
+    type(String(good));
+    press("Escape");
+    expect(model.asked).toEqual([]);
+    model.receive("report", { ...exampleReport(), errors: { max_seq_len: "no number" } });
+    await frame();
+    type(String(good));
+    expect(model.asked).toEqual([wanted]);
+    press("Escape");
+    expect(model.asked).toEqual([wanted, wanted]);
+  });
+
   it("shows that an answer takes its time, until it is there", async () => {
     const root = el.querySelector(".vram-widget") as HTMLElement;
     const select = row("optim").querySelector("select") as HTMLSelectElement;
+    select.dispatchEvent(new Event("change")); // to what it is already
+    await new Promise((done) => setTimeout(done, 300));
+    expect(root.classList).not.toContain("vw-working");
+    select.value = "sgd";
     select.dispatchEvent(new Event("change"));
     expect(root.classList).not.toContain("vw-working");
     await new Promise((done) => setTimeout(done, 300));

@@ -74,7 +74,7 @@ def test_the_chart_is_read_by_pointer_and_by_keyboard(saved: Open) -> None:
 
 def test_nothing_in_a_page_can_be_changed(saved: Open) -> None:
     with saved(VRAMWidget(GRANITE, gpu="L40S")) as view:
-        assert "cannot be moved" in view.widget.get_by_role("note").inner_text()
+        assert "No kernel" in view.widget.get_by_role("note").inner_text()
         for control in view.widget.locator("form :is(input, select)").all():
             assert control.is_disabled()
         view.widget.locator(".vw-advice h3").wait_for()

@@ -41,6 +41,7 @@ def test_progress_is_told_by_file(hub):
     model.load("org/many", progress=lambda done, total, file: steps.append((done, file)))
     assert steps[0] == (1, "config.json")
     assert not model.known("org/other")
+    assert not model.known("gpt-of-old")  # the Hub has models without an owner
     assert model.known("org/many")
 
 

@@ -88,7 +88,7 @@ def known(model_path: str) -> bool:
         or name in _found
         or _stand_in(name) is not None
         or catalog.lookup(name) is not None
-        or name.count("/") != 1
+        or name.count("/") > 1
     )
 
 

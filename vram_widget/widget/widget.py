@@ -361,11 +361,15 @@ class VRAMWidget(FrontEnd):
             self.set_trait("advice", said)
 
     def _attempt(self, change: Callable[[], None], fields: Iterable[str]) -> None:
-        """Make a change; where it cannot be, say why at some fields."""
+        """Make a change and answer with a report; where it cannot be, say why at some fields."""
+        answered = self._revision
+        errors = {}
         try:
             change()
         except VRAMWidgetError as error:
-            self._publish({**self.report, "errors": dict.fromkeys(fields, str(error))})
+            errors = dict.fromkeys(fields, str(error))
+        if errors or answered == self._revision:
+            self._publish({**self.report, "errors": errors})
 
     def _explain(self, index: int) -> None:
         """Say what each component is made of at a moment of the timeline."""

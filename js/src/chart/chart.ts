@@ -76,7 +76,7 @@ export function createChart(
   const words = html("span");
   const hinted = html("p", { id: hint, class: "vw-unseen" });
   const limit = html("p", { role: "status" });
-  const most = html("button", { class: "vw-button", type: "button" });
+  const most = html("button", { class: "vw-button" });
   const end = html("div", { class: "vw-limits" }, limit, most);
   const element = html(
     "div",
