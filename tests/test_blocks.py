@@ -127,11 +127,25 @@ MODELS: dict[str, Config] = {
     "gpt_bigcode": {**GPT2, "model_type": "gpt_bigcode"},
     "cohere": {**SMALL, "model_type": "cohere", "use_qk_norm": True},
     "cohere2": {**SMALL, "model_type": "cohere2", "num_hidden_layers": 4},
+    "arcee": {**SMALL, "model_type": "arcee", "hidden_act": "relu2"},
+    "ernie4_5": {**SMALL, "model_type": "ernie4_5"},
+    "exaone4": {
+        **{**SMALL, "model_type": "exaone4", "num_hidden_layers": 4},
+        **{"sliding_window": 64, "sliding_window_pattern": 4},
+    },
+    "glm": {**SMALL, "model_type": "glm", "pad_token_id": 0},
+    "glm4": {**SMALL, "model_type": "glm4", "pad_token_id": 0},
+    "seed_oss": {**SMALL, "model_type": "seed_oss"},
+    "starcoder2": {
+        **{**SMALL, "model_type": "starcoder2"},
+        **{"residual_dropout": 0.1, "embedding_dropout": 0.1, "attention_dropout": 0.1},
+    },
 }
 #: Of these, the ones whose published models are not in the grid.
 NOT_IN_THE_GRID = (
     *("granitemoeshared", "llama4", "llama4 partly dense", "deepseek_v32", "minicpm3"),
-    *("nemotron_h", "cohere"),
+    *("nemotron_h", "cohere", "arcee", "ernie4_5", "exaone4", "glm", "glm4", "seed_oss"),
+    "starcoder2",
 )
 
 #: Trainers' defaults play no part.

@@ -37,6 +37,7 @@ HYBRID = ["mamba", "attention", "mamba"]
 
 #: A few configs of each family: what they say beyond `SMALL`.
 VARIANTS: dict[str, list[Config]] = {
+    "arcee": [{}, {"attention_bias": True, "mlp_bias": True}],
     "cohere": [{}, {"use_qk_norm": True, "attention_bias": True}],
     "cohere2": [{"num_hidden_layers": 8}, {"sliding_window_pattern": 3, "num_hidden_layers": 7}],
     "deepseek_v2": [
@@ -48,6 +49,11 @@ VARIANTS: dict[str, list[Config]] = {
     ],
     "deepseek_v32": [
         {**LATENT, "n_routed_experts": 8, "first_k_dense_replace": 1, "index_n_heads": 3}
+    ],
+    "ernie4_5": [{"head_dim": 24}, {"use_bias": True}],
+    "exaone4": [
+        {"head_dim": 24, "layer_types": ["full_attention"] * 3},
+        {"sliding_window": 7, "sliding_window_pattern": 3, "num_hidden_layers": 7},
     ],
     "falcon": [
         {},
@@ -83,6 +89,8 @@ VARIANTS: dict[str, list[Config]] = {
             "global_head_dim": 64,
         },
     ],
+    "glm": [{}, {"attention_bias": True}],
+    "glm4": [{}, {"attention_bias": True}],
     "gpt2": [{"n_positions": 70}, {"n_inner": 300, "n_positions": 70}],
     "gpt_bigcode": [
         {"n_positions": 70},
@@ -158,12 +166,14 @@ VARIANTS: dict[str, list[Config]] = {
         {"num_experts": 5, "moe_intermediate_size": 28},
         {"num_experts": 5, "decoder_sparse_step": 2, "num_hidden_layers": 5},
     ],
+    "seed_oss": [{}, {"attention_bias": False, "attention_out_bias": True}],
     "smollm3": [{}, {"attention_bias": True, "mlp_bias": True}],
     "stablelm": [
         {},
         {"use_qkv_bias": True, "qk_layernorm": True},
         {"use_parallel_residual": True},
     ],
+    "starcoder2": [{}, {"use_bias": False}],
 }
 
 #: Language models that only multimodal configs hold.

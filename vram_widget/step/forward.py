@@ -33,7 +33,7 @@ WITHOUT_ROTATION = {"gpt2", "gpt_bigcode", "nemotron_h"}
 HALF_TABLES = {"gpt_oss"}
 
 #: The share of a head that families rotate unless config.json says.
-PARTIAL = {"qwen3_5_text": 0.25, "qwen3_5_moe_text": 0.25}
+PARTIAL = {"glm": 0.5, "glm4": 0.5, "qwen3_5_text": 0.25, "qwen3_5_moe_text": 0.25}
 
 #: Families that transformers runs eager where others run sdpa (``_supports_sdpa``).
 WITHOUT_SDPA = {"gemma2", "gpt_oss"}
@@ -96,6 +96,7 @@ OUTSIDE = {
     "gpt_neox": LAYER_NORM,
     "gpt2": LAYER_NORM,
     "gpt_bigcode": LAYER_NORM,
+    "starcoder2": LAYER_NORM,
     "falcon": LAYER_NORM,
     "falcon_h1": GRANITE,
     "nemotron_h": Outside(nemotron.norm),
@@ -157,7 +158,7 @@ def base_model(step: Pass, tokens: Tensor) -> Tensor:
         leaf = x
     if outside.scales_embedding:
         x = ops.scale(x, "hidden state")
-    elif not architecture.positions_name:
+    elif not architecture.positions_name and not architecture.config.get("embedding_dropout"):
         leaf = None  # it is the first layer's input, which that layer holds
     length = min(config.max_seq_len, config.tokens)
     embedded: tuple[Tensor, ...] = ()
@@ -166,6 +167,9 @@ def base_model(step: Pass, tokens: Tensor) -> Tensor:
         x = ops.add(x, embedded[-1])
         if architecture.config.get("embd_pdrop"):
             x = ops.dropout(x)
+    if architecture.config.get("embedding_dropout"):
+        embedded = (x,)
+        x = ops.dropout(x)
     cos, sin = rotary_positions(step, length, x)
     new = tape.new
     attention = config.attn_implementation

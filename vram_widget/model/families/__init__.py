@@ -20,17 +20,22 @@ Family = Callable[[Config], Architecture]
 
 #: model_type -> the function that lists its weights.
 FAMILIES: dict[str, Family] = {
+    "arcee": dense.arcee,
     "cohere": cohere.cohere,
     "cohere2": cohere.cohere2,
     "deepseek_v2": latent.deepseek,
     "deepseek_v3": latent.deepseek,
     "deepseek_v32": latent.deepseek_v32,
+    "ernie4_5": dense.ernie4_5,
+    "exaone4": dense.exaone4,
     "falcon": dense.falcon,
     "falcon_h1": hybrid.falcon_h1,
     "gemma": gemma.gemma,
     "gemma2": gemma.gemma2,
     "gemma3_text": gemma.gemma3,
     "gemma4_text": gemma.gemma4,
+    "glm": dense.glm,
+    "glm4": dense.glm,
     "gpt2": gpt2.gpt2,
     "gpt_bigcode": gpt2.gpt_bigcode,
     "gpt_neox": dense.gpt_neox,
@@ -63,8 +68,10 @@ FAMILIES: dict[str, Family] = {
     "qwen3_moe": moe.qwen3_moe,
     "qwen3_vl_moe_text": moe.qwen3_moe,
     "qwen3_vl_text": dense.qwen3,
+    "seed_oss": dense.seed_oss,
     "smollm3": dense.llama,
     "stablelm": dense.stablelm,
+    "starcoder2": dense.starcoder2,
 }
 
 

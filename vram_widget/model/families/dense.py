@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..architecture import Architecture
-from .layers import FULL, SLIDING, alike, decoder, layer_types, prenorm
+from .layers import FULL, SLIDING, Layer, alike, decoder, layer_types, prenorm, runs, window
 from .weights import (
     Config,
     Weights,
@@ -22,6 +22,79 @@ def llama(config: Config) -> Architecture:
     weights = prenorm(hidden, attention, gated_mlp("mlp", hidden, inner, config["mlp_bias"]))
     block = "granite" if config["model_type"] == "granite" else "llama"
     return decoder(config, alike(config, block, weights, layer_types(config)))
+
+
+def seed_oss(config: Config) -> Architecture:
+    """Seed-OSS: Llama with biases on q, k and v, and dropout behind both branches."""
+    hidden, inner = config["hidden_size"], config["intermediate_size"]
+    biased, out = config["attention_bias"], config["attention_out_bias"]
+    attention = grouped_attention(config, biased, out_bias=out)
+    weights = prenorm(hidden, attention, gated_mlp("mlp", hidden, inner, config["mlp_bias"]))
+    return decoder(config, alike(config, "seed_oss", weights, layer_types(config)))
+
+
+def ernie4_5(config: Config) -> Architecture:
+    """ERNIE 4.5: Llama's weights, rotated in float32."""
+    hidden, inner, biased = (
+        config["hidden_size"],
+        config["intermediate_size"],
+        config["use_bias"],
+    )
+    mlp = gated_mlp("mlp", hidden, inner, biased)
+    weights = prenorm(hidden, grouped_attention(config, biased), mlp)
+    return decoder(config, alike(config, "ernie4_5", weights, layer_types(config)))
+
+
+def arcee(config: Config) -> Architecture:
+    """AFM of Arcee: Llama whose MLP has no gate."""
+    hidden, inner = config["hidden_size"], config["intermediate_size"]
+    attention = grouped_attention(config, config["attention_bias"])
+    mlp = plain_mlp(("mlp.up_proj", "mlp.down_proj"), hidden, inner, config["mlp_bias"])
+    weights = prenorm(hidden, attention, mlp)
+    return decoder(config, alike(config, "arcee", weights, layer_types(config)))
+
+
+def starcoder2(config: Config) -> Architecture:
+    """StarCoder 2: LayerNorms, an MLP without a gate, biases everywhere."""
+    hidden, inner, biased = (
+        config["hidden_size"],
+        config["intermediate_size"],
+        config["use_bias"],
+    )
+    weights = {
+        **norm("input_layernorm", hidden, bias=True),
+        **grouped_attention(config, biased),
+        **norm("post_attention_layernorm", hidden, bias=True),
+        **plain_mlp(("mlp.c_fc", "mlp.c_proj"), hidden, inner, biased),
+    }
+    kinds = [SLIDING] * config["num_hidden_layers"]
+    return decoder(config, alike(config, "starcoder2", weights, kinds), last_bias=True)
+
+
+def exaone4(config: Config) -> Architecture:
+    """EXAONE 4: norms after attention and MLP, and over each head of q and k.
+
+    Where some layers slide, the others know no positions.
+    """
+    hidden, inner = config["hidden_size"], config["intermediate_size"]
+    weights = {
+        **grouped_attention(config),
+        **head_norms(config, "q_norm", "k_norm"),
+        **norm("post_attention_layernorm", hidden),
+        **gated_mlp("mlp", hidden, inner),
+        **norm("post_feedforward_layernorm", hidden),
+    }
+    hybrid = config.get("sliding_window") is not None
+    kinds = layer_types(config, config.get("sliding_window_pattern", 4) if hybrid else 1)
+    layers = runs(
+        Layer(
+            "exaone4_nope" if hybrid and kind == FULL else "exaone4",
+            weights,
+            window(config, kind),
+        )
+        for kind in kinds
+    )
+    return decoder(config, layers)
 
 
 def mistral(config: Config) -> Architecture:
@@ -126,6 +199,21 @@ def phi3(config: Config) -> Architecture:
     }
     kinds = [SLIDING] * config["num_hidden_layers"]
     return decoder(config, alike(config, "phi3", prenorm(hidden, attention, mlp), kinds))
+
+
+def glm(config: Config) -> Architecture:
+    """GLM 4: gate and up in one projection; GLM 4 0414 also norms behind both branches."""
+    hidden, inner = config["hidden_size"], config["intermediate_size"]
+    attention = grouped_attention(config, config["attention_bias"], out_bias=False)
+    mlp = {
+        **linear("mlp.gate_up_proj", hidden, 2 * inner),
+        **linear("mlp.down_proj", inner, hidden),
+    }
+    weights = prenorm(hidden, attention, mlp)
+    block = config["model_type"]
+    if block == "glm4":
+        weights |= norm("post_self_attn_layernorm", hidden) | norm("post_mlp_layernorm", hidden)
+    return decoder(config, alike(config, block, weights, layer_types(config)))
 
 
 def stablelm(config: Config) -> Architecture:

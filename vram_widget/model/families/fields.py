@@ -67,6 +67,7 @@ COUNTS = (
 
 SWITCHES = (
     *("tie_word_embeddings", "attention_bias", "mlp_bias", "bias", "qkv_bias", "use_qkv_bias"),
+    "attention_out_bias",
     *("conv_bias", "mamba_conv_bias", "mamba_proj_bias", "projectors_bias", "use_bias"),
     *("use_conv_bias", "use_sliding_window", "qk_layernorm", "use_qk_norm", "mamba_rms_norm"),
     *("use_parallel_residual", "parallel_attn", "multi_query", "new_decoder_architecture"),

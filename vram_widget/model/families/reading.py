@@ -130,6 +130,8 @@ def one_name(config: Config) -> dict[str, Any]:
     for theirs, ours in SAME_AS.items():
         if theirs in said:
             said.setdefault(ours, said[theirs])
+    if isinstance(said.get("layer_types"), list):
+        said.pop("sliding_window_pattern", None)  # of no more use; EXAONE 4 has letters there
     return said
 
 

@@ -17,6 +17,7 @@ from . import (
     falcon_h1,
     gemma,
     gemma4,
+    glm,
     gpt2,
     granite,
     latent,
@@ -25,6 +26,7 @@ from . import (
     moe,
     nemotron,
     qwen3_5,
+    ungated,
 )
 from .context import Context
 
@@ -34,6 +36,14 @@ Block = Callable[[Context, Layer, Tensor], Tensor]
 BLOCKS: dict[str, Block] = {
     "llama": dense.llama,
     "granite": dense.granite,
+    "seed_oss": dense.seed_oss,
+    "ernie4_5": dense.ernie4_5,
+    "exaone4": dense.exaone4,
+    "exaone4_nope": dense.exaone4_nope,
+    "arcee": ungated.arcee,
+    "starcoder2": ungated.starcoder2,
+    "glm": glm.glm,
+    "glm4": glm.glm4,
     "qwen3": dense.qwen3,
     "hunyuan": dense.hunyuan,
     "olmo2": dense.olmo2,

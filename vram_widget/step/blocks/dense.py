@@ -8,8 +8,15 @@ from __future__ import annotations
 
 from .. import ops
 from ..layer import Layer
-from ..tape import Tensor
-from .attention import attend, attend_on_concatenated, grouped_attention, partial_rotary, rotary
+from ..tape import FLOAT32, Tensor
+from .attention import (
+    attend,
+    attend_on_concatenated,
+    grouped_attention,
+    partial_rotary,
+    rotary,
+    rotate_half,
+)
 from .context import Context
 from .mlp import fused_gated_mlp, gated_mlp, plain_mlp
 from .norms import float32_rms_norm, layer_norm, per_head, rms_norm
@@ -25,6 +32,75 @@ def llama(context: Context, layer: Layer, x: Tensor) -> Tensor:
     x = rms_norm(layer, "post_attention_layernorm", x)
     x = gated_mlp(layer, x)
     return ops.add(residual, x)
+
+
+def seed_oss(context: Context, layer: Layer, x: Tensor) -> Tensor:
+    """Seed-OSS: Llama with dropout behind both branches."""
+    drops = bool(context.config.get("residual_dropout"))
+    residual = x
+    x = rms_norm(layer, "input_layernorm", x)
+    x = grouped_attention(context, layer, x)
+    x = ops.add(residual, ops.dropout(x) if drops else x)
+    residual = x
+    x = rms_norm(layer, "post_attention_layernorm", x)
+    x = gated_mlp(layer, x)
+    return ops.add(residual, ops.dropout(x) if drops else x)
+
+
+def ernie4_5(context: Context, layer: Layer, x: Tensor) -> Tensor:
+    """ERNIE 4.5: Llama with its heads rotated in float32."""
+    residual = x
+    x = rms_norm(layer, "input_layernorm", x)
+    x = ernie4_5_attention(context, layer, x)
+    x = ops.add(residual, x)
+    residual = x
+    x = rms_norm(layer, "post_attention_layernorm", x)
+    x = gated_mlp(layer, x)
+    return ops.add(residual, x)
+
+
+def ernie4_5_attention(context: Context, layer: Layer, x: Tensor) -> Tensor:
+    """Grouped attention, rotated in float32."""
+    q = layer.linear("self_attn.q_proj", x)
+    k = layer.linear("self_attn.k_proj", x)
+    v = layer.linear("self_attn.v_proj", x)
+    layer.begin("self_attn")
+    q, k = rotary_in_float32(context, q, k)
+    out = attend(context, q, k, v)
+    return layer.linear("self_attn.o_proj", out)
+
+
+def rotary_in_float32(context: Context, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+    """Rotate by cosines and sines in float32, each repeated for two neighbouring features."""
+    cos, sin = context.cos, context.sin
+    assert cos is not None
+    assert sin is not None
+    cos, sin = (x.tape.new(x.rows, x.width, FLOAT32, "positions") for x in (cos, sin))
+    dtype = q.dtype
+    turned = [
+        ops.add(ops.mul(ops.to(x, FLOAT32), cos), ops.mul(ops.to(rotate_half(x), FLOAT32), sin))
+        for x in (q, k)
+    ]
+    del cos, sin
+    query, key = (ops.to(x, dtype, "rotated") for x in turned)
+    return query, key
+
+
+def exaone4(context: Context, layer: Layer, x: Tensor) -> Tensor:
+    """EXAONE 4: norms behind attention and MLP, and on each head of queries and keys."""
+    residual = x
+    x = normed_attention(context, layer, x)
+    x = rms_norm(layer, "post_attention_layernorm", x)
+    x = ops.add(residual, x)
+    residual = x
+    x = gated_mlp(layer, x)
+    x = rms_norm(layer, "post_feedforward_layernorm", x)
+    return ops.add(residual, x)
+
+
+def exaone4_nope(context: Context, layer: Layer, x: Tensor) -> Tensor:
+    """The layers of EXAONE 4 that attend in full, without positions."""
+    return exaone4(context._replace(cos=None, sin=None), layer, x)
 
 
 def granite(context: Context, layer: Layer, x: Tensor) -> Tensor:

@@ -82,9 +82,10 @@ def attention(context: Context, layer: Layer, x: Tensor) -> Tensor:
 
 def mlp(context: Context, layer: Layer, x: Tensor, name: str = "mixer") -> Tensor:
     """An MLP whose activation is squared."""
-    up = layer.linear(f"{name}.up_proj", x)
+    x = layer.linear(f"{name}.up_proj", x)
     layer.begin(name)
-    return layer.linear(f"{name}.down_proj", relu2(up))
+    x = relu2(x)
+    return layer.linear(f"{name}.down_proj", x)
 
 
 def moe(context: Context, layer: Layer, x: Tensor) -> Tensor:

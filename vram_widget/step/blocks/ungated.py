@@ -1,0 +1,37 @@
+"""Blocks like Llama's whose MLP has no gate."""
+
+from __future__ import annotations
+
+from .. import ops
+from ..layer import Layer
+from ..tape import Tensor
+from .attention import grouped_attention
+from .context import Context
+from .mlp import plain_mlp
+from .nemotron import mlp
+from .norms import layer_norm, rms_norm
+
+
+def arcee(context: Context, layer: Layer, x: Tensor) -> Tensor:
+    """AFM of Arcee: the MLP's activation is squared."""
+    residual = x
+    x = rms_norm(layer, "input_layernorm", x)
+    x = grouped_attention(context, layer, x)
+    x = ops.add(residual, x)
+    residual = x
+    x = rms_norm(layer, "post_attention_layernorm", x)
+    x = mlp(context, layer, x, "mlp")
+    return ops.add(residual, x)
+
+
+def starcoder2(context: Context, layer: Layer, x: Tensor) -> Tensor:
+    """StarCoder 2: LayerNorms, and dropout behind both branches."""
+    drops = bool(context.config.get("residual_dropout"))
+    residual = x
+    x = layer_norm(layer, "input_layernorm", x)
+    x = grouped_attention(context, layer, x)
+    x = ops.add(residual, ops.dropout(x) if drops else x)
+    residual = x
+    x = layer_norm(layer, "post_attention_layernorm", x)
+    x = plain_mlp(layer, x, "mlp.c_fc", "mlp.c_proj", context.config["hidden_act"])
+    return ops.add(residual, ops.dropout(x) if drops else x)
