@@ -13,22 +13,16 @@ from .config import AnyConfig, TrainingConfig
 from .gpu import GPU, resolve
 from .model import Architecture
 from .notes import notes
+from .overhead import FRAGMENTED_SLACK, USUAL_SLACK, fixed
 from .step.methods import PACKED, num_trainable
 from .step.record import Moment, Record
 from .step.replay import replay
 from .step.targets import beside_layers, told_apart
-from .timeline import COMPONENTS, GiB, Timeline
+from .timeline import COMPONENTS, Timeline
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: What CUDA takes before the first tensor: 0.1 GiB (a T4) to 0.5 GiB (an H100), the middle.
-CUDA_CONTEXT = int(0.3 * GiB)
-#: The caching allocator keeps a few per cent more than it hands out in steady training: torchtune's
-#: logs show 1.0 and 1.3 % after loading (6.27 of 6.21 and 6.19 GiB), more once blocks are reused.
-USUAL_SLACK = 0.03
-#: Its bad day: lengths that change from step to step leave holes in the cache.
-FRAGMENTED_SLACK = 0.10
 #: An unknown family is replayed as a generic decoder: its blocks may keep this much more or less.
 UNKNOWN_FAMILY = 0.10
 
@@ -45,8 +39,8 @@ class MemoryEstimate:
     allocated : int
         The peak of ``torch.cuda.max_memory_allocated()``, bytes.
     low, expected, high : int
-        Bytes of the card in use at the peak: tensors and the CUDA context; with the allocator's
-        usual slack; with a fragmented cache.
+        Bytes of the card in use at the peak: tensors and the least that CUDA and NCCL take; with
+        what they usually take and the allocator's usual slack; their most, and a fragmented cache.
     notices : tuple of str
         What a person should know about the figure.
 
@@ -134,9 +128,11 @@ class ReplayedEstimate(MemoryEstimate):
         self.allocated = record.peak
         self.num_trainable = num_trainable(architecture, config)
         unknown = 0.0 if architecture.known else UNKNOWN_FAMILY
-        self.low = int(self.allocated * (1 - unknown)) + CUDA_CONTEXT
-        self.expected = int(self.allocated * (1 + USUAL_SLACK)) + CUDA_CONTEXT
-        self.high = int(self.allocated * (1 + FRAGMENTED_SLACK + unknown)) + CUDA_CONTEXT
+        self._fixed = fixed(config, gpu)
+        least, usual, most = (sum(sizes) for sizes in zip(*self._fixed.values(), strict=True))
+        self.low = int(self.allocated * (1 - unknown)) + least
+        self.expected = int(self.allocated * (1 + USUAL_SLACK)) + usual
+        self.high = int(self.allocated * (1 + FRAGMENTED_SLACK + unknown)) + most
         self.peak_phase = record.peak_phase
         self.peak_step = record.peak_step
         levels = dict(zip(COMPONENTS, record.at(record.peak_moment), strict=True))
@@ -147,7 +143,8 @@ class ReplayedEstimate(MemoryEstimate):
         """Memory by component from loading to the end of the second step."""
         drawn, _ = self._record.timeline
         highest = accumulate(drawn.total, max)  # the allocator gives nothing back
-        overhead = [CUDA_CONTEXT + int(level * USUAL_SLACK) for level in highest]
+        fixed = sum(size.expected for size in self._fixed.values())
+        overhead = [fixed + int(level * USUAL_SLACK) for level in highest]
         return replace(drawn, bytes={**drawn.bytes, "overhead": overhead})
 
     def explain(self, index: int | None = None) -> explain.Node:
@@ -180,9 +177,10 @@ class ReplayedEstimate(MemoryEstimate):
             (a.component, a.operator or "batch", a.what, a.shape, a.dtype.name, n, n * a.nbytes)
             for a, n in self._record.alive(moment)
         ]
-        context = ("overhead", "CUDA", "context", (), "", 1, CUDA_CONTEXT)
-        slack = ("overhead", "allocator", "slack", (), "", 1, overhead - CUDA_CONTEXT)
-        return explain.tree([*rows, context, slack])
+        taken = {name: size.expected for name, size in self._fixed.items()}
+        taken["allocator", "slack"] = overhead - sum(taken.values())
+        rows += [("overhead", *name, (), "", 1, size) for name, size in taken.items()]
+        return explain.tree(rows)
 
     @cached_property
     def notes(self) -> dict[str, str]:  # type: ignore[override]

@@ -100,7 +100,8 @@ def _outputs(estimate: MemoryEstimate, node: Node) -> str:
 
 
 def _overhead(estimate: MemoryEstimate, node: Node) -> str:
-    return "the CUDA context, and what the allocator keeps for later"
+    nccl = ", NCCL's buffers" if estimate.config.num_gpus > 1 else ""
+    return f"the CUDA context{nccl}, and what the allocator keeps for later"
 
 
 def _largest(node: Node) -> str:
