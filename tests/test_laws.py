@@ -225,3 +225,19 @@ def test_scales_of_bitsandbytes_stay_whole_on_every_gpu():
     whole = est.num_trainable * 4 + weights / 2 + rest
     loaded = max(est.timeline.bytes["parameters"])
     assert loaded == pytest.approx(whole / 8 + scales, rel=0.01)
+
+
+def beside_tensors(**choices: Any) -> float:
+    """Return the GiB at the peak that PyTorch does not count, but for the allocator's share."""
+    found = vw.estimate("meta-llama/Llama-3.1-8B", training_method="lora", **choices)
+    return (found.expected - 1.03 * found.allocated) / GiB
+
+
+def test_a_communicator_takes_memory_that_pytorch_does_not_count() -> None:
+    alone = beside_tensors(gpu="A100-80GB")
+    # Of one communicator over NVLink, as users of NCCL have measured it: issues 964 and 864.
+    assert 544 / 1024 < beside_tensors(gpu="A100-80GB", num_gpus=4) - alone < 1.6
+    assert 0 < beside_tensors(gpu="L40S", num_gpus=4) - alone < 0.2
+    nodes = {"gpu": "A100-80GB", "num_gpus": 16, "num_nodes": 2}
+    one, two = (beside_tensors(**nodes, sharding=name) - alone for name in ("fsdp", "hsdp"))
+    assert two == pytest.approx(2 * one, abs=1e-6)

@@ -185,9 +185,9 @@ CLAIMS: list[tuple[str, str, str, dict[str, Any], str]] = [
     ("RTX 4090", "lora", "meta-llama/Llama-3.1-8B", {}, "fits"),
     ("RTX 4090", "qlora", "google/gemma-2-27b", {"max_seq_len": 512}, "fits"),
     ("RTX 4090", "qlora", "Qwen/Qwen2.5-32B", {"max_seq_len": 512}, "fits"),
-    # 48 GB: QLoRA 70B. It holds, also on an L40S, of which ECC leaves 44 GiB; nothing to spare.
+    # 48 GB: QLoRA 70B. It holds; on an L40S, of which ECC leaves 44 GiB, with nothing to spare.
     ("RTX A6000", "qlora", "meta-llama/Meta-Llama-3-70B", {}, "fits"),
-    ("L40S", "qlora", "meta-llama/Meta-Llama-3-70B", {}, "fits"),
+    ("L40S", "qlora", "meta-llama/Meta-Llama-3-70B", {}, "likely"),
     # 80 GB: LoRA 70B. It does not hold: the frozen base in 16 bits alone takes 131 GiB.
     ("H100", "lora", "meta-llama/Meta-Llama-3-70B", {}, "does_not_fit"),
     # 80 GB: full fine-tuning of 7-8B. It does not hold as Training Hub trains, with float32
