@@ -430,13 +430,30 @@ def test_an_unknown_family_is_named_and_stood_in_for() -> None:
     assert "brand_new" in unknown.notices[0]
 
 
-def test_gpt_j_is_stood_in_for_though_it_leaves_its_width_out() -> None:
-    gptj = {"model_type": "gptj", "n_embd": 96, "n_layer": 3, "n_head": 6, "vocab_size": 1000}
-    stand_in = from_config({**gptj, "n_inner": None, "n_positions": 1024})
+#: Older families in their own words, in the shape of a published model of each.
+UNGATED: dict[str, Config] = {
+    "bloom": {"n_embed": 1024, "n_layer": 24, "n_head": 16, "vocab_size": 250880},
+    "codegen": {"n_embd": 1024, "n_layer": 20, "n_head": 16, "vocab_size": 51200},
+    "gpt_neo": {
+        **{"hidden_size": 768, "num_layers": 12, "num_heads": 12, "vocab_size": 50257},
+        "attention_types": [[["global", "local"], 6]],
+    },
+    "gptj": {"n_embd": 4096, "n_layer": 28, "n_head": 16, "vocab_size": 50400, "n_inner": None},
+    "mpt": {"d_model": 4096, "n_layers": 32, "n_heads": 32, "vocab_size": 50432},
+    "opt": {
+        **{"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12},
+        **{"ffn_dim": 3072, "vocab_size": 50272, "word_embed_proj_dim": 768},
+    },
+}
+
+
+@pytest.mark.parametrize("family", UNGATED)
+def test_an_older_family_is_stood_in_for_without_a_gate(family: str) -> None:
+    config = {"model_type": family, **UNGATED[family]}
+    stand_in = from_config(config)
     assert not stand_in.known
-    assert stand_in.hidden_size == 96
-    wide = from_config(config_of("llama", {"intermediate_size": 384, "num_key_value_heads": 6}))
-    assert stand_in.num_parameters == wide.num_parameters
+    built = sum(numel(shape) for shape in parameters(config).values())
+    assert stand_in.num_parameters == pytest.approx(built, rel=0.015)
 
 
 def test_an_unknown_family_without_widths_is_refused() -> None:

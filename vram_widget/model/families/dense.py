@@ -295,15 +295,26 @@ def falcon(config: Config) -> Architecture:
     )
 
 
+#: Of the families that are not known, those whose MLP has no gate.
+UNGATED = {
+    *("apertus", "bloom", "codegen", "gpt_neo", "gptj", "mpt", "nemotron", "opt", "persimmon"),
+    "xglm",
+}
+
+
 def generic(config: Config) -> Architecture:
     """Return what an unknown family most likely is: Llama's layer, with what config.json names."""
-    hidden = config["hidden_size"]
-    if "n_embd" in config:
+    hidden, ungated = config["hidden_size"], config["model_type"] in UNGATED
+    if "n_embd" in config or ungated:
         # Files in GPT-2's words leave the MLP's width out where it is the usual one.
         config = {"intermediate_size": 4 * hidden, **config}
     inner = config["intermediate_size"]
     biased = config.get("attention_bias", False)
     attention = grouped_attention(config, biased or config.get("qkv_bias", False), out_bias=biased)
-    mlp = gated_mlp("mlp", hidden, inner, config.get("mlp_bias", False))
+    if ungated:
+        mlp = plain_mlp(("mlp.up_proj", "mlp.down_proj"), hidden, inner, bias=False)
+    else:
+        mlp = gated_mlp("mlp", hidden, inner, config.get("mlp_bias", False))
     weights = prenorm(hidden, attention, mlp)
-    return decoder(config, alike(config, "llama", weights, layer_types(config)))
+    block = "ungated" if ungated else "llama"
+    return decoder(config, alike(config, block, weights, layer_types(config)))

@@ -40,6 +40,7 @@ BLOCKS: dict[str, Block] = {
     "ernie4_5": dense.ernie4_5,
     "exaone4": dense.exaone4,
     "exaone4_nope": dense.exaone4_nope,
+    "ungated": ungated.ungated,
     "arcee": ungated.arcee,
     "starcoder2": ungated.starcoder2,
     "glm": glm.glm,

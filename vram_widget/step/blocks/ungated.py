@@ -12,6 +12,18 @@ from .nemotron import mlp
 from .norms import layer_norm, rms_norm
 
 
+def ungated(context: Context, layer: Layer, x: Tensor) -> Tensor:
+    """What stands in for an older family that is not known: OPT, BLOOM, GPT-J, MPT."""
+    residual = x
+    x = rms_norm(layer, "input_layernorm", x)
+    x = grouped_attention(context, layer, x)
+    x = ops.add(residual, x)
+    residual = x
+    x = rms_norm(layer, "post_attention_layernorm", x)
+    x = plain_mlp(layer, x, "mlp.up_proj", "mlp.down_proj")
+    return ops.add(residual, x)
+
+
 def arcee(context: Context, layer: Layer, x: Tensor) -> Tensor:
     """AFM of Arcee: the MLP's activation is squared."""
     residual = x
