@@ -33,6 +33,10 @@ def adapted_by_peft(config: dict[str, object], target_modules: str | list[str]) 
         ("qwen2.5-0.5b-all-layers", ["3.mlp.down_proj", "k_proj"]),
         ("gpt2", r"transformer\.h\.\d+\.attn\.c_attn"),
         ("gpt2", ["h.1.attn.c_attn", "c_fc"]),
+        ("mixtral-8x7b", r".*\.1\.self_attn\.[qv]_proj"),  # in every layer, as PEFT has it
+        ("qwen3-30b-a3b", r".*\.(1|2)\..*_proj"),
+        ("qwen3-30b-a3b", r".*\.self_attn\.\w_proj|.*\.mlp\.gate"),
+        ("olmoe-1b-7b", r".*\.(gate|up|down)_proj"),
         ("pythia-1b", r"gpt_neox\.layers\.1\.attention\.query_key_value"),
     ],
 )

@@ -305,6 +305,14 @@ def test_a_model_that_transformers_does_not_know_is_said():
         trace(vw.TrainingConfig("tiny", **PLAIN), {**TINY, "model_type": "no_such_model"})
 
 
+def test_a_family_is_traced_whose_configuration_works_head_dim_out(tmp_path):
+    falcon = {"model_type": "falcon", "vocab_size": 128, "hidden_size": 64}
+    falcon |= {"num_hidden_layers": 2, "num_attention_heads": 4}
+    (tmp_path / "config.json").write_text(json.dumps(falcon))
+    config = vw.TrainingConfig(tmp_path, trainer="axolotl", max_seq_len=16)
+    assert trace(config).num_parameters == vw.estimate(config).num_parameters
+
+
 def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(MissingPackageError, match=r"pip install 'vram_widget\[trace\]'"):

@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
+from .. import trainers
 from ..config import TrainingConfig
 from ..errors import ConfigError
-from ..model.architecture import LayerRun
+from ..model.architecture import Architecture, LayerRun
+from ..trainers import Targets
 
 #: What was a linear's name -> the end of the parameter's name that holds it now.
 QWEN = {
@@ -34,24 +37,43 @@ RENAMED: dict[str, Mapping[str, str]] = {
 }
 
 
-def old_names(config: TrainingConfig, model_type: str) -> set[str]:
+def resolved(config: TrainingConfig, architecture: Architecture) -> Targets:
+    """Return `target_modules`, told to PEFT or left to it; of these families no expression.
+
+    PEFT takes an expression there for the last names of all that it matches, in whichever layer
+    (``_resolve_string_target_modules``).
+    """
+    kind = architecture.model_type
+    wanted = trainers.targets(config.trainer, config.target_modules, kind)
+    if kind not in RENAMED or not isinstance(wanted, str) or wanted == "all-linear":
+        return wanted
+    return list(_last_names(architecture, wanted))
+
+
+@lru_cache(maxsize=64)
+def _last_names(architecture: Architecture, expression: str) -> tuple[str, ...]:
+    matches = re.compile(expression).fullmatch
+    renamed = RENAMED[architecture.model_type]
+    found: set[str] = set()
+    for name, _ in architecture.weights():
+        stem, _, last = name.removesuffix(".weight").rpartition(".")
+        before = [old for old, new in renamed.items() if new == last]
+        found |= {each for each in (last, *before) if matches(f"{stem}.{each}")}
+    return tuple(sorted(found))
+
+
+def old_names(config: TrainingConfig, architecture: Architecture) -> set[str]:
     """Return the former linears of a family that `target_modules` names."""
-    renamed, wanted = RENAMED.get(model_type, {}), config.target_modules
+    renamed = RENAMED.get(architecture.model_type, {})
+    wanted = resolved(config, architecture) if renamed else []
     if wanted == "all-linear":
         return set(renamed)
-    if isinstance(wanted, str):
-        pattern = re.compile(wanted)
-        homes = {name: "mlp" if name == "gate" else "mlp.experts" for name in renamed}
-        return {
-            name
-            for name, home in homes.items()
-            if pattern.fullmatch(f"model.layers.0.{home}.{name}")
-        }
-    endings = tuple(f".{name}" for name in wanted)
-    return {name for name in renamed if any(end.endswith(f".{name}") for end in endings)}
+    return {name for name in renamed if any(f".{end}".endswith(f".{name}") for end in wanted)}
 
 
-def expert_targets(config: TrainingConfig, run: LayerRun, model_type: str) -> dict[str, int]:
+def expert_targets(
+    config: TrainingConfig, architecture: Architecture, run: LayerRun
+) -> dict[str, int]:
     """Return the parameters of a layer that get an adapter, and how many ranks each gets.
 
     Gate and up are one parameter, whose adapter has the rank of both.
@@ -61,7 +83,7 @@ def expert_targets(config: TrainingConfig, run: LayerRun, model_type: str) -> di
     ConfigError
         If only one of two joined linears is named.
     """
-    named = old_names(config, model_type)
+    named, model_type = old_names(config, architecture), architecture.model_type
     found: dict[str, int] = {}
     for new in {RENAMED[model_type][name] for name in named}:
         joined = [name for name, other in RENAMED[model_type].items() if other == new]

@@ -318,7 +318,7 @@ def method_for(
     if method == "osft":
         return OSFT(config, osft_target(run) if run else nothing)
     is_target = target(config, architecture, run) if run else nothing
-    experts = expert_targets(config, run, architecture.model_type) if run else {}
+    experts = expert_targets(config, architecture, run) if run else {}
     if method == "lora" and stored not in PACKED:
         return LoRA(config, is_target, experts)
     is_linear = (run.linears if run else architecture.tower_linears).__contains__
@@ -333,11 +333,12 @@ def check_adapters(architecture: Architecture, config: TrainingConfig) -> None:
     ConfigError
         With what to change.
     """
-    targets = {
-        module: run.oriented[f"{module}.weight"]
-        for run in architecture.layers
-        for module in filter(target(config, architecture, run), run.linears)
-    }
+    targets: dict[str, Shape] = {}
+    for run in architecture.layers:
+        adapted = filter(target(config, architecture, run), run.linears)
+        targets |= {name: run.oriented[f"{name}.weight"] for name in adapted}
+        experts = expert_targets(config, architecture, run)
+        targets |= {name: run.oriented[name][-2:] for name in experts}
     if not targets:
         names = sorted({name for run in architecture.layers for name in run.linears})
         kind = architecture.model_type

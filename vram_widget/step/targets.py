@@ -8,10 +8,9 @@ from dataclasses import replace
 from functools import lru_cache
 from itertools import groupby
 
-from .. import trainers
 from ..config import TrainingConfig
 from ..model.architecture import Architecture, LayerRun
-from .expert_targets import old_names
+from .expert_targets import old_names, resolved
 
 Matches = Callable[[str], bool]
 
@@ -19,12 +18,12 @@ Matches = Callable[[str], bool]
 def target(config: TrainingConfig, architecture: Architecture, run: LayerRun) -> Matches:
     """Return the test for the linears of `run` that get an adapter, as PEFT matches them."""
     inside = run.linears
-    experts = old_names(config, architecture.model_type)
+    experts = old_names(config, architecture)
     if experts:  # PEFT takes these names for the experts, and for nothing else
         inside = frozenset(name for name in inside if name.rsplit(".", 1)[-1] not in experts)
     if run.adapted is not None:
         return (inside & run.adapted).__contains__
-    wanted = trainers.targets(config.trainer, config.target_modules, architecture.model_type)
+    wanted = resolved(config, architecture)
     if wanted == "all-linear":
         return inside.__contains__
     named = _named(wanted)
@@ -42,7 +41,7 @@ def told_apart(architecture: Architecture, config: TrainingConfig) -> Architectu
     >>> [run.count for run in told_apart(load(config.model_path), config).layers]
     [30, 2]
     """
-    wanted = trainers.targets(config.trainer, config.target_modules, architecture.model_type)
+    wanted = resolved(config, architecture)
     if config.training_method not in ("lora", "qlora") or not re.search(r"\d|\\d", str(wanted)):
         return architecture
     return _told_apart(architecture, wanted if isinstance(wanted, str) else tuple(wanted))
@@ -71,7 +70,7 @@ def _told_apart(architecture: Architecture, wanted: str | tuple[str, ...]) -> Ar
 
 def beside_layers(config: TrainingConfig, architecture: Architecture) -> list[str]:
     """Return the modules outside the layers that `target_modules` names for an adapter."""
-    wanted = trainers.targets(config.trainer, config.target_modules, architecture.model_type)
+    wanted = resolved(config, architecture)
     if config.training_method not in ("lora", "qlora") or wanted == "all-linear":
         return []
     outside = (architecture.embedding_name, architecture.lm_head_name)

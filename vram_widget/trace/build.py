@@ -11,11 +11,11 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 from torch._subclasses.fake_tensor import unset_fake_temporarily
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from ..config import TrainingConfig
-from ..errors import ConfigError, ModelError
+from ..errors import ConfigError, ModelError, shown
 from .attention import use_flash_attention
 from .osft import decompose
 from .quantized import adapt, quantize
@@ -92,9 +92,15 @@ def _make_weights(model: nn.Module) -> None:
 
 def _transformers_model(config: TrainingConfig, model_config: Mapping[str, Any]) -> PreTrainedModel:
     fields = {key: value for key, value in model_config.items() if key not in STORAGE_KEYS}
-    attention = config.attn_implementation
+    attention, family = config.attn_implementation, str(fields.get("model_type"))
+    if family not in CONFIG_MAPPING:
+        raise ModelError(
+            f"transformers knows no model_type {shown(family)}; install a newer one, or give "
+            "another model."
+        )
     try:
-        known = AutoConfig.for_model(**fields)
+        kind = CONFIG_MAPPING[family]
+        known = kind(**{key: value for key, value in fields.items() if not _derived(kind, key)})
         with no_init_weights():
             model: PreTrainedModel = AutoModelForCausalLM.from_config(
                 known,
@@ -104,12 +110,18 @@ def _transformers_model(config: TrainingConfig, model_config: Mapping[str, Any])
             )
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(
-            f"transformers cannot build this model as it is configured: {error}"
+            f"transformers cannot build this model as it is configured: {shown(str(error))}"
         ) from error
     model.tie_weights()
     if attention == "flash_attention_2":
         use_flash_attention(model)
     return model
+
+
+def _derived(kind: type, key: str) -> bool:
+    """Whether a configuration works a value out for itself and takes none: Falcon's head_dim."""
+    found = getattr(kind, key, None)
+    return isinstance(found, property) and found.fset is None
 
 
 def _with_lora(model: PreTrainedModel, config: TrainingConfig) -> PeftModel:
