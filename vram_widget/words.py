@@ -28,11 +28,11 @@ def gib(nbytes: float) -> str:
 
     Examples
     --------
-    >>> gib(40.13 * 1024**3), gib(1024), gib(0)
-    ('40.1', '<0.1', '0.0')
+    >>> gib(40.13 * 1024**3), gib(1024), gib(0), gib(1024**4)
+    ('40.1', '<0.1', '0.0', '1,024.0')
     """
     amount = nbytes / GiB
-    return "<0.1" if 0 < amount < 0.05 else f"{amount:.1f}"
+    return "<0.1" if 0 < amount < 0.05 else f"{amount:,.1f}"
 
 
 def quantity(number: float) -> str:

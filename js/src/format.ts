@@ -3,16 +3,20 @@
 const GIB = 1024 ** 3;
 /** Made once: it takes longer to make than to use. */
 const NUMBER = new Intl.NumberFormat("en-US", { maximumFractionDigits: 6 });
+const AMOUNT = new Intl.NumberFormat("en-US", {
+  minimumFractionDigits: 1,
+  maximumFractionDigits: 1,
+});
 
 /** Bytes in GiB with one decimal: "40.1", "0.0", and "<0.1" for what is little but not nothing. */
 export function gib(bytes: number): string {
   const amount = bytes / GIB;
-  return amount > 0 && amount < 0.05 ? "<0.1" : amount.toFixed(1);
+  return amount > 0 && amount < 0.05 ? "<0.1" : AMOUNT.format(amount);
 }
 
 /** How much more or less, in GiB with its sign: "+3.2", "−11.0", "±0.0". */
 export function difference(bytes: number): string {
-  const words = (Math.abs(bytes) / GIB).toFixed(1);
+  const words = AMOUNT.format(Math.abs(bytes) / GIB);
   return `${words === "0.0" ? "±" : bytes > 0 ? "+" : "−"}${words}`;
 }
 

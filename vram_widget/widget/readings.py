@@ -114,7 +114,7 @@ def _reach(most: Limit) -> str:
     """Return how far a field can go, as briefly as it stands beside a title."""
     if not most.value:
         need = f"{words.gib(most.need)} of {words.gib(most.estimate.gpu.usable)} GiB"
-        return f"Does not fit even at 1: {need}"
+        return f"Does not fit even at 1: may need {need} usable"
     end = ", the most it takes" if most.reached else ""
     return f"Fits up to {most.value:,}{end}"
 

@@ -9,6 +9,8 @@ const LETTER = 6.6;
 const LINE = 16;
 const CAP = 5;
 const GAP = 6;
+/** How far the name of a course keeps from that of a mark, as a share of the plot. */
+const APART = 0.4;
 
 /** The height of the card's line, or of its name where that lies above the plot. */
 export function capacityLevel({ plot, y, capacity, showsCapacity }: Geometry): number {
@@ -65,7 +67,8 @@ export function createBracket({ stem: stands = false } = {}) {
     // Clear of the card's line and of its name.
     const level = capacityLevel(geometry);
     const close = high >= level && high - 13 - level < LINE;
-    const base = Math.max(close ? level + LINE + 2 : high - 8, 11);
+    const clear = geometry.showsCapacity ? level - GAP - LINE : level + LINE + 2;
+    const base = Math.max(close ? clear : high - 8, 11);
     if (base < high) {
       set(label, centred(plot, at, base, name));
       return;
@@ -89,7 +92,7 @@ export function createCourse(name: string, { atStart = false } = {}) {
 
   /**
    * `course` has a place on the axis (0 to 1) and bytes for each moment; none hides the line. Its
-   * name keeps to the half of the plot that the mark at the place `taken` leaves free.
+   * name keeps away from the mark at the place `taken`.
    */
   function update(geometry: Geometry, course: Course | undefined, taken = 1): void {
     const { plot, y } = geometry;
@@ -102,7 +105,7 @@ export function createCourse(name: string, { atStart = false } = {}) {
     set(line, {
       d: `M${at.map((place, i) => `${fixed(x(place))},${fixed(y(total[i] ?? 0))}`).join("L")}`,
     });
-    const free = total.map((bytes, i) => ((at[i] ?? 0) < 0.5 === taken < 0.5 ? 0 : bytes));
+    const free = total.map((bytes, i) => (Math.abs((at[i] ?? 0) - taken) < APART ? 0 : bytes));
     const named = atStart ? 0 : free.indexOf(Math.max(...free));
     const words = atStart ? name : `${name} ${gib(Math.max(...total))}`;
     label.textContent = words;
