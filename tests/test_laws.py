@@ -128,6 +128,8 @@ def test_more_layers_never_take_less(estimate, model, run):
 @many
 @given(models, runs)
 def test_a_larger_vocabulary_never_takes_less(estimate, model, run):
+    # Liger's chunks are powers of two: a larger vocabulary may halve them
+    assume(not run["use_liger"] and run["loss_kernel"] != "liger")
     wordier = {**model, "vocab_size": model["vocab_size"] + 512}
     more(estimate(model, run), estimate(wordier, run))
 
