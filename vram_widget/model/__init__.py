@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -140,13 +141,14 @@ def _existing(model_path: str) -> Path | None:
     if not model_path.strip():
         raise ModelError("No model is named; give a folder, or a model's id such as Qwen/Qwen3-8B.")
     try:
-        path = Path(model_path.strip()).expanduser().absolute()
-        return path if path.exists() else None
+        name = os.path.expanduser(model_path.strip())
+        os.stat(name)
     except PermissionError:
         raise ModelError(f"{model_path} cannot be read; check who may read it.") from None
-    except (OSError, ValueError, RuntimeError):
-        # Too long, or of characters that no file's name has.
+    except (OSError, ValueError):
+        # There is none; or it is too long, or of characters that no file's name has.
         return None
+    return Path(name).absolute()
 
 
 def _modified(path: Path) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from math import floor, prod
 from types import MappingProxyType
 
@@ -13,9 +14,9 @@ from ..model.architecture import Architecture, LayerRun, Shape
 from . import ops
 from .expert_targets import expert_targets
 from .parameter import Parameter, as_matrix, stacked
-from .quantized import STORED
+from .quantized import quantized
 from .sharding import sharding
-from .tape import BFLOAT16, DTYPES, FLOAT32, INT8, NF4, Tensor
+from .tape import BFLOAT16, DTYPES, FLOAT32, INT8, NF4, DType, Tensor
 from .targets import Matches, nothing, osft_target, target
 
 Weights = Mapping[str, Tensor]
@@ -192,8 +193,8 @@ class QLoRA(LoRA):
         module = name.removesuffix(".weight")
         if module == name or not self.is_linear(module):
             return super().base(name, shape)
-        packed, *scales = STORED[self.quantization](name, *as_matrix(shape), self.double)
-        return [packed, *(p._replace(divided=self.divides_scales) for p in scales)]
+        matrix = as_matrix(shape)
+        return [*quantized(self.quantization, name, *matrix, self.double, self.divides_scales)]
 
     def linear(self, weights: Weights, name: str, x: Tensor) -> Tensor:
         """Run the base and add the adapter's share, as PEFT does over a quantised linear.
@@ -264,15 +265,7 @@ class OSFT(Full):
         module = name.removesuffix(".weight")
         if module == name or not self.is_target(module):
             return super().parameters(name, shape)
-        outputs, inputs = shape
-        rank = min(shape)
-        high = min(floor(rank * self.rank_ratio), rank - 1)
-        return [
-            Parameter(f"{module}.{factor}_{part}", rows, width, self.dtype, part == "low")
-            for part, k in (("high", high), ("low", rank - high))
-            if k
-            for factor, rows, width in (("U", outputs, k), ("S", 1, k), ("V", k, inputs))
-        ]
+        return [*factors(module, *shape, self.rank_ratio, self.dtype)]
 
     def linear(self, weights: Weights, name: str, x: Tensor) -> Tensor:
         """Run both halves of the factorised linear and add them."""
@@ -291,6 +284,21 @@ class OSFT(Full):
         scaled = ops.mul(down, weights[f"{name}.S_{part}"])
         del down
         return ops.linear(scaled, ops.view_of(weights[f"{name}.U_{part}"]))
+
+
+@lru_cache(maxsize=4096)
+def factors(
+    module: str, outputs: int, inputs: int, rank_ratio: float, dtype: DType
+) -> tuple[Parameter, ...]:
+    """Return U, S and V of the high and of the low directions of a target."""
+    rank = min(outputs, inputs)
+    high = min(floor(rank * rank_ratio), rank - 1)
+    return tuple(
+        Parameter(f"{module}.{factor}_{part}", rows, width, dtype, part == "low")
+        for part, k in (("high", high), ("low", rank - high))
+        if k
+        for factor, rows, width in (("U", outputs, k), ("S", 1, k), ("V", k, inputs))
+    )
 
 
 Method = Full

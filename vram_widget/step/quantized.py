@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 from .parameter import Parameter
 from .tape import FLOAT16, FLOAT32, FP8, INT4, INT8, MXFP4, NF4, UINT8
@@ -75,3 +76,12 @@ STORED: dict[str, Stored] = {
     "fp8": fp8,
     "mxfp4": mxfp4,
 }
+
+
+@lru_cache(maxsize=4096)
+def quantized(
+    quantization: str, name: str, rows: int, width: int, double: bool, divides_scales: bool
+) -> tuple[Parameter, ...]:
+    """Return the packed weight and its scales, which are the same whatever the batch."""
+    packed, *scales = STORED[quantization](name, rows, width, double)
+    return packed, *(p._replace(divided=divides_scales) for p in scales)

@@ -26,6 +26,25 @@ class Moment(NamedTuple):
     events: int
 
 
+class Course(NamedTuple):
+    """How memory goes over one repetition of a segment.
+
+    Attributes
+    ----------
+    change : list of int
+        What it adds, by component.
+    highest : int
+        Bytes above its start at its highest moment, `at` events in.
+    highest_levels : list of int
+        The same by component.
+    """
+
+    change: Levels
+    highest: int
+    at: int
+    highest_levels: Levels
+
+
 class Segment:
     """Events that happen `count` times in a row, once for each layer they stand for.
 
@@ -33,12 +52,6 @@ class Segment:
     ----------
     of_one : bool
         Whether they are those of one layer of several; others are those of all layers together.
-    change : list of int
-        What one repetition adds, by component.
-    highest : int
-        Bytes above its start at its highest moment, `highest_at` events in.
-    highest_levels : list of int
-        The same by component.
     """
 
     def __init__(
@@ -54,18 +67,20 @@ class Segment:
         self.seconds = seconds
         self.count = count
         self.of_one = of_one
+
+    @cached_property
+    def course(self) -> Course:
+        """How memory goes over one repetition."""
         level = highest = at = 0
         levels = dict.fromkeys(COMPONENTS, 0)
-        for index, (nbytes, allocation) in enumerate(events, 1):
+        of_one = self.of_one
+        for index, (nbytes, allocation) in enumerate(self.events, 1):
             change = nbytes if of_one else nbytes * allocation.copies
             level += change
             levels[allocation.component] += change
             if level > highest:
                 highest, at = level, index
-        self.change = list(levels.values())
-        self.highest = highest
-        self.highest_at = at
-        self.highest_levels = self.levels(0, at)
+        return Course(list(levels.values()), highest, at, self.levels(0, at))
 
     def levels(self, start: int, end: int) -> Levels:
         """Return what the events from `start` to `end` add, by component."""
@@ -90,14 +105,14 @@ class Record:
         self.peak = -1
         for number, segment in enumerate(self.segments):
             self.bases.append(base)
-            total, net = sum(base), sum(segment.change)
-            last = segment.count - 1
-            repeat = last if net > 0 else 0
-            height = total + repeat * net + segment.highest
+            course = segment.course
+            total, net = sum(base), sum(course.change)
+            repeat = segment.count - 1 if net > 0 else 0
+            height = total + repeat * net + course.highest
             if height >= self.peak:  # of equal peaks the last: the steady state
                 self.peak = height
-                self.peak_moment = Moment(number, repeat, segment.highest_at)
-            base = plus(base, segment.change, segment.count)
+                self.peak_moment = Moment(number, repeat, course.at)
+            base = plus(base, course.change, segment.count)
 
     @property
     def peak_phase(self) -> str:
@@ -112,7 +127,7 @@ class Record:
     def at(self, moment: Moment) -> Levels:
         """Return the bytes of every component at a moment."""
         segment = self.segments[moment.segment]
-        start = plus(self.bases[moment.segment], segment.change, moment.repeat)
+        start = plus(self.bases[moment.segment], segment.course.change, moment.repeat)
         return plus(start, segment.levels(0, moment.events))
 
     @cached_property
@@ -123,14 +138,15 @@ class Record:
         points: list[Levels] = []
         now = 0.0
         for number, segment in enumerate(self.segments):
-            base, change, highest = self.bases[number], segment.change, segment.highest_levels
-            peak_at = segment.seconds * (segment.highest_at / max(len(segment.events), 1))
+            base = self.bases[number]
+            change, _, at, highest = segment.course
+            peak_at = segment.seconds * (at / max(len(segment.events), 1))
             for repeat in drawn(segment.count):
                 start = plus(base, change, repeat) if repeat else base
                 begin = now + repeat * segment.seconds
                 seconds += begin, begin + peak_at
                 points += start, list(map(add, start, highest))
-                moments += (number, repeat, 0), (number, repeat, segment.highest_at)
+                moments += (number, repeat, 0), (number, repeat, at)
                 if segment.count > DRAWN:  # the next one is left out: this one ends here
                     seconds.append(now + (repeat + 1) * segment.seconds)
                     points.append(list(map(add, start, change)))
@@ -138,7 +154,7 @@ class Record:
             now += segment.count * segment.seconds
         last = self.segments[-1]
         seconds.append(now)
-        points.append(plus(self.bases[-1], last.change, last.count))
+        points.append(plus(self.bases[-1], last.course.change, last.count))
         moments.append((len(self.segments) - 1, last.count - 1, len(last.events)))
         columns = map(list, zip(*points, strict=True))
         timeline = Timeline(
