@@ -100,6 +100,31 @@ def test_a_traced_step_is_followed_phase_by_phase(row, folder):
             assert highest[phase] == pytest.approx(traced, rel=0.005 if sharded else 0.025), phase
 
 
+def divided_by_deepspeed() -> list[dict[str, str]]:
+    with (REFERENCE / "zero.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+#: Rows divided by DeepSpeed that the replay does not follow within 0.5 %: how far off, and why.
+ZERO_GAPS = (
+    (r"^mixtral-8x7b ", 0.03, "experts larger than the bucket wait beside it amid a layer"),
+    (r"^mistral-7b zero3", 0.055, "weights of the last layers go while theirs are reduced"),
+)
+
+
+@pytest.mark.parametrize("row", divided_by_deepspeed(), ids=lambda row: row["id"])
+def test_a_step_divided_by_deepspeed_is_replayed(row, folder):
+    est = replayed(row, folder)
+    gap = next((limit for name, limit, _ in ZERO_GAPS if re.search(name, row["id"])), 0.005)
+    assert est.allocated == pytest.approx(int(row["allocated"]), rel=gap)
+    line = est.timeline
+    moments = zip(line.total, line.bytes["overhead"], line.step, line.phase, strict=True)
+    levels = [(phase, total - extra) for total, extra, step, phase in moments if step == 2]
+    for phase in ("loss", "backward", "optimizer_step"):
+        highest = max(level for at, level in levels if at == phase)
+        assert highest == pytest.approx(int(row[f"{phase}_peak"]), rel=max(4 * gap, 0.015)), phase
+
+
 def adapters(row: dict[str, str]) -> int:
     method = json.loads(row["choices"])["training_method"]
     return int(row["num_trainable"]) if method == "lora" else 0

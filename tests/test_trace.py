@@ -220,6 +220,36 @@ def test_a_row_of_the_grid_is_traced_again(name):
     assert result.num_parameters == int(row["num_parameters"])
 
 
+#: One row of each stage.
+BY_DEEPSPEED = (
+    "llama-3.2-1b bf16 checkpointing zero1",
+    "llama-3.2-1b lora zero2",
+    "llama-3.2-1b zero3 accumulates",
+)
+
+
+@pytest.mark.parametrize("name", BY_DEEPSPEED)
+def test_a_step_divided_by_deepspeed_is_traced_again(name):
+    if os.environ.get("CI") != "true":
+        pytest.importorskip("deepspeed", reason="not installed: pip install '.[deepspeed]'")
+    with (REFERENCE / "zero.csv").open(newline="") as file:
+        row = next(row for row in csv.DictReader(file) if row["id"] == name)
+    model_config = json.loads((REFERENCE / "configs" / row["config"]).read_text())
+    config = vw.TrainingConfig(row["config"], **json.loads(row["choices"]))
+    result = trace(config, model_config)
+    assert result.notices == ()
+    same_versions = all(row[package] == version for package, version in result.versions.items())
+    tolerance = 0.0 if same_versions else 0.02
+    assert result.allocated == pytest.approx(int(row["allocated"]), rel=tolerance)
+
+
+def test_without_deepspeed_one_gpu_holds_everything(monkeypatch):
+    monkeypatch.setattr(sys.modules["vram_widget.trace"], "find_spec", lambda name: None)
+    result = tiny(sharding="zero2", num_gpus=4)
+    assert result.allocated == tiny().allocated
+    assert any("DeepSpeed is not installed" in notice for notice in result.notices)
+
+
 # -- what a trace says -----------------------------------------------------------------------------
 def tiny(model_config: Config = LLAMA, **choices: Any) -> Trace:
     return trace(vw.TrainingConfig("tiny", **{**PLAIN, **choices}), model_config)

@@ -14,7 +14,7 @@ import argparse
 import csv
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -405,28 +405,28 @@ def measure(name: str, model: str, choices: Choices) -> dict[str, Any]:
     }
 
 
-def main() -> None:
+def main(grid: Path, every: Iterable[Row]) -> None:
     """Trace the rows that are asked for and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser()
     parser.add_argument("--only", default="", help="regex on a row's id")
     only = re.compile(parser.parse_args().only)
     known: dict[str, dict[str, Any]] = {}
-    if GRID.exists() and only.pattern:
-        with GRID.open(newline="") as file:
+    if grid.exists() and only.pattern:
+        with grid.open(newline="") as file:
             known = {row["id"]: row for row in csv.DictReader(file)}
     table: list[dict[str, Any]] = []
-    for name, model, choices in rows():
+    for name, model, choices in every:
         if only.search(name):
             row = measure(name, model, choices)
             print(f"{row['allocated']:>16,}  {name}", flush=True)
             table.append(row)
         elif name in known:
             table.append(known[name])
-    with GRID.open("w", newline="") as file:
+    with grid.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(table[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(table)
 
 
 if __name__ == "__main__":
-    main()
+    main(GRID, rows())

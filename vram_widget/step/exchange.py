@@ -6,6 +6,7 @@ A pass tells its exchange when a layer runs; the strategies that divide weights 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from .parameter import Parameter
@@ -42,16 +43,25 @@ class Exchange:
         Whether this is the last of the passes whose gradients are summed.
     waits : bool
         Whether gradients wait, whole, until the backward of their layer is over.
+    takes_gradients : bool
+        Whether each gradient is taken as it arrives.
+    owns_gradients : bool
+        Whether a linear's gradient is no view of another, so that one can be added to it in place.
     """
 
     operator = ""
     waits = False
+    takes_gradients = False
+    owns_gradients = False
 
     def __init__(self, tape: Tape, sharding: Sharding, elements: int) -> None:
         self.tape = tape
         self.sharding = sharding
         self.elements = elements
         self.is_last = True
+
+    def take_over(self, earlier: Exchange) -> None:
+        """Go on where the exchange of the pass before has ended."""
 
     def before_forward(self, layer: Layer) -> None:
         """Make the weights of a layer whole."""
@@ -70,6 +80,29 @@ class Exchange:
 
     def after_backward(self, layer: Layer) -> None:
         """Give them up, and hand out the gradients."""
+
+    def arrive(self, layer: Layer, parameter: Parameter, gradient: Tensor) -> None:
+        """Take the gradient of a weight."""
+
+    def fill(self, copies: int) -> Iterator[tuple[int, int | None]]:
+        """Take the gradients of layers that were executed once for `copies` of them.
+
+        Yields
+        ------
+        count, place : int, int or None
+            How many layers run before gradients are to be reduced, and where in the log of the
+            next one that is; None if it is nowhere.
+        """
+        yield copies, None
+
+    def reduce(self) -> None:
+        """Reduce the gradients that were taken."""
+
+    def begin_of_layers(self) -> None:
+        """Backward has come to the layers."""
+
+    def end_of_layers(self) -> None:
+        """Backward is through all layers."""
 
     def end_backward(self, outside: Layer) -> None:
         """Backward is over."""

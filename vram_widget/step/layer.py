@@ -74,6 +74,9 @@ class Layer:
             if p.trainable:
                 steps = config.optimizer_in_backward
                 leaf = Leaf(exchange.waits, steps, temporaries(config.optim, p.dtype))
+                leaf.owned = exchange.owns_gradients
+                if exchange.takes_gradients:
+                    leaf.arrives = partial(exchange.arrive, self, p)
             self.weights[p.name] = Tensor(tape, p.rows, p.width, computed or p.dtype, None, leaf)
 
     def enter(self, x: Tensor) -> None:

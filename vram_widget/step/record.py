@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from functools import cached_property
 from operator import add
 from typing import NamedTuple
@@ -81,6 +82,19 @@ class Segment:
             if level > highest:
                 highest, at = level, index
         return Course(list(levels.values()), highest, at, self.levels(0, at))
+
+    def repeated(self, count: int) -> Segment:
+        """Return the same events, as they happen `count` times in a row."""
+        other = copy(self)
+        other.count = count
+        return other
+
+    def halves(self, at: int) -> tuple[Segment, Segment]:
+        """Return the events up to one of them, and those from there on, as they happen once."""
+        seconds = self.seconds / 2
+        events = self.events
+        before = Segment(self.phase, events[:at], seconds, of_one=self.of_one)
+        return before, Segment(self.phase, events[at:], seconds, of_one=self.of_one)
 
     def levels(self, start: int, end: int) -> Levels:
         """Return what the events from `start` to `end` add, by component."""

@@ -71,6 +71,8 @@ class Pass:
         exchange = EXCHANGES[self.sharding.strategy]
         self.exchange = exchange(self.tape, self.sharding, architecture.num_parameters)
         self.earlier = earlier
+        if earlier is not None:
+            self.exchange.take_over(earlier.exchange)
         self.exchange.is_last = earlier is not None or config.gradient_accumulation_steps == 1
         self.segments: list[Segment] = []
         self.layers: list[Layer] = []
@@ -100,6 +102,9 @@ class Pass:
                 allocation, dtype = before.summed.storage.allocation, before.summed.dtype
                 storage = Storage.taken_over(self.tape.log, allocation)
                 leaf.summed = Tensor(self.tape, weight.rows, weight.width, dtype, storage)
+            elif self.sharding.strategy == "zero1" and before.grad and before.grad.storage:
+                taken = Storage.taken_over(self.tape.log, before.grad.storage.allocation)
+                leaf.grad = Tensor(self.tape, weight.rows, weight.width, before.grad.dtype, taken)
             elif not self.sharding.reduces_once:
                 leaf.grad = Tensor(self.tape, 1, 1, FLOAT32, None)
 
@@ -170,11 +175,13 @@ class Pass:
         """
         self.hidden = handed_over.pop()
         _hidden_state(self.hidden)
+        Boundary(self.tape, self.exchange.end_of_layers)
         slides = context.sliding_mask is not None
         model = self.architecture
         for stretch in model.windowed_stretches if slides else model.stretches:
             self.run_stretch(context, stretch, first_differs)
         self.exchange.after_layers()
+        Boundary(self.tape, self.exchange.begin_of_layers)
         x = self.hidden
         del self.hidden
         return x
@@ -213,7 +220,30 @@ class Pass:
     def _end_of_stretch(self, last: Layer, count: int, source: Node | Leaf | None) -> None:
         """Backward has left the first layer: there is one gradient of its input, for all."""
         before_last = self.exchange.gathered_between(last)
+        since = self._begun[-1][0]
         self.repeat("backward", count, _handed_gradient(source), before_last)
+        if self.exchange.takes_gradients and not self._begun:
+            self._reduce_between(since, count)
+
+    def _reduce_between(self, since: int, copies: int) -> None:
+        """Let gradients be reduced amid a layer, whenever enough of them are there.
+
+        It is behind the layers of a pattern if some of them repeat themselves.
+        """
+        if len(self.segments) == since:
+            return
+        alike = self.segments.pop()
+        events = len(alike.events)
+        start = self._opened - events
+        for count, place in self.exchange.fill(copies):
+            if count:
+                self.segments.append(alike.repeated(count))
+            if place is not None:
+                before, after = alike.halves(min(max(place - start, 0), events))
+                self.segments.append(before)
+                self.exchange.reduce()
+                self.cut("backward")
+                self.segments.append(after)
 
     def run_layer(self, context: Context, run: LayerRun) -> None:
         """Run one layer on the hidden state."""

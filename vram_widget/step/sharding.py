@@ -40,7 +40,7 @@ class Sharding(NamedTuple):
         Whether gradients stay whole from pass to pass and are reduced in the last one.
     masters : bool
         Whether weights and gradients are in the compute dtype throughout, and the optimizer keeps
-        the weights in float32 beside its moments (DeepSpeed).
+        a float32 copy of the weights beside its moments, whatever their dtype (DeepSpeed).
     buckets : bool
         Whether gradients are copied to buckets that last (DDP).
     parameters_on_host, optimizer_on_host : bool
@@ -104,8 +104,8 @@ def sharding(config: TrainingConfig) -> Sharding:
         keeps_outside=config.training_method != "osft",
         compute=None if strategy == "ddp" else mixed,
         reduce=FLOAT32 if strategy == "fsdp" and mixed else None,
-        reduces_once=strategy == "fsdp" and config.trainer in REDUCE_ONCE,
-        masters=deepspeed and mixed is not None,
+        reduces_once=strategy == "zero1" or (strategy == "fsdp" and config.trainer in REDUCE_ONCE),
+        masters=deepspeed,
         buckets=strategy == "ddp" and gpus > 1,
         parameters_on_host=on_host,
         optimizer_on_host=config.cpu_offload != "none",

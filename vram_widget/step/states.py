@@ -12,7 +12,7 @@ from .methods import method_for
 from .optimizers import ALL_AT_ONCE, ONE_AT_A_TIME, STATES, temporaries
 from .parameter import Parameter, as_matrix, dropped, made
 from .sharding import Sharding, sharding
-from .tape import BOOL, FLOAT32, Event, Leaf
+from .tape import BOOL, FLOAT32, Allocation, Event, Leaf
 
 
 def load(layers: list[Layer], architecture: Architecture, config: TrainingConfig) -> list[Event]:
@@ -72,7 +72,7 @@ def optimizer_step(layers: list[Layer], config: TrainingConfig) -> tuple[list[Ev
     """
     shares = sharding(config)
     reached: list[tuple[Parameter, int]] = []
-    gone: list[Event] = []
+    left: dict[Allocation, Event] = {}
     for layer, p in zero.trained(layers):
         leaf = layer.weights[p.name].node
         if not isinstance(leaf, Leaf) or not leaf.reached:
@@ -80,7 +80,8 @@ def optimizer_step(layers: list[Layer], config: TrainingConfig) -> tuple[list[Ev
         reached.append((p, layer.copies))
         if leaf.grad is not None and leaf.grad.storage is not None:
             allocation = leaf.grad.storage.allocation
-            gone.append((-allocation.nbytes, allocation))
+            left[allocation] = -allocation.nbytes, allocation
+    gone = [*left.values()]
     if shares.optimizer_on_host:
         reached.clear()
     in_backward = config.optimizer_in_backward

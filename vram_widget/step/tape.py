@@ -24,6 +24,7 @@ class DType(NamedTuple):
     packed: int = 1
 
 
+FLOAT64 = DType("float64", 8)
 FLOAT32 = DType("float32", 4)
 BFLOAT16 = DType("bfloat16", 2)
 FLOAT16 = DType("float16", 2)
@@ -190,13 +191,17 @@ class Leaf:
         Whether the optimizer steps as soon as the gradient is there.
     temporaries : tuple of DType
         What it makes and drops then: tensors of the gradient's size.
+    owned : bool
+        Whether the gradient that comes first has bytes of its own.
+    arrives : callable or None
+        Told when the gradient is there; it is given that.
     reached : bool
         Whether a gradient ever came: the optimizer passes over a weight that gets none.
     """
 
     __slots__ = (
-        *("arrived", "grad", "reached", "summed", "temporaries", "updated", "uses", "waits"),
-        "whole",
+        *("arrived", "arrives", "grad", "owned", "reached", "summed", "temporaries", "updated"),
+        *("uses", "waits", "whole"),
     )
 
     def __init__(
@@ -206,6 +211,8 @@ class Leaf:
         self.waits = waits
         self.updated = updated
         self.temporaries = temporaries
+        self.owned = False
+        self.arrives: Callable[[Tensor], None] | None = None
         self.reached = False
         self.arrived: Tensor | None = None
         self.whole: Tensor | None = None
@@ -217,7 +224,7 @@ class Leaf:
         self.uses -= 1
         if self.arrived is None:
             self.arrived = grad
-        elif self.arrived.is_view:
+        elif self.arrived.is_view and not self.owned:
             # A tied weight: autograd adds in place only where it owns the first gradient's bytes.
             # A linear's is the transpose of a product, so the sum is a third tensor (seen in the
             # CPU allocator's own counts, PyTorch 2.13); autocast's cast makes one of its own.
@@ -231,6 +238,8 @@ class Leaf:
                 self.step(grad.tape, grad.rows, grad.width)
             elif self.grad is None:
                 self.grad = self.arrived
+            if self.arrives is not None:
+                grad.tape.arrivals.append((self.arrives, self.arrived))
             self.arrived = None
 
     def step(self, tape: Tape, rows: int, width: int) -> None:
@@ -254,6 +263,8 @@ class Tape:
         Whether backward is in what a checkpoint has run again.
     autocast : DType or None
         The dtype that matrix products are cast to, where autocast is on.
+    arrivals : list of (callable, Tensor)
+        Who is to be told of which gradient, once autograd itself holds it no longer.
     outlasting : list of Tensor or None
         What operators keep until the whole graph goes; None in what a checkpoint runs again.
     """
@@ -266,6 +277,7 @@ class Tape:
         self.outlasting: list[Tensor] | None = []
         self.autocast = autocast
         self.casts: dict[int, Tensor] = {}
+        self.arrivals: list[tuple[Callable[[Tensor], None], Tensor]] = []
         self.operator = ""
         self.component = "activations"
         self.clock = 0.0
@@ -338,3 +350,9 @@ class Tape:
         for edge, result in zip(node.edges, results, strict=True):
             if edge is not None and result is not None:
                 edge.accumulate(result)
+        if self.arrivals:
+            del results, result
+            while self.arrivals:
+                arrives, gradient = self.arrivals.pop(0)
+                arrives(gradient)
+                del gradient

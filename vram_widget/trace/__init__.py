@@ -1,6 +1,7 @@
 """The same training step run by PyTorch's own model code, on tensors that hold no data.
 
-Needs torch, transformers and peft; ``pip install 'vram_widget[trace]'`` brings them.
+Needs torch, transformers and peft; ``pip install 'vram_widget[trace]'`` brings them. ZeRO needs
+DeepSpeed besides (``'vram_widget[deepspeed]'``); without it, one GPU that holds all is traced.
 """
 
 from __future__ import annotations
@@ -9,16 +10,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, Literal
 
 from ..config import AnyConfig, TrainingConfig
 from ..errors import MissingPackageError
+from ..export.deepspeed import STAGES
 from ..timeline import Timeline
 from .events import Event, Storage, timeline
 
 __all__ = ["Event", "Storage", "Trace", "trace"]
 
-PACKAGES = ("torch", "transformers", "peft")
+PACKAGES: tuple[str, ...] = ("torch", "transformers", "peft")
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Trace:
     num_parameters, num_trainable : int
         As the model built by transformers and PEFT counts them, a tied weight once.
     versions : mapping of str to str
-        Of torch, transformers and peft.
+        Of torch, transformers and peft, and of DeepSpeed where it divides the run.
     notices : tuple of str
         Choices that a trace cannot follow, and what it did instead.
     """
@@ -139,7 +142,7 @@ def trace(
     """
     config = TrainingConfig.of(config)
     config.check()
-    versions = _versions()
+    versions = _versions(by_deepspeed(config))
     from .run import run
 
     if model_config is None:
@@ -181,15 +184,27 @@ def _untraced(config: TrainingConfig) -> Iterator[tuple[str, dict[str, Any]]]:
     if config.cpu_offload != "none":
         offload = f"cpu_offload={config.cpu_offload!r}"
         yield f"{offload} is traced with everything on the GPU.", {"cpu_offload": "none"}
-    if config.num_gpus > 1 and config.sharding not in ("fsdp", "hsdp"):
-        whole = f"sharding={config.sharding!r} is traced as one GPU that holds everything."
-        yield whole, {"num_gpus": 1, "num_nodes": 1}
+    whole = f"sharding={config.sharding!r} is traced as one GPU that holds everything"
+    alone = {"num_gpus": 1, "num_nodes": 1}
+    if by_deepspeed(config):
+        if find_spec("deepspeed") is None:
+            yield f"{whole}, as DeepSpeed is not installed.", alone
+    elif config.num_gpus > 1 and config.sharding not in ("fsdp", "hsdp"):
+        yield f"{whole}.", alone
 
 
-def _versions() -> dict[str, str]:
-    """Return the versions of the packages a trace needs."""
+def by_deepspeed(config: TrainingConfig) -> bool:
+    """Tell whether DeepSpeed divides a run over several GPUs."""
+    return config.num_gpus > 1 and config.sharding in STAGES
+
+
+def _versions(with_deepspeed: bool) -> dict[str, str]:
+    """Return the versions of the packages a trace needs, and of DeepSpeed, if it is there."""
+    packages = PACKAGES
+    if with_deepspeed and find_spec("deepspeed") is not None:
+        packages += ("deepspeed",)
     try:
-        return {package: import_module(package).__version__ for package in PACKAGES}
+        return {package: import_module(package).__version__ for package in packages}
     except ImportError as error:
         raise MissingPackageError(
             f"A trace needs torch, transformers and peft ({error}); "

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from typing import Any, cast
 
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import PreTrainedModel
 
 from ..config import TrainingConfig
+from ..step.sharding import sharding
+from . import by_deepspeed, followed
 from .attention import without_packing
 from .build import build
 from .cuda import CudaKernels
@@ -24,18 +26,32 @@ def run(
 ) -> tuple[list[Event], int, int]:
     """Return every storage event, the parameters, and how many of them are trained."""
     kernels, block = (CudaKernels, CUDA_BLOCK) if device == "cuda" else (nullcontext, 1)
-    sharded = is_sharded(config)
-    with (
-        cluster(config.num_gpus) if sharded else nullcontext(),
-        FakeTensorMode(),
-        without_packing(),
-    ):
-        model = build(config, model_config, kernels)
+    divides = by_deepspeed(followed(config))  # where it is not installed, nobody does
+    with ExitStack() as stack:
+        log, take_steps = StorageLog(block), TrainingSteps
+        if is_sharded(config):
+            stack.enter_context(cluster(config.num_gpus))
+            log = ShardedStorageLog(block)
+        elif divides:
+            from . import zero  # DeepSpeed is there only where it is asked for
+
+            stack.enter_context(zero.cluster(config.num_gpus))
+            log, take_steps = zero.ZeroStorageLog(block), zero.ZeroSteps
+        stack.enter_context(FakeTensorMode())
+        stack.enter_context(without_packing())
+        model = build(cast_whole(config) if divides else config, model_config, kernels)
         parameters = sum(parameter.numel() for parameter in model.parameters())
         trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        if sharded:
+        if is_sharded(config):
             model = cast(PreTrainedModel, shard(model, config))
-        log = ShardedStorageLog(block) if sharded else StorageLog(block)
         with kernels():
-            TrainingSteps(config, model, log).run()
+            take_steps(config, model, log).run()
     return log.events, parameters, trainable
+
+
+def cast_whole(config: TrainingConfig) -> TrainingConfig:
+    """Return the choices with all weights in the compute dtype, to which DeepSpeed casts them."""
+    compute = sharding(config).compute
+    if compute is None:
+        return config
+    return config.replace(param_dtype=compute.name, lora_dtype=compute.name)

@@ -58,16 +58,19 @@ class TrainingSteps:
         else:
             optimizer = make_optimizer(self.config.optim, self.model, self.owned)
         with self.log:
-            batch = self._batch()
-            for self.log.step in range(1, STEPS + 1):
-                passes = min(self.config.gradient_accumulation_steps, PASSES)
-                for number in range(1, passes + 1):
-                    reduce_in_last_pass(self.model, self.config, number == passes)
-                    self._forward_and_backward(batch)
-                self.log.phase = "optimizer_step"
-                if optimizer is not None:
-                    self._update(optimizer)
+            self._take_steps(optimizer)
             self.log.close()
+
+    def _take_steps(self, optimizer: Optimizer | None) -> None:
+        batch = self._batch()
+        for self.log.step in range(1, STEPS + 1):
+            passes = min(self.config.gradient_accumulation_steps, PASSES)
+            for number in range(1, passes + 1):
+                self._begin_pass(is_last=number == passes)
+                self._forward_and_backward(batch)
+            self.log.phase = "optimizer_step"
+            if optimizer is not None:
+                self._update(optimizer)
 
     def _batch(self) -> dict[str, torch.Tensor]:
         config = self.config
@@ -84,19 +87,28 @@ class TrainingSteps:
             names.append("attention_mask")
         return {name: torch.zeros(rows, length, dtype=torch.int64) for name in names}
 
+    def _begin_pass(self, is_last: bool) -> None:
+        reduce_in_last_pass(self.model, self.config, is_last)
+
     def _forward_and_backward(self, batch: dict[str, torch.Tensor]) -> None:
         log = self.log
         log.phase = "forward"
         log.enter("")
-        with self._autocast():
-            outputs = self.model(**batch, use_cache=False)
+        outputs = self._outputs(batch)
         loss = outputs.loss
         if not self.config.keeps_outputs:
             del outputs
         log.phase = "backward"
-        loss.backward()
+        self._backward(loss)
         for parameter in self.trainable:
             self._mark_gradient(parameter)
+
+    def _outputs(self, batch: dict[str, torch.Tensor]) -> Any:
+        with self._autocast():
+            return self.model(**batch, use_cache=False)
+
+    def _backward(self, loss: torch.Tensor) -> None:
+        loss.backward()
 
     def _mark_gradient(self, parameter: torch.Tensor) -> None:
         if parameter.grad is not None:
