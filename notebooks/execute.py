@@ -9,6 +9,7 @@ machine. A notebook that raises, or writes to stderr, is left as it was.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -57,6 +58,7 @@ def execute(path: Path) -> None:
 
 def main(names: list[str]) -> None:
     """Run the named notebooks, or all."""
+    os.environ["TQDM_DISABLE"] = "1"  # a progress bar is shown on slow machines only
     paths = [HERE / f"{name}.ipynb" for name in names] or sorted(HERE.glob("*.ipynb"))
     for path in paths:
         execute(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any, NamedTuple
 
 import pytest
@@ -83,11 +84,17 @@ def test_it_shows_itself_as_a_table_a_picture_and_json(whole: Recommendation) ->
     assert "2 × L40S" in repr(whole)
 
 
-def test_it_says_how_far_it_is() -> None:
-    told: list[tuple[int, int]] = []
+def test_what_takes_long_says_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     models = ["HuggingFaceTB/SmolLM2-135M", "Qwen/Qwen3-0.6B"]
-    vw.recommend("T4", models=models, progress=lambda done, of: told.append((done, of)))
-    assert told == [(1, 2), (2, 2)]
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    monkeypatch.setenv("TQDM_MININTERVAL", "0")
+    vw.recommend("T4", models=models)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.modules["vram_widget.advise.recommend"], "PATIENCE", 1e-9)
+    vw.recommend("T4", models=models)
+    assert "Models: " in capsys.readouterr().err
 
 
 def test_a_trainer_has_only_the_methods_it_can_run() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,6 +24,9 @@ PLAIN: dict[str, Any] = {
     "max_seq_len": 2048,
     "gradient_checkpointing": True,
 }
+
+#: A person is shown a progress bar after so many seconds.
+PATIENCE = 1.0
 
 
 class Outcome(NamedTuple):
@@ -158,10 +161,11 @@ def recommend(
     gpu: str | None = None,
     num_gpus: int = 1,
     models: Iterable[str] | None = None,
-    progress: Callable[[int, int], None] | None = None,
     **choices: Any,
 ) -> Recommendation:
     """Return which models fit some GPUs, by every method of a trainer.
+
+    What takes long shows how far it is; ``TQDM_DISABLE=1`` in the environment keeps it quiet.
 
     Parameters
     ----------
@@ -172,8 +176,6 @@ def recommend(
     models : iterable of str, optional
         The models to go over; without them the whole catalogue, models of the same dimensions
         in one row.
-    progress : callable, optional
-        Called with the number of models done and of all, after each.
     **choices
         Fields of all runs, such as ``trainer="trl"`` or ``max_seq_len=4096``. Unless said, one
         sequence of 2,048 tokens in a pass, with checkpointing, and all else as the trainer does.
@@ -205,12 +207,11 @@ def recommend(
     alike = _alike() if models is None else [_one(name) for name in listed(models, "models")]
     if not alike:
         raise ConfigError("Give a model to go over, or leave models out for the whole catalogue.")
-    rows = []
+    from tqdm.auto import tqdm  # as long to import as the rest of the package
+
     with collector.paused():
-        for done, names in enumerate(alike, 1):
-            rows.append(_row(names, methods, settings))
-            if progress:
-                progress(done, len(alike))
+        going = tqdm(alike, "Models", delay=PATIENCE, leave=False)
+        rows = [_row(names, methods, settings) for names in going]
     rows.sort(key=lambda row: (-row.num_parameters, row.model_path))
     card, _ = resolve(plain.gpu, plain.gpu_memory, plain.num_gpus)
     return Recommendation(card, plain.num_gpus, tuple(methods), tuple(rows), settings)
