@@ -2,4 +2,7 @@
 
 import os
 
+#: As in tests/: it holds no doctests.
+collect_ignore = ["conftest.py"]
+
 os.environ["TQDM_DISABLE"] = "1"

@@ -87,10 +87,8 @@ function open(model: Model, el: HTMLElement, readonly: boolean): () => void {
         html(
           "div",
           { class: "vw-under" },
-          table.element,
-          advice.element,
-          ...runs.map((run) => run.element),
-          ...(verifiable && !readonly ? [verify.element] : []),
+          html("div", {}, table.element, ...runs.map((run) => run.element)),
+          html("div", {}, advice.element, ...(verifiable && !readonly ? [verify.element] : [])),
         ),
       ),
     ),
