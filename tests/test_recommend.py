@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from typing import Any, NamedTuple
 
@@ -84,17 +86,23 @@ def test_it_shows_itself_as_a_table_a_picture_and_json(whole: Recommendation) ->
     assert "2 × L40S" in repr(whole)
 
 
-def test_what_takes_long_says_how_far_it_is(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    models = ["HuggingFaceTB/SmolLM2-135M", "Qwen/Qwen3-0.6B"]
-    monkeypatch.delenv("TQDM_DISABLE", raising=False)
-    monkeypatch.setenv("TQDM_MININTERVAL", "0")
-    vw.recommend("T4", models=models)
-    assert capsys.readouterr().err == ""
-    monkeypatch.setattr(sys.modules["vram_widget.advise.recommend"], "PATIENCE", 1e-9)
-    vw.recommend("T4", models=models)
-    assert "Models: " in capsys.readouterr().err
+#: Run by itself: tqdm reads its settings from the environment when it is imported.
+SHORT_OF_PATIENCE = """
+import sys
+import vram_widget as vw
+module = sys.modules["vram_widget.advise.recommend"]
+module.PATIENCE = float(sys.argv[1])
+vw.recommend("T4", models=["HuggingFaceTB/SmolLM2-135M", "Qwen/Qwen3-0.6B"])
+"""
+
+
+@pytest.mark.parametrize(("patience", "shown"), [(1e-9, True), (60, False)])
+def test_what_takes_long_says_how_far_it_is(patience: float, shown: bool) -> None:
+    environment = {**os.environ, "TQDM_MININTERVAL": "0"}
+    environment.pop("TQDM_DISABLE", None)
+    command = [sys.executable, "-c", SHORT_OF_PATIENCE, str(patience)]
+    run = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    assert ("Models: " in run.stderr) is shown
 
 
 def test_a_trainer_has_only_the_methods_it_can_run() -> None:

@@ -59,7 +59,6 @@ class TrainingSteps:
             optimizer = make_optimizer(self.config.optim, self.model, self.owned)
         with self.log:
             self._take_steps(optimizer)
-            self.log.close()
 
     def _take_steps(self, optimizer: Optimizer | None) -> None:
         batch = self._batch()
@@ -71,6 +70,7 @@ class TrainingSteps:
             self.log.phase = "optimizer_step"
             if optimizer is not None:
                 self._update(optimizer)
+        self.log.close()  # while the batch is there, which the next step would begin with
 
     def _batch(self) -> dict[str, torch.Tensor]:
         config = self.config

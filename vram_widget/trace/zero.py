@@ -180,7 +180,6 @@ class ZeroSteps(TrainingSteps):
             log.begin()
             self._follow_modules()
             self._take_steps(optimizer)
-            log.close()
         self.engine.destroy()
 
     def _choices(self) -> dict[str, Any]:
