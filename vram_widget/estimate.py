@@ -143,8 +143,8 @@ class ReplayedEstimate(MemoryEstimate):
         """Memory by component from loading to the end of the second step."""
         drawn, _ = self._record.timeline
         highest = accumulate(drawn.total, max)  # the allocator gives nothing back
-        fixed = sum(size.expected for size in self._fixed.values())
-        overhead = [fixed + int(level * USUAL_SLACK) for level in highest]
+        usual = sum(size.expected for size in self._fixed.values())
+        overhead = [usual + int(level * USUAL_SLACK) for level in highest]
         return replace(drawn, bytes={**drawn.bytes, "overhead": overhead})
 
     def explain(self, index: int | None = None) -> explain.Node:

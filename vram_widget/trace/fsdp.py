@@ -53,6 +53,21 @@ def is_sharded(config: TrainingConfig) -> bool:
     return config.num_gpus > 1 and config.sharding in ("fsdp", "hsdp")
 
 
+def be_alone(strategy: str) -> None:
+    """Refuse to stand for one of several GPUs where this process already is part of a cluster.
+
+    Raises
+    ------
+    ConfigError
+        If it is.
+    """
+    if dist.is_initialized():
+        raise ConfigError(
+            f"torch.distributed is in use here, so {strategy} cannot be traced; "
+            "use another process."
+        )
+
+
 @contextmanager
 def cluster(gpus: int) -> Iterator[None]:
     """Stand for the first of several GPUs.
@@ -62,10 +77,7 @@ def cluster(gpus: int) -> Iterator[None]:
     ConfigError
         If this process already is part of a cluster.
     """
-    if dist.is_initialized():
-        raise ConfigError(
-            "torch.distributed is in use here, so FSDP cannot be traced; use another process."
-        )
+    be_alone("FSDP")
     dist.init_process_group("fake", rank=0, world_size=gpus, store=FakeStore())
     try:
         yield

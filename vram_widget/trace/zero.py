@@ -29,6 +29,7 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 from ..errors import ConfigError
 from ..export.deepspeed import write
 from .events import Event
+from .fsdp import be_alone
 from .optimizers import make_optimizer
 from .step import TrainingSteps
 from .storages import Scope, StorageLog
@@ -95,10 +96,7 @@ def cluster(gpus: int) -> Iterator[None]:
     ConfigError
         If this process already is part of a cluster.
     """
-    if dist.is_initialized():
-        raise ConfigError(
-            "torch.distributed is in use here, so ZeRO cannot be traced; use another process."
-        )
+    be_alone("ZeRO")
     rank = gpus - 1
     of_launcher = {"LOCAL_RANK": str(rank), "RANK": str(rank), "WORLD_SIZE": str(gpus)}
     coordinator = import_module("deepspeed.runtime.zero.partitioned_param_coordinator")
