@@ -2,7 +2,7 @@
 import { html, say, set } from "./dom";
 import type { Level, Report } from "./messages";
 
-/** Signs that tell the verdicts apart without their colours. */
+/** Signs by which the verdicts differ without their colours. */
 export const SIGNS: Record<Level, string> = {
   fits: "✓",
   likely: "≈",

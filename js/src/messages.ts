@@ -2,7 +2,7 @@
  * What Python and the front end say to each other.
  *
  * Python sends `form` once, `report` and `history` after every change, `lookup` while it reads from
- * the Hub, `pinned` while a configuration is kept beside, and `advice` and `readings` when asked.
+ * the Hub, `pinned` while there is one to compare with, and `advice` and `readings` when asked.
  * The front end writes only the fields of the form, and asks with a `Request`. The other end is
  * `vram_widget/widget/form.py`, `report.py`, `advice.py`, `readings.py`, `pinned.py` and `history.py`.
  */
@@ -138,8 +138,8 @@ export interface Pinned {
   config: Record<string, Value>;
 }
 
-/** What the chart can go along: the training steps, or a field. */
-export type Along = "max_seq_len" | "micro_batch_size" | "training_method";
+/** The fields that the chart can be drawn over. */
+export type SweepField = "max_seq_len" | "micro_batch_size" | "training_method";
 
 /** The peak with one field at several values, everything else as it is; lists go by the values. */
 export interface Sweep {
@@ -247,11 +247,11 @@ export type Request =
   | { type: "undo" | "redo" }
   /** Run PyTorch's own step, or give that up. */
   | { type: "verify" | "stop" }
-  /** Compute the chart along a field: it is open. */
-  | { type: "read"; reading: Along }
+  /** Compute the chart over a field: it is open. */
+  | { type: "read"; reading: SweepField }
   /** Say what each component is made of at a moment. */
   | { type: "explain"; index: number }
-  /** Keep the present configuration to compare with, keep none, or go back to it. */
+  /** Pin the present configuration to compare with, unpin it, or go back to it. */
   | { type: "pin" }
   | { type: "unpin" }
   | { type: "return" };
@@ -263,7 +263,7 @@ export type Traits = {
   advice: Advice | null;
   history: History;
   verification: Verification | null;
-  readings: Partial<Record<Along, Sweep>>;
+  readings: Partial<Record<SweepField, Sweep>>;
   pinned: Pinned | null;
   explained: Explained | null;
 } & Record<string, unknown>;

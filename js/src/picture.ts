@@ -42,20 +42,20 @@ export function drawFile(picture: SVGSVGElement, caption: Caption): SVGSVGElemen
   const value = (name: string) => resolved(root, `var(${name})`);
   const text = (x: number, y: number, said: string, more: Record<string, string>) =>
     svg("text", { x, y, fill: value("--fg"), ...more }, said);
-  const whole = { width: width + 2 * MARGIN, height: height + HEAD + FOOT };
+  const size = { width: width + 2 * MARGIN, height: height + HEAD + FOOT };
   const drawn = svg("svg", {
-    ...whole,
-    viewBox: `0 0 ${whole.width} ${whole.height}`,
+    ...size,
+    viewBox: `0 0 ${size.width} ${size.height}`,
     "font-family": style.fontFamily,
     "font-size": 12,
   });
   const body = svg("g", { transform: `translate(${MARGIN},${HEAD})` });
   body.append(...copies(picture));
-  const right = whole.width - MARGIN;
+  const right = size.width - MARGIN;
   const bold = { "font-weight": "650" };
   drawn.append(
     svg("title", {}, `${report.title} · ${report.subtitle} · ${report.verdict.words}`),
-    svg("rect", { width: whole.width, height: whole.height, fill: value("--bg") }),
+    svg("rect", { width: size.width, height: size.height, fill: value("--bg") }),
     text(MARGIN, 26, report.title, { "font-size": "15", ...bold }),
     text(right, 26, `${report.verdict.words} ${report.verdict.range}`, {
       "text-anchor": "end",

@@ -74,10 +74,10 @@ function createRow(component: Component) {
     note,
   );
 
-  function update(bytes: number, whole: number, made: string, before?: number): void {
+  function update(bytes: number, peak: number, made: string, before?: number): void {
     say(amount, gib(bytes));
     say(against, before === undefined ? "" : difference(bytes - before));
-    bar.style.width = `${(100 * bytes) / whole}%`;
+    bar.style.width = `${(100 * bytes) / peak}%`;
     say(note, made);
     element.classList.toggle("vw-none", bytes === 0);
   }

@@ -26,14 +26,14 @@ export function createVerify(request: (request: Request) => void) {
     say(button, running ? "Cancel" : "Verify with PyTorch");
     hint.hidden = verification !== null;
     bar.hidden = !running;
-    say(words, verification ? told(verification) : "");
+    say(words, verification ? sentence(verification) : "");
     words.className = verification?.state === "failed" ? "vw-error" : "vw-small";
     element.classList.toggle("vw-stale", verification?.current === false);
   }
   return { element, update };
 }
 
-function told({ words, state, current }: Verification): string {
+function sentence({ words, state, current }: Verification): string {
   const said = state === "running" ? `${words} …` : words;
   return current ? said : `For an earlier configuration: ${said}`;
 }

@@ -61,14 +61,14 @@ function open(model: Model, el: HTMLElement, readonly: boolean): () => void {
   const history = createHistory(go);
   const header = createHeader(history.element);
   const progress = createProgress(cancel);
-  // What the whole run works through stands by what it takes; a tutorial has only the form.
-  const whole = compact ? [] : groups.filter(({ name }) => name === "run");
-  const config = groups.filter((group) => !whole.includes(group));
+  // The fields of a run stand by its figures; a tutorial has only the form.
+  const runGroups = compact ? [] : groups.filter(({ name }) => name === "run");
+  const config = groups.filter((group) => !runGroups.includes(group));
   const controls = createForm(config, change, { model: progress.element });
   const charts = createCharts(model, form, request, () => draw(), view.signal);
   const table = createTable(components);
   const advice = createAdvice((changes: Changes) => request({ type: "apply", changes }));
-  const runs = whole.map((group) => createRun(group, change));
+  const runs = runGroups.map((group) => createRun(group, change));
   const verify = createVerify(request);
   const launch = createExport();
   const root = html(
@@ -144,9 +144,9 @@ function open(model: Model, el: HTMLElement, readonly: boolean): () => void {
     root.classList.remove("vw-working");
     draw();
     charts.reported();
-    wonder();
+    adviseLater();
   }
-  function wonder(): void {
+  function adviseLater(): void {
     window.clearTimeout(pause);
     if (!compact && !readonly && model.get("advice")?.revision !== model.get("report").revision) {
       pause = window.setTimeout(() => ask(model, { type: "advise" }), PAUSE);
@@ -204,7 +204,7 @@ function open(model: Model, el: HTMLElement, readonly: boolean): () => void {
   el.append(root);
   followTheme(root, view.signal);
   draw();
-  wonder();
+  adviseLater();
   return () => {
     view.abort();
     root.remove();

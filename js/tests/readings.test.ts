@@ -1,6 +1,6 @@
 import { beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
-import { share } from "../src/chart/along";
 import { ticks } from "../src/chart/grid";
+import { placeOf } from "../src/chart/sweep";
 import { drawFile, rgb } from "../src/picture";
 import {
   completeJsdom,
@@ -178,10 +178,10 @@ describe("the axis of a field", () => {
       throw new Error("no example");
     }
     const [first, last] = [Number(sweep.values[0]), Number(sweep.values.at(-1))];
-    expect(share(first, sweep)).toBe(0);
-    expect(share(Math.sqrt(first * last), sweep)).toBeCloseTo(0.5);
-    expect(share(last * 2, sweep)).toBe(1);
-    expect(share(1, sweep)).toBe(0);
+    expect(placeOf(first, sweep)).toBe(0);
+    expect(placeOf(Math.sqrt(first * last), sweep)).toBeCloseTo(0.5);
+    expect(placeOf(last * 2, sweep)).toBe(1);
+    expect(placeOf(1, sweep)).toBe(0);
   });
 
   it("has round levels", () => {

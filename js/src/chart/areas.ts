@@ -42,7 +42,7 @@ export function silhouette({ plot, x, y, bands }: Geometry): string {
   return `M${x[0] ?? plot.left},${plot.bottom}L${points.join("L")}V${plot.bottom}Z`;
 }
 
-/** Along the top from left to right, and back along the bottom. */
+/** The top from left to right, then the bottom from right to left. */
 function outline(band: Band, { x, y }: Geometry): string {
   const point = (level: number, at: number) => `${x[at]?.toFixed(1)},${y(level).toFixed(1)}`;
   const top = band.upper.map(point);

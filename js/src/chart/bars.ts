@@ -41,7 +41,7 @@ export function createBars(components: Component[]) {
   return { element, names, update };
 }
 
-/** The outlines of whole bars. */
+/** The outlines of the bars, all components in one. */
 export function outlines({ bands, x, y, plot }: Geometry, half: number): string {
   const top = bands.at(-1)?.upper ?? [];
   return x

@@ -2,7 +2,6 @@
 import { html, on, say, set, svg, unique } from "../dom";
 import { plain } from "../format";
 import type {
-  Along,
   Course,
   Explained,
   Form,
@@ -10,17 +9,18 @@ import type {
   Report,
   Request,
   Sweep,
+  SweepField,
   Value,
 } from "../messages";
-import { createAlong } from "./along";
 import type { Size } from "./geometry";
 import { createMethods } from "./methods";
 import type { Points } from "./points";
 import { createReadout } from "./readout";
-import { createSteps } from "./steps";
+import { createSweep } from "./sweep";
+import { createTimeline } from "./timeline";
 
-/** What the chart goes along: the training steps, or a field. */
-export type Reading = "steps" | Along;
+/** What the chart is drawn over: the training steps, or a field. */
+export type Reading = "steps" | SweepField;
 
 /** What there is to draw; a sweep comes when it is computed. */
 export interface Drawing {
@@ -47,7 +47,7 @@ export function createChart(
   signal: AbortSignal,
 ) {
   const explain = readonly ? undefined : (index: number) => request({ type: "explain", index });
-  const steps = createSteps(components, explain);
+  const timeline = createTimeline(components, explain);
   const use = (value: Value) => {
     const field = latest?.sweep?.field;
     if (field && latest?.read(field) !== value) {
@@ -55,7 +55,7 @@ export function createChart(
     }
   };
   const choose = readonly ? undefined : use;
-  const along = createAlong(components, levels, choose);
+  const overField = createSweep(components, levels, choose);
   const methods = createMethods(components, levels, choose);
   const title = unique("chart");
   const hint = unique("hint");
@@ -126,14 +126,14 @@ export function createChart(
   function drawReading(drawing: Drawing, size: Size): Points | undefined {
     const { reading, report, pinned, sweep, read } = drawing;
     if (reading === "steps") {
-      show(steps);
-      return steps.draw(drawing, size);
+      show(timeline);
+      return timeline.draw(drawing, size);
     }
     if (!sweep) {
       picture.replaceChildren();
       return undefined;
     }
-    const drawn = reading === "training_method" ? methods : along;
+    const drawn = reading === "training_method" ? methods : overField;
     show(drawn);
     return drawn.draw(sweep, report, pinned, read(sweep.field) as Value, size);
   }

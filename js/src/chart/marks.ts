@@ -9,8 +9,8 @@ const LETTER = 6.6;
 const LINE = 16;
 const CAP = 5;
 const GAP = 6;
-/** How far the name of a course keeps from that of a mark, as a share of the plot. */
-const APART = 0.4;
+/** Least distance from the name of a course to that of a mark, as a share of the plot. */
+const DISTANCE = 0.4;
 
 /** The height of the card's line, or of its name where that lies above the plot. */
 export function capacityLevel({ plot, y, capacity, showsCapacity }: Geometry): number {
@@ -105,7 +105,7 @@ export function createCourse(name: string, { atStart = false } = {}) {
     set(line, {
       d: `M${at.map((place, i) => `${fixed(x(place))},${fixed(y(total[i] ?? 0))}`).join("L")}`,
     });
-    const free = total.map((bytes, i) => (Math.abs((at[i] ?? 0) - taken) < APART ? 0 : bytes));
+    const free = total.map((bytes, i) => (Math.abs((at[i] ?? 0) - taken) < DISTANCE ? 0 : bytes));
     const named = atStart ? 0 : free.indexOf(Math.max(...free));
     const words = atStart ? name : `${name} ${gib(Math.max(...total))}`;
     label.textContent = words;

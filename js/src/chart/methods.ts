@@ -4,10 +4,10 @@ import { gib } from "../format";
 import { SIGNS } from "../header";
 import type { Component, Level, Pinned, Report, Sweep, Value } from "../messages";
 import { createBars, outlines } from "./bars";
-import { createExcess } from "./excess";
 import { type Geometry, geometry, type Size } from "./geometry";
 import { createGrid } from "./grid";
 import { capacityLevel, createCapacity, createCourse } from "./marks";
+import { createOverflow } from "./overflow";
 import type { Points } from "./points";
 import { remarks } from "./remarks";
 
@@ -32,11 +32,19 @@ export function createMethods(
 ) {
   const grid = createGrid();
   const bars = createBars(components);
-  const excess = createExcess();
+  const overflow = createOverflow();
   const before = createCourse("pinned");
   const capacity = createCapacity();
   const labels = svg("g");
-  const back = svg("g", {}, grid.element, bars.element, excess.element, before.element, bars.names);
+  const back = svg(
+    "g",
+    {},
+    grid.element,
+    bars.element,
+    overflow.element,
+    before.element,
+    bars.names,
+  );
   const front = svg("g", { class: "vw-marks" }, capacity.element, labels);
 
   function draw(
@@ -61,7 +69,7 @@ export function createMethods(
     const half = Math.min(column * BAR, WIDEST);
     grid.update(drawn);
     bars.update(drawn, half);
-    excess.update(drawn, (geometry) => outlines(geometry, half));
+    overflow.update(drawn, (geometry) => outlines(geometry, half));
     before.update(
       drawn,
       pinned ? { at: [0, 1], total: [pinned.expected, pinned.expected] } : undefined,

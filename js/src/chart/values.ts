@@ -16,8 +16,8 @@ export function createValues() {
     );
     const named = sweep.values.flatMap((value, index) => (isRound(value) ? [index] : []));
     const widest = Math.max(...named.map((index) => (sweep.names[index] ?? "").length)) * LETTER;
-    const apart = (plot.right - plot.left) / Math.max(named.length - 1, 1);
-    const every = Math.ceil((widest + AIR) / apart);
+    const distance = (plot.right - plot.left) / Math.max(named.length - 1, 1);
+    const every = Math.ceil((widest + AIR) / distance);
     const names = named
       .filter((_, nth) => nth % every === 0)
       .map((index) => svg("text", { x: x[index], y: plot.bottom + 16 }, sweep.names[index] ?? ""));

@@ -16,7 +16,7 @@ export function search(names: string[], query: string): string[] {
 }
 
 export function createCombobox(names: string[], id: string, send: Send): Control {
-  const draft = createDraft(id, "vw-box vw-search", (text) => {
+  const draft = createDraft(id, "vw-box", (text) => {
     close();
     send(text.trim());
   });

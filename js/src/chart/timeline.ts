@@ -2,10 +2,10 @@
 import { svg } from "../dom";
 import type { Component, Course, Explained, Pinned, Report } from "../messages";
 import { createAreas, silhouette } from "./areas";
-import { createExcess } from "./excess";
 import { geometry, type Size } from "./geometry";
 import { createGrid } from "./grid";
 import { createBracket, createCapacity, createCourse } from "./marks";
+import { createOverflow } from "./overflow";
 import { createPhases } from "./phases";
 import type { Points } from "./points";
 
@@ -13,10 +13,10 @@ import type { Points } from "./points";
 const STRIDE = 6;
 
 /** `explain` asks what each component is made of at a moment. */
-export function createSteps(components: Component[], explain?: (index: number) => void) {
+export function createTimeline(components: Component[], explain?: (index: number) => void) {
   const grid = createGrid();
   const areas = createAreas(components);
-  const excess = createExcess();
+  const overflow = createOverflow();
   const phases = createPhases();
   const before = createCourse("pinned");
   const traced = createCourse("PyTorch", { atStart: true });
@@ -27,7 +27,7 @@ export function createSteps(components: Component[], explain?: (index: number) =
     {},
     grid.element,
     areas.element,
-    excess.element,
+    overflow.element,
     phases.element,
     before.element,
     traced.element,
@@ -55,7 +55,7 @@ export function createSteps(components: Component[], explain?: (index: number) =
     const drawn = geometry({ at, bytes, capacity: report.capacity, highest }, components, size);
     grid.update(drawn);
     areas.update(drawn);
-    excess.update(drawn, silhouette);
+    overflow.update(drawn, silhouette);
     phases.update(drawn, report);
     before.update(drawn, pinned ?? undefined, at[report.peak.index]);
     traced.update(drawn, course);

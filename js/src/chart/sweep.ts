@@ -1,14 +1,14 @@
-/** The peak along a field: stacked components over its values, and where the present one stands. */
+/** The peak over a field: stacked components over its values, and where the present one stands. */
 import { svg } from "../dom";
 import { gib, plain } from "../format";
 import type { Component, Level, Pinned, Report, Sweep, Value } from "../messages";
 import { createAreas, silhouette } from "./areas";
 import { createBand } from "./band";
 import { createClip } from "./clip";
-import { createExcess } from "./excess";
 import { geometry, type Size } from "./geometry";
 import { createGrid } from "./grid";
 import { createBracket, createCapacity, createCourse } from "./marks";
+import { createOverflow } from "./overflow";
 import type { Points } from "./points";
 import { remarks } from "./remarks";
 import { createValues } from "./values";
@@ -18,7 +18,7 @@ const LARGEST_OVER = 3;
 /** Values that Page Up and Page Down pass over. */
 const PAGE = 4;
 
-export function createAlong(
+export function createSweep(
   components: Component[],
   levels: Record<Level, string>,
   choose?: (value: Value) => void,
@@ -26,7 +26,7 @@ export function createAlong(
   const grid = createGrid();
   const room = createClip();
   const areas = createAreas(components);
-  const excess = createExcess();
+  const overflow = createOverflow();
   const band = createBand();
   const values = createValues();
   const before = createCourse("pinned");
@@ -36,7 +36,7 @@ export function createAlong(
     "g",
     { "clip-path": room.path },
     areas.element,
-    excess.element,
+    overflow.element,
     band.element,
     before.element,
     areas.names,
@@ -53,7 +53,7 @@ export function createAlong(
     size: Size,
   ): Points {
     const card = sweep.capacity[0] ?? report.capacity;
-    const at = sweep.values.map((each) => share(each, sweep));
+    const at = sweep.values.map((each) => placeOf(each, sweep));
     const highest = Math.max(
       Math.min(Math.max(...sweep.high), LARGEST_OVER * card),
       report.high,
@@ -64,10 +64,10 @@ export function createAlong(
     room.update(plot.left, plot.top, plot.right, plot.bottom);
     grid.update(drawn);
     areas.update(drawn);
-    excess.update(drawn, silhouette);
+    overflow.update(drawn, silhouette);
     band.update(drawn, sweep);
     values.update(drawn, sweep);
-    const place = share(value, sweep);
+    const place = placeOf(value, sweep);
     before.update(
       drawn,
       pinned ? { at: [0, 1], total: [pinned.expected, pinned.expected] } : undefined,
@@ -93,9 +93,9 @@ export function createAlong(
 }
 
 /** Where a value lies between the first and the last, from 0 to 1. */
-export function share(value: Value, { values, scale }: Sweep): number {
-  const along = (each: unknown) => (scale === "log" ? Math.log2(Number(each)) : Number(each));
-  const [first, last] = [along(values[0]), along(values.at(-1))];
-  const place = last > first ? (along(value) - first) / (last - first) : 0.5;
-  return Math.min(Math.max(place, 0), 1);
+export function placeOf(value: Value, { values, scale }: Sweep): number {
+  const scaled = (each: unknown) => (scale === "log" ? Math.log2(Number(each)) : Number(each));
+  const [first, last] = [scaled(values[0]), scaled(values.at(-1))];
+  const share = last > first ? (scaled(value) - first) / (last - first) : 0.5;
+  return Math.min(Math.max(share, 0), 1);
 }

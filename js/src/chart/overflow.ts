@@ -3,7 +3,7 @@ import { set, svg, unique } from "../dom";
 import { createClip } from "./clip";
 import type { Geometry } from "./geometry";
 
-export function createExcess() {
+export function createOverflow() {
   const hatch = unique("hatch");
   const pattern = svg(
     "pattern",
