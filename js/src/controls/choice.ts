@@ -1,7 +1,7 @@
 /** One of a few words, as a native list to open. */
 import { html, on } from "../dom";
 import type { Field, Value } from "../messages";
-import type { Control, Send } from "./control";
+import type { Control, Send } from "./types";
 
 export function createChoice(field: Field, id: string, send: Send): Control {
   const input = html("select", { id, class: "vw-select" });

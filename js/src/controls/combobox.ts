@@ -1,7 +1,7 @@
 /** A search box over known names that also takes any other text (the ARIA combobox pattern). */
 import { html, on, set } from "../dom";
-import type { Control, Send } from "./control";
 import { createDraft } from "./draft";
+import type { Control, Send } from "./types";
 
 /** Names that hold every word of the query, those that begin with it first. */
 export function search(names: string[], query: string): string[] {

@@ -2,9 +2,9 @@
 import { html, on } from "../dom";
 import { parseNumber, plain } from "../format";
 import type { Field, Value } from "../messages";
-import type { Control, Send } from "./control";
 import { createDraft } from "./draft";
 import { createSlider } from "./slider";
+import type { Control, Send } from "./types";
 
 export function createNumber(field: Field, id: string, send: Send): Control {
   const { input, show } = createDraft(id, "vw-box vw-number", (text) => {

@@ -1,7 +1,7 @@
 /** One of a few words, side by side: radio buttons, so that arrow keys work as they should. */
 import { html, on, unique } from "../dom";
 import type { Field, Value } from "../messages";
-import type { Control, Send } from "./control";
+import type { Control, Send } from "./types";
 
 export function createSegmented(field: Field, id: string, send: Send): Control {
   const name = unique(field.name);

@@ -2,7 +2,7 @@
 import { html, on, set } from "../dom";
 import { plain } from "../format";
 import type { Field, Value } from "../messages";
-import type { Send } from "./control";
+import type { Send } from "./types";
 
 /** Stops of a linear slider. */
 const STEPS = 100;

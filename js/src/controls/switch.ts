@@ -1,7 +1,7 @@
 /** On or off. */
 import { html, on } from "../dom";
 import type { Value } from "../messages";
-import type { Control, Send } from "./control";
+import type { Control, Send } from "./types";
 
 export function createSwitch(id: string, send: Send): Control {
   const input = html("input", { id, type: "checkbox", role: "switch", class: "vw-switch" });

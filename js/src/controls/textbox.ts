@@ -1,8 +1,8 @@
 /** A line of text: an amount of memory, or PEFT's target_modules. */
 import { amount } from "../format";
 import type { Field, Value } from "../messages";
-import type { Control, Send } from "./control";
 import { createDraft } from "./draft";
+import type { Control, Send } from "./types";
 
 export function createTextBox(field: Field, id: string, send: Send): Control {
   const { input, show } = createDraft(id, "vw-box", (text) => send(read(field, text)));
