@@ -9,10 +9,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vram_widget.model.lookup import Looking
-from vram_widget.timeline import Timeline
-from vram_widget.trace.apart import TOTAL, Traced
+from vram_widget.step.timeline import Timeline
+from vram_widget.trace.process import TOTAL, Traced
 from vram_widget.widget import VRAMWidget
+from vram_widget.widget.lookup import Looking
 from vram_widget.widget.readings import ALONG
 from vram_widget.widget.report import progress
 from vram_widget.widget.verification import verification

@@ -17,15 +17,16 @@ from on_meta import transformers
 
 import vram_widget as vw
 from vram_widget.config import TrainingConfig
+from vram_widget.families import FAMILIES, from_config
+from vram_widget.families.blocks import BLOCKS
 from vram_widget.gpu import lookup
-from vram_widget.model import Architecture, from_config, load
 from vram_widget.model.catalog import names
-from vram_widget.model.families import FAMILIES
-from vram_widget.step.blocks import BLOCKS
-from vram_widget.step.methods import num_trainable
+from vram_widget.model.load import load
+from vram_widget.step.architecture import Architecture
+from vram_widget.step.methods.methods import num_trainable
 from vram_widget.step.record import Moment
 from vram_widget.step.replay import replay
-from vram_widget.timeline import COMPONENTS
+from vram_widget.step.timeline import COMPONENTS
 
 Config = dict[str, Any]
 

@@ -17,7 +17,8 @@ import pytest
 from on_meta import parameters
 
 from vram_widget.errors import ModelError
-from vram_widget.model import catalog, load
+from vram_widget.model import catalog
+from vram_widget.model.load import load
 
 REFERENCE = Path(__file__).parent / "reference" / "architectures.csv"
 SMALL = {

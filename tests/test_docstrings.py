@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import vram_widget as vw
-from vram_widget import training_hub
+from vram_widget.training_hub import estimators as training_hub
 
 HUB = ["estimate", "BasicEstimator", "LoRAEstimator", "QLoRAEstimator", "OSFTEstimator"]
 PUBLIC = {f"vram_widget.{name}": getattr(vw, name) for name in vw.__all__} | {

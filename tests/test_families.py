@@ -12,10 +12,10 @@ import pytest
 from on_meta import class_defaults, linears, parameters, windows
 
 from vram_widget.errors import ModelError
-from vram_widget.model.architecture import Architecture
-from vram_widget.model.families import FAMILIES, from_config
-from vram_widget.model.families.fields import COUNTS, FACTORS, INDICES, SAME_AS, SIZES, SWITCHES
-from vram_widget.model.families.reading import TEXT_TYPES, defaults
+from vram_widget.families import FAMILIES, from_config
+from vram_widget.families.fields import COUNTS, FACTORS, INDICES, SAME_AS, SIZES, SWITCHES
+from vram_widget.families.reading import TEXT_TYPES, defaults
+from vram_widget.step.architecture import Architecture
 
 Config = dict[str, Any]
 

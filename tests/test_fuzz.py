@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import vram_widget as vw
-from vram_widget import training_hub
-from vram_widget.fields import Field
+from vram_widget.config.fields import Field
+from vram_widget.training_hub import estimators as training_hub
 
 MODEL = "HuggingFaceTB/SmolLM2-135M"
 FIELDS = vw.TrainingConfig.fields()

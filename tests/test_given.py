@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import vram_widget as vw
-from vram_widget import training_hub
+from vram_widget.training_hub import estimators as training_hub
 
 GiB = 1024**3
 MODEL = "HuggingFaceTB/SmolLM2-135M"

@@ -9,7 +9,7 @@ import pytest
 from reference import make_measured
 
 import vram_widget as vw
-from vram_widget.timeline import GiB
+from vram_widget.units import GiB
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from vram_widget import VRAMWidget, words
+from vram_widget import VRAMWidget
 from vram_widget.errors import FileError, VRAMWidgetError
+from vram_widget.show import text as words
 from vram_widget.widget.page import write
 
 GRANITE = "ibm-granite/granite-3.3-2b-instruct"

@@ -4,8 +4,8 @@ import pytest
 
 from vram_widget import TrainingConfig
 from vram_widget.errors import ConfigError
-from vram_widget.model import load
-from vram_widget.published import estimate
+from vram_widget.estimate.published import estimate
+from vram_widget.model.load import load
 
 LLAMA = "meta-llama/Llama-3.1-8B"
 N, L, H, V, INNER, KV = 8_030_261_248, 32, 4096, 128_256, 14_336, 1024

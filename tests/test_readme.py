@@ -10,7 +10,7 @@ import pytest
 from reference import make_accuracy, make_comparison, make_measured
 from reference.make_accuracy import BEGIN, END, YARDSTICKS, Accuracy
 
-from vram_widget.timeline import GiB
+from vram_widget.units import GiB
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")

@@ -13,7 +13,8 @@ from quiet import seconds
 
 import vram_widget as vw
 from vram_widget.advise import Recommendation
-from vram_widget.model import catalog, load
+from vram_widget.model import catalog
+from vram_widget.model.load import load
 
 GiB = 1024**3
 

@@ -16,7 +16,7 @@ from reference_steps import REFERENCE
 
 import vram_widget as vw
 from vram_widget.step.replay import replay
-from vram_widget.timeline import COMPONENTS
+from vram_widget.step.timeline import COMPONENTS
 
 
 @pytest.fixture
@@ -208,7 +208,7 @@ def test_layers_that_repeat_stand_for_all(choices, monkeypatch):
     est = vw.estimate(**choices, gpu="H100")
     one_by_one = dataclasses.replace(est.architecture)  # which has looked for no patterns yet
     monkeypatch.setattr(
-        "vram_widget.model.architecture._patterns",
+        "vram_widget.step.architecture._patterns",
         lambda kinds: [(place, 1, 1) for place in range(len(kinds))],
     )
     record = replay(one_by_one, est.config, est.gpu)

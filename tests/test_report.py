@@ -14,13 +14,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from example import EXAMPLE, example
 
-from vram_widget import words
-from vram_widget.axis import positions, spans
 from vram_widget.config import TrainingConfig
-from vram_widget.estimate import MemoryEstimate, estimate
-from vram_widget.palette import PALETTE, PHASE_LABELS, VERDICT_INK
-from vram_widget.plot import timeline_figure
-from vram_widget.timeline import COMPONENTS, PHASES, GiB, Timeline
+from vram_widget.estimate.estimate import MemoryEstimate, estimate
+from vram_widget.show import text
+from vram_widget.show.axis import positions, spans
+from vram_widget.show.palette import PALETTE, PHASE_LABELS, VERDICT_INK
+from vram_widget.show.plot import timeline_figure
+from vram_widget.step.timeline import COMPONENTS, PHASES, Timeline
+from vram_widget.units import GiB, gib
 from vram_widget.widget.report import report
 
 GRANITE = "ibm-granite/granite-3.3-2b-instruct"
@@ -102,8 +103,8 @@ def test_the_verdict_in_words() -> None:
     found: Any = SimpleNamespace(
         verdict="fits", low=25.4 * GiB, expected=27.9 * GiB, high=33.0 * GiB, capacity=48 * GiB
     )
-    assert words.verdict(found) == "Fits: 27.9 of 48.0 GiB on each GPU"
-    assert words.band(found) == "25.4–33.0"
+    assert text.verdict(found) == "Fits: 27.9 of 48.0 GiB on each GPU"
+    assert text.band(found) == "25.4–33.0"
 
 
 @pytest.mark.parametrize(
@@ -116,24 +117,24 @@ def test_the_verdict_in_words() -> None:
     ],
 )
 def test_the_method_in_words(choices: dict[str, Any], said: str) -> None:
-    assert words.method(TrainingConfig(**choices)) == said
+    assert text.method(TrainingConfig(**choices)) == said
 
 
 def test_the_batch_in_words_counts_every_gpu_and_pass() -> None:
     config = TrainingConfig(
         micro_batch_size=4, max_seq_len=2048, gradient_accumulation_steps=8, num_gpus=2
     )
-    assert words.batch(config) == "8,192 tokens a pass · effective batch 64"
+    assert text.batch(config) == "8,192 tokens a pass · effective batch 64"
     packed = TrainingConfig(max_tokens_per_gpu=16_384, max_seq_len=4096)
-    assert words.batch(packed) == "16,384 tokens a pass · effective batch 4"
+    assert text.batch(packed) == "16,384 tokens a pass · effective batch 4"
 
 
 def test_the_summary_lists_every_component(estimated: MemoryEstimate) -> None:
-    summary = words.summary(estimated)
-    assert words.verdict(estimated) in summary
+    summary = text.summary(estimated)
+    assert text.verdict(estimated) in summary
     for name, nbytes in estimated.components.items():
         line = next(line for line in summary.splitlines() if PALETTE[name].label in line)
-        assert f"{words.gib(nbytes)} GiB" in line
+        assert f"{gib(nbytes)} GiB" in line
 
 
 def test_the_print_has_the_areas_the_band_and_the_words_of_the_screen(
@@ -148,8 +149,8 @@ def test_the_print_has_the_areas_the_band_and_the_words_of_the_screen(
     top = max(path.vertices[:, 1].max() for area in areas for path in area.get_paths())
     assert top >= max(estimated.timeline.total) / GiB * 0.999
     said = [text.get_text() for text in (*axes.texts, *figure.texts)]
-    assert words.peak(estimated) in said
-    assert any(words.verdict(estimated) in text for text in said)
+    assert text.peak(estimated) in said
+    assert any(text.verdict(estimated) in text for text in said)
 
 
 def test_the_print_shows_itself_in_a_notebook() -> None:

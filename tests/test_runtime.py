@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from vram_widget import TrainingConfig
 from vram_widget.errors import ConfigError, GPUError, ModelError
+from vram_widget.estimate.pace import FAST, SLOW, USUAL
+from vram_widget.estimate.run_time import Work, run_time
 from vram_widget.gpu import lookup, names
-from vram_widget.model import load
-from vram_widget.pace import FAST, LINKS, PCIE, SLOW, USUAL, link
-from vram_widget.runtime import Work, run_time
+from vram_widget.gpu.catalogue import LINKS, PCIE, link
+from vram_widget.model.load import load
 
 LLAMA = "meta-llama/Llama-3.1-8B"
 #: Llama 3.1 8B: layers, hidden, inner, query and key widths, vocabulary.

@@ -12,7 +12,7 @@ from quiet import seconds
 
 import vram_widget as vw
 from vram_widget.advise import Suggestion
-from vram_widget.advise.able import can
+from vram_widget.advise.ladders.feasible import can
 from vram_widget.advise.saving import GENTLEST_FIRST
 from vram_widget.export import TARGETS, draft
 

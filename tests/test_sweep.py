@@ -9,9 +9,9 @@ from quiet import seconds
 
 import vram_widget as vw
 from vram_widget.advise import methods
-from vram_widget.advise.table import TINTS
-from vram_widget.palette import PALETTE, VERDICT_INK
-from vram_widget.timeline import COMPONENTS
+from vram_widget.show.palette import PALETTE, VERDICT_INK
+from vram_widget.show.table import TINTS
+from vram_widget.step.timeline import COMPONENTS
 
 GiB = 1024**3
 LLAMA = "meta-llama/Llama-3.1-8B"

@@ -18,7 +18,7 @@ from reference_steps import REFERENCE
 
 import vram_widget as vw
 from vram_widget.errors import ConfigError, MissingPackageError, ModelError
-from vram_widget.timeline import COMPONENTS
+from vram_widget.step.timeline import COMPONENTS
 from vram_widget.trace import Trace, trace
 
 if os.environ.get("CI") != "true":

@@ -5,7 +5,7 @@ import pytest
 import vram_widget as vw
 from vram_widget import TrainingConfig, trainers
 from vram_widget.config import TrainingConfig as Config
-from vram_widget.model.families import FAMILIES
+from vram_widget.families import FAMILIES
 
 METHODS = ["sft", "lora", "qlora", "osft"]
 PAIRS = [(trainer, method) for trainer, table in trainers.TRAINERS.items() for method in table]

@@ -5,8 +5,8 @@ import inspect
 import pytest
 
 import vram_widget as vw
-from vram_widget import published
 from vram_widget.errors import ConfigError, ModelError
+from vram_widget.estimate import published
 from vram_widget.training_hub import (
     BasicEstimator,
     LoRAEstimator,

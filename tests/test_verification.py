@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from vram_widget import estimate
-from vram_widget.axis import positions, spans
-from vram_widget.estimate import MemoryEstimate
-from vram_widget.timeline import GiB, Timeline
-from vram_widget.trace.apart import TOTAL, TraceApart, Traced
+from vram_widget.estimate.estimate import MemoryEstimate
+from vram_widget.show.axis import positions, spans
+from vram_widget.step.timeline import Timeline
+from vram_widget.trace.process import TOTAL, TraceApart, Traced
+from vram_widget.units import GiB
 from vram_widget.widget import VRAMWidget
 from vram_widget.widget.verification import verification
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import vram_widget as vw
 from vram_widget.config import TrainingConfig
 from vram_widget.errors import ConfigError, ModelError, UnknownFieldError, VRAMWidgetError
-from vram_widget.estimate import estimate
+from vram_widget.estimate.estimate import estimate
 from vram_widget.export import ExportWarning
 from vram_widget.widget import VRAMWidget
 from vram_widget.widget import live as module

@@ -7,10 +7,10 @@
 from .advise import compare, largest, recommend, suggest, sweep
 from .config import TrainingConfig
 from .errors import ConfigError, GPUError, ModelError, UnknownFieldError, VRAMWidgetError
-from .estimate import MemoryEstimate, estimate
+from .estimate.estimate import MemoryEstimate, estimate
+from .estimate.run_time import run_time
 from .export import export, from_axolotl, from_training_hub, from_trl
 from .gpu import discover_gpus
-from .runtime import run_time
 from .trace import trace
 from .widget import VRAMWidget
 

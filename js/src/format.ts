@@ -1,4 +1,4 @@
-/** Numbers as words. GiB = 1024³ bytes; `vram_widget/words.py` writes them the same way. */
+/** Numbers as words. GiB = 1024³ bytes; `vram_widget/units.py` writes them the same way. */
 
 const GIB = 1024 ** 3;
 /** Made once: it takes longer to make than to use. */

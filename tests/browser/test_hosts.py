@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from vram_widget import estimate, words
+from vram_widget import estimate
+from vram_widget.show import text
 
 pytest.importorskip("playwright", reason="playwright is not installed")
 
@@ -105,16 +106,16 @@ def test_a_moved_control_moves_the_figure(
 ) -> None:
     pytest.importorskip(package, reason=f"{package} is not installed")
     with host(browser, tmp_path) as view:
-        view.verdict.get_by_text(words.verdict(estimate(GRANITE, gpu="L40S"))).wait_for()
+        view.verdict.get_by_text(text.verdict(estimate(GRANITE, gpu="L40S"))).wait_for()
         view.row("max_seq_len").locator(".vw-slider").focus()
         view.page.keyboard.press("ArrowRight")
         longer = estimate(GRANITE, gpu="L40S", max_seq_len=4096)
-        view.verdict.get_by_text(words.verdict(longer)).wait_for(timeout=5000)
+        view.verdict.get_by_text(text.verdict(longer)).wait_for(timeout=5000)
         view.row("training_method").locator("label", has_text="QLoRA").click()
         smaller = estimate(GRANITE, gpu="L40S", max_seq_len=4096, training_method="qlora")
-        view.verdict.get_by_text(words.verdict(smaller)).wait_for(timeout=5000)
+        view.verdict.get_by_text(text.verdict(smaller)).wait_for(timeout=5000)
         view.page.keyboard.press("Control+z")
-        view.verdict.get_by_text(words.verdict(longer)).wait_for(timeout=5000)
+        view.verdict.get_by_text(text.verdict(longer)).wait_for(timeout=5000)
         view.widget.locator(".vw-advice:not(.vw-stale)").wait_for(timeout=10_000)
         assert view.findings() == []
         own = ITS_OWN[package]

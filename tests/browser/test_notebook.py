@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from vram_widget import estimate, words
+from vram_widget import estimate
+from vram_widget.show import text
 
 pytest.importorskip("playwright", reason="playwright is not installed")
 
@@ -48,18 +49,18 @@ def test_other_widgets_move_it_and_follow_it(open_notebook: Open) -> None:
         tabs = notebook.page.locator(".jupyter-widget-tab .lm-TabBar-tab")
         tabs.nth(1).click()
         said = notebook.page.locator(".jupyter-widget-tab pre")
-        shorter = words.verdict(estimate(GRANITE, gpu="L40S"))
+        shorter = text.verdict(estimate(GRANITE, gpu="L40S"))
         said.filter(has_text=shorter).wait_for(timeout=10_000)
         notebook.run("size.value = 8")  # which the front end passes on
         assert notebook.becomes("w.micro_batch_size", 8)
         notebook.run("length.value = 4096")
         longer = estimate(GRANITE, gpu="L40S", micro_batch_size=8, max_seq_len=4096)
-        said.filter(has_text=words.verdict(longer)).wait_for(timeout=10_000)
+        said.filter(has_text=text.verdict(longer)).wait_for(timeout=10_000)
         # In a tab that was hidden meanwhile, and in a box.
         tabs.nth(0).click()
         notebook.widget.locator(".vw-area[d]").first.wait_for(timeout=10_000)
         notebook.drawn()
-        assert notebook.verdict.text_content() == words.verdict(longer)
+        assert notebook.verdict.text_content() == text.verdict(longer)
         box = notebook.widget.bounding_box()
         assert box
         assert box["width"] > 600
@@ -112,7 +113,7 @@ def test_a_notebook_of_someone_else_shows_a_picture(open_notebook: Open) -> None
     with open_notebook(f"{MAKE}w") as notebook:
         document = json.loads(notebook.saved().read_text())
         (output,) = document["cells"][0]["outputs"]
-        assert words.verdict(estimate(GRANITE, gpu="L40S")) in "".join(output["data"]["text/plain"])
+        assert text.verdict(estimate(GRANITE, gpu="L40S")) in "".join(output["data"]["text/plain"])
         document["metadata"] = {}  # and there is no kernel for it
         reopened(notebook, document, trusted=False)
         picture = notebook.page.locator(".jp-OutputArea-output img").first
@@ -146,7 +147,7 @@ def test_a_notebook_saved_with_its_widgets_can_be_read(open_notebook: Open) -> N
         document["metadata"]["widgets"] = states
         reopened(notebook, document, trusted=True)
         notebook.appears(20)
-        assert notebook.verdict.text_content() == words.verdict(estimate(GRANITE, gpu="L40S"))
+        assert notebook.verdict.text_content() == text.verdict(estimate(GRANITE, gpu="L40S"))
         # There is no kernel of it: its controls would move without effect.
         assert "No kernel" in (notebook.widget.get_by_role("note").text_content() or "")
         assert notebook.row("max_seq_len").locator("input[type=text]").is_disabled()

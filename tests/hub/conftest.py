@@ -36,7 +36,7 @@ def hub(monkeypatch, tmp_path):
 @pytest.fixture
 def forget(monkeypatch):
     """Gives a function that empties the memory, as a new process would have it."""
-    from vram_widget.model import kept
+    from vram_widget.model import hub_cache as kept
 
     monkeypatch.setattr(kept, "_memory", type(kept._memory)())
     return lambda: kept._memory.clear()

@@ -9,7 +9,7 @@ from models import CONFIG, llama_tensors, shapes
 from safetensors.numpy import save
 
 from vram_widget.errors import ModelError
-from vram_widget.model import from_config
+from vram_widget.families import from_config
 from vram_widget.model.checkpoint import Checkpoint
 from vram_widget.model.config_file import parse
 from vram_widget.model.quantized import recognise

@@ -478,7 +478,7 @@ def test_the_cache_is_private_files_of_plain_json(hub, tmp_path):
 
 def test_importing_asks_for_nothing_heavy():
     code = (
-        "import sys, vram_widget.model.hub, vram_widget.model.lookup\n"
+        "import sys, vram_widget.model.hub, vram_widget.widget.lookup\n"
         "print([m for m in ('huggingface_hub', 'httpx', 'requests', 'torch', 'numpy') "
         "if m in sys.modules])"
     )

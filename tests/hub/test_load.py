@@ -6,8 +6,8 @@ import pytest
 from models import llama_tensors, sharded, single
 
 import vram_widget as vw
-from vram_widget import model
 from vram_widget.errors import ConfigError, ModelError
+from vram_widget.model import load as model
 
 pytestmark = pytest.mark.usefixtures("forget", "fresh")
 
@@ -73,7 +73,7 @@ def test_a_quantised_checkpoint_cannot_be_trained_whole():
     whole = model.load("meta-llama/Llama-3.1-8B")
     from dataclasses import replace
 
-    from vram_widget.step.methods import method_for, num_trainable
+    from vram_widget.step.methods.methods import method_for, num_trainable
 
     stored = replace(whole, quantization="gptq")
     with pytest.raises(ConfigError, match="gptq"):

@@ -8,7 +8,7 @@ from models import llama_tensors, shapes, sharded, single
 
 from vram_widget.model import hub as reader
 from vram_widget.model.hub_errors import ModelNotFound
-from vram_widget.model.lookup import Lookup
+from vram_widget.widget.lookup import Lookup
 
 pytestmark = pytest.mark.usefixtures("forget")
 

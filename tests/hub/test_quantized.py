@@ -5,7 +5,7 @@ import json
 import pytest
 from models import CONFIG, llama_tensors, said, shapes
 
-from vram_widget.model import from_config
+from vram_widget.families import from_config
 from vram_widget.model.checkpoint import Checkpoint
 from vram_widget.model.quantized import logical, recognise
 from vram_widget.model.reconcile import reconcile

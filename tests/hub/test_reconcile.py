@@ -7,7 +7,8 @@ import pytest
 from models import CONFIG, llama_tensors, said, shapes, sharded
 from safetensors.numpy import save_file
 
-from vram_widget.model import folder, from_config
+from vram_widget.families import from_config
+from vram_widget.model import folder
 from vram_widget.model.checkpoint import Checkpoint
 from vram_widget.model.reconcile import reconcile
 

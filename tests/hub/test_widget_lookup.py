@@ -9,7 +9,7 @@ import pytest
 from models import llama_tensors, sharded, single
 
 from vram_widget.errors import ModelError
-from vram_widget.estimate import estimate
+from vram_widget.estimate.estimate import estimate
 from vram_widget.widget import VRAMWidget
 
 GRANITE = "ibm-granite/granite-3.3-2b-instruct"
@@ -19,7 +19,7 @@ SECONDS = 20
 @pytest.fixture(autouse=True)
 def found(monkeypatch):
     """What is found on the Hub in a test is forgotten after it."""
-    monkeypatch.setattr("vram_widget.model._found", {})
+    monkeypatch.setattr("vram_widget.model.load._found", {})
 
 
 async def until(true):

@@ -31,8 +31,8 @@ from reference import make_measured  # noqa: E402
 from reference.make_measured import Choices, Row  # noqa: E402
 
 import vram_widget as vw  # noqa: E402
-from vram_widget.model import load  # noqa: E402
-from vram_widget.timeline import GiB  # noqa: E402
+from vram_widget.model.load import load  # noqa: E402
+from vram_widget.units import GiB  # noqa: E402
 
 TABLE = HERE / "comparison.csv"
 README = HERE.parents[1] / "README.md"

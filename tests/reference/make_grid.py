@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from vram_widget import TrainingConfig
-from vram_widget.timeline import COMPONENTS
+from vram_widget.step.timeline import COMPONENTS
 from vram_widget.trace import Trace, trace
 
 HERE = Path(__file__).parent

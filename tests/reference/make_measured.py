@@ -17,7 +17,7 @@ from statistics import median, quantiles
 from typing import Any
 
 import vram_widget as vw
-from vram_widget.timeline import GiB
+from vram_widget.units import GiB
 
 HERE = Path(__file__).parent
 TABLE = HERE / "measured_predicted.csv"

@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .. import trainers, words
+from .. import trainers
 from ..config import AnyConfig, TrainingConfig
 from ..errors import ConfigError
-from ..estimate import MemoryEstimate, estimate
-from ..palette import PALETTE
+from ..estimate.estimate import MemoryEstimate, estimate
+from ..show import text
+from ..show.palette import PALETTE
+from ..show.table import Cell, table
+from ..units import gib
 from .sweep import said
-from .table import Cell, table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,9 +54,9 @@ class Comparison:
         differ = self.differences
         columns = []
         if "model_path" in differ:
-            columns.append([words.title(each.config) for each in self.estimates])
+            columns.append([text.title(each.config) for each in self.estimates])
         if {"training_method", "lora_r", "unfreeze_rank_ratio"} & differ.keys():
-            columns.append([words.method(each.config) for each in self.estimates])
+            columns.append([text.method(each.config) for each in self.estimates])
         if {"gpu", "gpu_memory", "num_gpus"} & differ.keys():
             columns.append([f"{e.config.num_gpus} × {e.gpu.name}" for e in self.estimates])
         names = [" · ".join(parts) for parts in zip(*columns, strict=True)]
@@ -80,8 +82,8 @@ class Comparison:
                     "expected": each.expected,
                     "high": each.high,
                     "capacity": each.capacity,
-                    "verdict": {"level": each.verdict, "words": words.verdict(each)},
-                    "peak": words.peak(each),
+                    "verdict": {"level": each.verdict, "words": text.verdict(each)},
+                    "peak": text.peak(each),
                     "bytes": each.components,
                 }
                 for each in self.estimates
@@ -90,14 +92,14 @@ class Comparison:
 
     def plot(self) -> Figure:
         """Return what fills each card at its peak as bars, a matplotlib figure."""
-        from .charts import comparison_figure
+        from ..show.charts import comparison_figure
 
         return comparison_figure(self)
 
     def __repr__(self) -> str:
         width = max(map(len, self.names))
         lines = zip(self.names, self.estimates, strict=True)
-        return "\n".join(f"{name:<{width}}  {words.verdict(each)}" for name, each in lines)
+        return "\n".join(f"{name:<{width}}  {text.verdict(each)}" for name, each in lines)
 
     def _repr_html_(self) -> str:
         labels = TrainingConfig.fields()
@@ -106,14 +108,14 @@ class Comparison:
             for name, values in self.differences.items()
         ]
         rows += [
-            [f"{paint.label}, GiB", *(words.gib(each.components[name]) for each in self.estimates)]
+            [f"{paint.label}, GiB", *(gib(each.components[name]) for each in self.estimates)]
             for name, paint in PALETTE.items()
         ]
         rows += [
-            ["At the peak, GiB", *(words.gib(each.expected) for each in self.estimates)],
-            ["Range", *(words.band(each) for each in self.estimates)],
-            ["Peak", *(words.moment(each.peak_phase, each.peak_step) for each in self.estimates)],
-            ["Verdict", *(Cell(words.VERDICTS[e.verdict], e.verdict) for e in self.estimates)],
+            ["At the peak, GiB", *(gib(each.expected) for each in self.estimates)],
+            ["Range", *(text.band(each) for each in self.estimates)],
+            ["Peak", *(text.moment(each.peak_phase, each.peak_step) for each in self.estimates)],
+            ["Verdict", *(Cell(text.VERDICTS[e.verdict], e.verdict) for e in self.estimates)],
         ]
         return table("Comparison", ["", *self.names], rows)
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from math import isqrt
 from typing import Any
 
-from .. import words
 from ..config import AnyConfig, TrainingConfig
+from ..config.fields import nearest, real
 from ..errors import ConfigError, shown
-from ..estimate import MemoryEstimate, estimate
+from ..estimate.estimate import MemoryEstimate, estimate
 from ..export.draft import applies
-from ..fields import nearest, real
+from ..units import gib
 
 #: The fields whose largest value that fits can be found. In each of them memory never falls as
 #: the value grows: every tensor is as large or larger, and none is left out.
@@ -54,8 +54,8 @@ class Limit:
     def text(self) -> str:
         """The answer in one sentence."""
         what = named(self.field)
-        usable = f"{words.gib(self.estimate.gpu.usable)} GiB usable"
-        need = f"{words.gib(self.need)} of the {usable}"
+        usable = f"{gib(self.estimate.gpu.usable)} GiB usable"
+        need = f"{gib(self.need)} of the {usable}"
         if self.field == SHARING:
             if self.value:
                 return f"Fewest GPUs that fit: {self.value:,}."

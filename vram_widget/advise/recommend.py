@@ -6,14 +6,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .. import collector, trainers, words
+from .. import trainers
 from ..config import TrainingConfig
+from ..config.fields import listed
 from ..errors import ConfigError, VRAMWidgetError
-from ..fields import listed
 from ..gpu import GPU, resolve
-from ..model import catalog, load
+from ..model import catalog
+from ..model.load import load
+from ..show.table import Cell, table
+from ..step import collector
+from ..units import gib, quantity
 from .sweep import attempt
-from .table import Cell, table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -122,7 +125,7 @@ class Recommendation:
 
     def plot(self) -> Figure:
         """Return the table as a heat map, a matplotlib figure."""
-        from .charts import recommendation_figure
+        from ..show.charts import recommendation_figure
 
         return recommendation_figure(self)
 
@@ -139,7 +142,7 @@ class Recommendation:
         rows = [
             [
                 row.model_path,
-                words.quantity(row.num_parameters),
+                quantity(row.num_parameters),
                 *(self._cell(row, method) for method in self.methods),
             ]
             for row in self.rows
@@ -151,7 +154,7 @@ class Recommendation:
         if method in row.refused:
             return "–"
         each = row.outcomes[method]
-        return Cell(words.gib(each.expected), each.verdict)
+        return Cell(gib(each.expected), each.verdict)
 
 
 METHODS: dict[str, str] = TrainingConfig.fields()["training_method"].metadata["options"]

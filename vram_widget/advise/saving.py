@@ -7,9 +7,10 @@ from itertools import takewhile
 from typing import Any
 
 from ..config import TrainingConfig
-from . import concessions, savers
-from .able import consistent
-from .change import Change, Saver
+from .ladders import lossless as savers
+from .ladders import tradeoffs as concessions
+from .ladders.change import Change, Saver
+from .ladders.feasible import consistent
 from .search import Search
 from .suggestion import WORTH, Suggestion
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from ..config import TrainingConfig
 from ..errors import ConfigError
-from ..estimate import MemoryEstimate, estimate
-from .able import can
-from .change import FREE, Change, Saver
+from ..estimate.estimate import MemoryEstimate, estimate
+from .ladders.change import FREE, Change, Saver
+from .ladders.feasible import can
 from .suggestion import Suggestion
 
 

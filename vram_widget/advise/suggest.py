@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ..config import AnyConfig
-from ..estimate import estimate
+from ..estimate.estimate import estimate
+from .ladders.spending import spending
 from .saving import saving
 from .search import Search
-from .spending import spending
 from .suggestion import Suggestions
 
 

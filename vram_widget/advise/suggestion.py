@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .. import words
 from ..config import TrainingConfig
-from ..estimate import MemoryEstimate
-from ..timeline import GiB
-from .table import Cell, table
+from ..estimate.estimate import MemoryEstimate
+from ..show import text
+from ..show.table import Cell, table
+from ..units import GiB, gib
 
 #: Less than this is not worth a change.
 WORTH = GiB // 10
@@ -61,7 +61,7 @@ class Suggestion:
         if abs(self.saves) < WORTH:
             return self.cost
         verb = "saves" if self.saves > 0 else "takes"
-        return f"{verb} {words.gib(abs(self.saves))} GiB, {self.cost}"
+        return f"{verb} {gib(abs(self.saves))} GiB, {self.cost}"
 
     @property
     def text(self) -> str:
@@ -77,13 +77,13 @@ class Suggestion:
             "cost": self.cost,
             "saves": self.saves,
             "changes": self.changes,
-            "verdict": {"level": self.verdict, "words": words.verdict(self.estimate)},
+            "verdict": {"level": self.verdict, "words": text.verdict(self.estimate)},
             "expected": self.estimate.expected,
             "high": self.estimate.high,
         }
 
     def __repr__(self) -> str:
-        return f"{self.text} ({words.verdict(self.estimate)})"
+        return f"{self.text} ({text.verdict(self.estimate)})"
 
 
 class Suggestions(list[Suggestion]):
@@ -93,9 +93,9 @@ class Suggestions(list[Suggestion]):
         rows: list[list[str | Cell]] = [
             [
                 each.what,
-                words.gib(each.saves) if each.saves >= 0 else f"−{words.gib(-each.saves)}",
+                gib(each.saves) if each.saves >= 0 else f"−{gib(-each.saves)}",
                 each.cost,
-                Cell(words.verdict(each.estimate), each.verdict),
+                Cell(text.verdict(each.estimate), each.verdict),
             ]
             for each in self
         ]

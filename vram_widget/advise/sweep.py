@@ -6,13 +6,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .. import collector, words
 from ..config import AnyConfig, TrainingConfig
+from ..config.fields import listed, nearest, plain
 from ..errors import ConfigError, UnknownFieldError, VRAMWidgetError, shown
-from ..estimate import MemoryEstimate, estimate
-from ..fields import listed, nearest, plain
-from ..timeline import COMPONENTS
-from .table import Cell, table
+from ..estimate.estimate import MemoryEstimate, estimate
+from ..show import text
+from ..show.table import Cell, table
+from ..step import collector
+from ..step.timeline import COMPONENTS
+from ..units import gib
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,8 +61,8 @@ class Sweep:
         """What stays the same, in words."""
         first = self.estimates[0]
         parts = {
-            words.title(first.config): {"model_path"},
-            words.method(first.config): {"training_method", "lora_r", "unfreeze_rank_ratio"},
+            text.title(first.config): {"model_path"},
+            text.method(first.config): {"training_method", "lora_r", "unfreeze_rank_ratio"},
             f"{first.config.num_gpus} × {first.gpu.name}": {"gpu", "gpu_memory", "num_gpus"},
         }
         return " · ".join(part for part, fields in parts.items() if self.field not in fields)
@@ -69,7 +71,7 @@ class Sweep:
     def names(self) -> list[str]:
         """What each point is called: its value, or the method with its one number."""
         if self.field == "training_method":
-            return [words.method(each.config) for each in self.estimates]
+            return [text.method(each.config) for each in self.estimates]
         return [said(value) for value in self.values]
 
     def data(self) -> dict[str, Any]:
@@ -80,7 +82,7 @@ class Sweep:
             "scale": TrainingConfig.fields()[self.field].metadata.get("scale"),
             "values": list(self.values),
             "names": self.names,
-            "moments": [words.moment(each.peak_phase, each.peak_step) for each in self.estimates],
+            "moments": [text.moment(each.peak_phase, each.peak_step) for each in self.estimates],
             "low": [each.low for each in self.estimates],
             "expected": [each.expected for each in self.estimates],
             "high": [each.high for each in self.estimates],
@@ -95,13 +97,13 @@ class Sweep:
 
     def plot(self) -> Figure:
         """Return what fills the card at the peak, over the values, as a matplotlib figure."""
-        from .charts import sweep_figure
+        from ..show.charts import sweep_figure
 
         return sweep_figure(self)
 
     def __repr__(self) -> str:
         rows = [
-            f"  {said(value):>9}  {words.verdict(each)}"
+            f"  {said(value):>9}  {text.verdict(each)}"
             for value, each in zip(self.values, self.estimates, strict=True)
         ]
         errors = [f"  {said(value):>9}  {why}" for value, why in self.refused.items()]
@@ -111,10 +113,10 @@ class Sweep:
         rows: list[list[str | Cell]] = [
             [
                 said(value),
-                words.gib(each.expected),
-                words.band(each),
-                words.moment(each.peak_phase, each.peak_step),
-                Cell(words.VERDICTS[each.verdict], each.verdict),
+                gib(each.expected),
+                text.band(each),
+                text.moment(each.peak_phase, each.peak_step),
+                Cell(text.VERDICTS[each.verdict], each.verdict),
             ]
             for value, each in zip(self.values, self.estimates, strict=True)
         ]

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..config import AnyConfig, TrainingConfig
+from ..config.fields import nearest
 from ..errors import ConfigError, shown
-from ..fields import nearest
 from . import axolotl, kubeflow, training_hub, trl
 from .axolotl import from_axolotl
 from .draft import Draft

@@ -15,7 +15,7 @@ from ..config import TrainingConfig
 from ..errors import ConfigError, shown
 from . import deepspeed
 from .draft import Draft
-from .given import configuration, mapping
+from .parsing import configuration, mapping
 
 #: Keys that take our field's value as it is.
 SAME = {

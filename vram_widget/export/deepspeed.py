@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, shown
-from .given import mapping, word
+from .parsing import mapping, word
 
 STAGES = {"zero1": 1, "zero2": 2, "zero3": 3}
 

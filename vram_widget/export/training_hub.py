@@ -12,7 +12,7 @@ from typing import Any
 from ..config import TrainingConfig
 from ..errors import ConfigError, shown
 from .draft import Draft
-from .given import configuration, count, mapping, word
+from .parsing import configuration, count, mapping, word
 
 #: The function of training_hub that runs a method.
 FUNCTIONS = {"sft": "sft", "osft": "osft", "lora": "lora_sft", "qlora": "lora_sft"}

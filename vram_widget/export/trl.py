@@ -17,7 +17,7 @@ from ..errors import ConfigError, shown
 from ..model import catalog
 from . import deepspeed
 from .draft import Draft
-from .given import configuration
+from .parsing import configuration
 
 #: Fields of SFTConfig that take ours as they are.
 ARGUMENTS = {

@@ -15,7 +15,7 @@ from importlib.resources import files
 from typing import Any
 
 from ..errors import GPUError, shown
-from ..timeline import GiB
+from ..units import GiB
 
 #: What PyTorch can hand out of a card's memory, where its total has not been seen: the median
 #: over the NVIDIA, AMD and Intel cards of gpus.json with both figures (0.91 with ECC in GDDR6,
@@ -179,3 +179,35 @@ def _card(line: Mapping[str, Any]) -> GPU:
         reported=int(reported * GiB) if reported else None,
         half=line.get("half", "bfloat16"),
     )
+
+
+#: Bytes a second, each way, from one card to the others of its node: NVLink and Infinity Fabric as
+#: the vendors state them (both directions, halved), by how the card's name begins.
+LINKS = {
+    "GB300": 900e9,
+    "B300": 900e9,
+    "GB200": 900e9,
+    "B200": 900e9,
+    "GH200": 450e9,
+    "H200": 450e9,
+    "H100": 450e9,
+    "H800": 200e9,
+    "H20": 450e9,
+    "A100": 300e9,
+    "A800": 200e9,
+    "V100": 150e9,
+    "MI355X": 538e9,
+    "MI350X": 538e9,
+    "MI325X": 448e9,
+    "MI300X": 448e9,
+    "MI250": 150e9,
+}
+#: PCI Express 4.0 with 16 lanes, for every other card.
+PCIE = 32e9
+
+
+def link(gpu: GPU) -> float:
+    """Return the bytes a second, each way, between two cards of a node."""
+    if "PCIe" in gpu.name:
+        return PCIE
+    return next((rate for name, rate in LINKS.items() if gpu.name.startswith(name)), PCIE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..errors import shown
-from ..timeline import GiB
+from ..units import GiB
 from .catalogue import GPU, alternatives, lookup
 from .discover import discover_gpus
 

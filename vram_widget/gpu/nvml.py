@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ctypes import byref, c_char, c_int, c_uint, c_ulonglong, c_void_p
 from dataclasses import dataclass
 
-from ..timeline import GiB
+from ..units import GiB
 
 LIBRARY = "nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1"
 

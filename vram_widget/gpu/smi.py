@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import time
 
-from ..timeline import GiB
+from ..units import GiB
 from .nvml import Device
 
 MiB = 1 << 20

@@ -14,7 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import ModelError, shown
-from . import folder, kept
+from . import folder
+from . import hub_cache as kept
 from .checkpoint import Checkpoint, Tensor
 from .config_file import LARGEST, parse
 from .hub_errors import FileMissing, HubError, NoNetwork, NotALanguageModel

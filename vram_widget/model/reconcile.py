@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from math import prod
 
-from .architecture import Architecture, LayerRun, Shape
+from ..step.architecture import Architecture, LayerRun, Shape
 from .checkpoint import Checkpoint
 from .quantized import Logical, logical
 from .stored_names import fuse_experts, is_buffer, spelled
@@ -50,7 +50,7 @@ def reconcile(architecture: Architecture, checkpoint: Checkpoint) -> Architectur
 
     Examples
     --------
-    >>> from vram_widget.model import from_config
+    >>> from vram_widget.families import from_config
     >>> config = {"model_type": "llama", "hidden_size": 64, "intermediate_size": 128,
     ...     "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 100}
     >>> tiny = from_config(config)

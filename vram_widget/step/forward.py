@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..families.blocks import gemma4, nemotron
 from . import losses, ops
-from .blocks import gemma4, nemotron
-from .blocks.context import Context
-from .blocks.norms import (
+from .context import Context
+from .norms import (
     Norm,
     float32_rms_norm,
     gemma_rms_norm,

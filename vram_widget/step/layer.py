@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from functools import partial
 
 from ..config import TrainingConfig
-from ..model.architecture import Shape
 from . import ops
-from .exchange import Exchange
-from .methods import Method
-from .optimizers import temporaries
-from .parameter import Parameter
-from .sharding import Sharding
+from .architecture import Shape
+from .methods.methods import Method
+from .methods.optimizers import temporaries
+from .methods.parameter import Parameter
+from .sharding.communication import Exchange
+from .sharding.sharding import Sharding
 from .tape import DTYPES, Boundary, Leaf, Tape, Tensor
 
 

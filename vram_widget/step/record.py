@@ -8,8 +8,8 @@ from functools import cached_property
 from operator import add
 from typing import NamedTuple
 
-from ..timeline import COMPONENTS, Timeline
 from .tape import Allocation, Event
+from .timeline import COMPONENTS, Timeline
 
 #: Bytes by component, in the order of `COMPONENTS`.
 Levels = list[int]

@@ -9,23 +9,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-from .. import collector
 from ..config import TrainingConfig
 from ..errors import ModelError
+from ..families.blocks import BLOCKS
 from ..gpu import GPU
-from ..model.architecture import Architecture, LayerRun, Shape, Stretch
-from . import ops, zero
-from .blocks import BLOCKS
-from .blocks.context import Context
-from .exchange import Exchange, Swaps
-from .flat import FlatParameters
+from . import collector, ops
+from .architecture import Architecture, LayerRun, Shape, Stretch
+from .context import Context
 from .forward import forward
-from .fsdp import FullyShard
 from .layer import Layer
 from .liger import as_run
-from .methods import check_adapters, divides_scales, method_for, upcasts
+from .methods.methods import check_adapters, divides_scales, method_for, upcasts
 from .record import Record, Segment, repetitions
-from .sharding import COMPUTE, sharding
+from .sharding import zero
+from .sharding.communication import Exchange, Swaps
+from .sharding.fsdp1 import FlatParameters
+from .sharding.fsdp2 import FullyShard
+from .sharding.sharding import COMPUTE, sharding
 from .states import load, optimizer_step
 from .tape import FLOAT32, Allocation, Boundary, Event, Leaf, Node, Storage, Tape, Tensor
 

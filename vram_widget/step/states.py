@@ -5,13 +5,13 @@ from __future__ import annotations
 from functools import lru_cache
 
 from ..config import TrainingConfig
-from ..model.architecture import Architecture
-from . import zero
+from .architecture import Architecture
 from .layer import Layer, stored
-from .methods import method_for
-from .optimizers import ALL_AT_ONCE, ONE_AT_A_TIME, STATES, temporaries
-from .parameter import Parameter, as_matrix, dropped, made
-from .sharding import Sharding, sharding
+from .methods.methods import method_for
+from .methods.optimizers import ALL_AT_ONCE, ONE_AT_A_TIME, STATES, temporaries
+from .methods.parameter import Parameter, as_matrix, dropped, made
+from .sharding import zero
+from .sharding.sharding import Sharding, sharding
 from .tape import BOOL, FLOAT32, Allocation, Event, Leaf
 
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from ..config import AnyConfig, TrainingConfig
 from ..errors import MissingPackageError
 from ..export.deepspeed import STAGES
-from ..timeline import Timeline
+from ..step.timeline import Timeline
 from .events import Event, Storage, timeline
 
 __all__ = ["Event", "Storage", "Trace", "trace"]
@@ -146,7 +146,7 @@ def trace(
     from .run import run
 
     if model_config is None:
-        from ..model import load
+        from ..model.load import load
 
         model_config = load(config.model_path).config
     return Trace(config, *run(config, model_config, device), versions, notices(config))

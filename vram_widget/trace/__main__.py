@@ -18,7 +18,7 @@ from collections.abc import Iterator
 
 from ..config import TrainingConfig
 from ..errors import VRAMWidgetError
-from ..timeline import PHASES
+from ..step.timeline import PHASES
 from . import Trace, trace
 from .events import Storage
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..timeline import COMPONENTS, Timeline
+from ..step.timeline import COMPONENTS, Timeline
 
 
 @dataclass(slots=True, eq=False)
@@ -17,7 +17,7 @@ class Storage:
     nbytes : int
         Its size, rounded up to the allocator's block.
     component : str
-        One of `vram_widget.timeline.COMPONENTS`.
+        One of `vram_widget.step.timeline.COMPONENTS`.
     operator : str
         The operator that made it, as ATen names it.
     module : str

@@ -33,7 +33,7 @@ from torch.utils._pytree import tree_leaves
 
 from ..config import TrainingConfig
 from ..errors import ConfigError
-from ..step.sharding import sharding
+from ..step.sharding.sharding import sharding
 from .events import Storage
 from .storages import Scope, StorageLog
 
@@ -88,7 +88,7 @@ def cluster(gpus: int) -> Iterator[None]:
 def shard(model: nn.Module, config: TrainingConfig) -> nn.Module:
     """Divide every decoder layer, and what lies outside them, over the cluster.
 
-    As the trainer does it (vram_widget/step/sharding.py): with ``fully_shard``, or with the
+    As the trainer does it (vram_widget/step/sharding/): with ``fully_shard``, or with the
     ``FullyShardedDataParallel`` before it.
 
     Raises

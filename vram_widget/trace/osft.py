@@ -14,7 +14,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from ..config import TrainingConfig
-from ..step.targets import OSFT_TARGETS
+from ..step.methods.targets import OSFT_TARGETS
 
 
 def decompose(model: PreTrainedModel, config: TrainingConfig) -> None:

@@ -20,7 +20,7 @@ from transformers.pytorch_utils import Conv1D
 
 from ..config import TrainingConfig
 from ..errors import ConfigError
-from ..step.methods import upcasts
+from ..step.methods.methods import upcasts
 
 Tensor = torch.Tensor
 

@@ -10,7 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import PreTrainedModel
 
 from ..config import TrainingConfig
-from ..step.sharding import sharding
+from ..step.sharding.sharding import sharding
 from . import by_deepspeed, followed
 from .attention import without_packing
 from .build import build

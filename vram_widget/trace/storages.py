@@ -41,7 +41,7 @@ class Scope(NamedTuple):
     module : str
         Its name in the model.
     component : str
-        One of `vram_widget.timeline.COMPONENTS`.
+        One of `vram_widget.step.timeline.COMPONENTS`.
     """
 
     first: int

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from .launch import launches
 
 if TYPE_CHECKING:
-    from ..estimate import MemoryEstimate
-    from ..runtime import RunTime
+    from ..estimate.estimate import MemoryEstimate
+    from ..estimate.run_time import RunTime
 
 #: As many as can be taken in at a glance.
 MOST = 4
@@ -18,7 +18,7 @@ def advice(estimate: MemoryEstimate) -> dict[str, Any]:
     """Return what to change, how far the batch goes, how long a run takes, and what launches it."""
     from ..advise.largest import limit
     from ..advise.suggest import suggest
-    from ..runtime import run_time
+    from ..estimate.run_time import run_time
 
     config = estimate.config
     name = "micro_batch_size" if config.max_tokens_per_gpu is None else "max_tokens_per_gpu"

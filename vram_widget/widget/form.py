@@ -7,14 +7,15 @@ from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any
 
-from .. import gpu, words
+from .. import gpu
 from ..config import TrainingConfig
+from ..config.fields import Choice, Field, listed, nearest
 from ..errors import UnknownFieldError, shown
-from ..fields import Choice, Field, listed, nearest
 from ..model import catalog
-from ..palette import PALETTE
-from ..timeline import GiB
+from ..show import text
+from ..show.palette import PALETTE
 from ..trace import PACKAGES
+from ..units import GiB
 
 #: Choices that rarely decide whether a run fits: out of sight while they hold their default.
 ADVANCED = {
@@ -80,7 +81,7 @@ def _whole() -> dict[str, Any]:
             for group, fields in groups.items()
         ],
         "components": [{"name": name, **paint._asdict()} for name, paint in PALETTE.items()],
-        "levels": words.VERDICTS,
+        "levels": text.VERDICTS,
         "compact": False,
         "readonly": False,
         "verifiable": all(find_spec(package) for package in PACKAGES),

@@ -8,10 +8,11 @@ from typing import Any
 
 import traitlets
 
-from .. import model
 from ..errors import VRAMWidgetError
-from ..model.lookup import Looking, Lookup
+from ..model.load import known, load
+from ..step.architecture import Architecture
 from .live import LiveEstimate
+from .lookup import Looking, Lookup
 from .report import progress
 
 #: Traits of every ipywidget that a front end may write beside the fields; no other.
@@ -25,7 +26,7 @@ class FrontEnd(LiveEstimate):
     lookup = traitlets.Any(None, read_only=True).tag(sync=True)
 
     # The look-up that `lookup` tells of.
-    _looking: Lookup[model.Architecture] | None = None
+    _looking: Lookup[Architecture] | None = None
 
     def close(self) -> None:
         """Close the connection, and give up what is looked up."""
@@ -81,21 +82,21 @@ class FrontEnd(LiveEstimate):
 
         try:
             loop = asyncio.get_running_loop()
-            if model_path is None or model.known(model_path):
+            if model_path is None or known(model_path):
                 return False
         except (RuntimeError, VRAMWidgetError):
             # No loop that could bring the answer, or a path that the estimate will speak about.
             return False
 
-        def tell(looking: Looking[model.Architecture]) -> None:
+        def tell(looking: Looking[Architecture]) -> None:
             loop.call_soon_threadsafe(partial(self._looked_up, looking))
 
-        self._looking = Lookup(model.load, tell)
+        self._looking = Lookup(load, tell)
         self.set_trait("lookup", progress(Looking(model_path.strip())))
         self._looking.start(model_path.strip())
         return True
 
-    def _looked_up(self, looking: Looking[model.Architecture]) -> None:
+    def _looked_up(self, looking: Looking[Architecture]) -> None:
         """Show how far a look-up is, and at its end the estimate for the model or the error."""
         if self.lookup is None or self.lookup["model_path"] != looking.model_path:
             return  # told before it was no longer wanted

@@ -11,8 +11,8 @@ import traitlets
 
 from ..config import TrainingConfig
 from ..errors import VRAMWidgetError
-from ..estimate import MemoryEstimate
-from ..estimate import estimate as estimate_memory
+from ..estimate.estimate import MemoryEstimate
+from ..estimate.estimate import estimate as estimate_memory
 from .report import report
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
-from .. import words
 from ..errors import FileError, shown
+from ..show import text
 
 if TYPE_CHECKING:
-    from ..estimate import MemoryEstimate
+    from ..estimate.estimate import MemoryEstimate
 
 STATIC = Path(__file__).parents[1] / "static"
 
@@ -72,9 +72,9 @@ def page(estimate: MemoryEstimate, state: dict[str, Any]) -> str:
     # In JSON a "<" stands only inside strings; escaped there, no text can end the script.
     shown = {**state, "form": {**state["form"], "readonly": True}}
     return _PAGE.substitute(
-        title=escape(f"{words.title(estimate.config)} · {words.setup(estimate)}"),
+        title=escape(f"{text.title(estimate.config)} · {text.setup(estimate)}"),
         css=(STATIC / "widget.css").read_text("utf-8"),
-        summary=escape(words.summary(estimate)),
+        summary=escape(text.summary(estimate)),
         state=json.dumps(shown, ensure_ascii=False).replace("<", "\\u003c"),
         script=b64encode((STATIC / "widget.js").read_bytes()).decode(),
     )

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .. import words
 from ..advise.compare import compare
-from ..axis import positions
 from ..config import TrainingConfig
 from ..export.draft import applies
-from ..timeline import GiB
+from ..show import text
+from ..show.axis import positions
+from ..units import GiB
 
 if TYPE_CHECKING:
-    from ..estimate import MemoryEstimate
+    from ..estimate.estimate import MemoryEstimate
 
 
 def pinned(estimate: MemoryEstimate) -> dict[str, Any]:
     """Return what the widget shows of a pinned estimate, in JSON types; bytes on one GPU."""
     timeline = estimate.timeline
     return {
-        "title": words.title(estimate.config),
-        "subtitle": words.setup(estimate),
-        "verdict": {"level": estimate.verdict, "words": words.verdict(estimate)},
+        "title": text.title(estimate.config),
+        "subtitle": text.setup(estimate),
+        "verdict": {"level": estimate.verdict, "words": text.verdict(estimate)},
         "expected": estimate.expected,
         "components": estimate.components,
         "at": [round(place, 5) for place in positions(timeline)],

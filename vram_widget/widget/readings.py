@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from .. import words
 from ..config import TrainingConfig
+from ..config.fields import nearest
 from ..errors import ConfigError, shown
-from ..fields import nearest
+from ..units import gib
 
 if TYPE_CHECKING:
     import asyncio  # slow to import, and a notebook's kernel has it already
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ..advise.largest import Limit
     from ..advise.sweep import Sweep
-    from ..estimate import MemoryEstimate
+    from ..estimate.estimate import MemoryEstimate
 
 Result = TypeVar("Result")
 
@@ -74,13 +74,13 @@ async def swept(name: str, config: TrainingConfig) -> tuple[Sweep, Limit | None]
     """
     import asyncio
 
-    from .. import model
     from ..advise.largest import limit
     from ..advise.sweep import at, gathered
+    from ..model.load import load
 
     field = along(name, config)
     now = getattr(config, field)
-    tried = values(field, model.load(config.model_path).config.get("max_position_embeddings"))
+    tried = values(field, load(config.model_path).config.get("max_position_embeddings"))
     most = None
     if field != "training_method":
         try:
@@ -113,7 +113,7 @@ async def reading(name: str, config: TrainingConfig) -> dict[str, Any]:
 def _reach(most: Limit) -> str:
     """Return how far a field can go, as briefly as it stands beside a title."""
     if not most.value:
-        need = f"{words.gib(most.need)} of {words.gib(most.estimate.gpu.usable)} GiB"
+        need = f"{gib(most.need)} of {gib(most.estimate.gpu.usable)} GiB"
         return f"Does not fit even at 1: may need {need} usable"
     end = ", the most it takes" if most.reached else ""
     return f"Fits up to {most.value:,}{end}"
@@ -132,7 +132,7 @@ def figure(name: str, estimate: MemoryEstimate) -> Figure:
         raise ConfigError(
             f"The chart goes along {known}, not {shown(name)}.{nearest(name, [*ALONG])}"
         )
-    from ..advise.charts import sweep_figure
+    from ..show.charts import sweep_figure
 
     sweep, most = _run(swept(name, estimate.config))
     return sweep_figure(sweep, estimate, most.value if most else None)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .. import words
-from ..axis import highest, positions, spans
+from ..show import text
+from ..show.axis import highest, positions, spans
+from ..units import gib
 from .pinned import differences
 
 if TYPE_CHECKING:
-    from ..estimate import MemoryEstimate
-    from ..model.lookup import Looking
+    from ..estimate.estimate import MemoryEstimate
+    from .lookup import Looking
 
 
 def report(estimate: MemoryEstimate, pinned: MemoryEstimate | None = None) -> dict[str, Any]:
@@ -20,16 +21,16 @@ def report(estimate: MemoryEstimate, pinned: MemoryEstimate | None = None) -> di
     """
     timeline, notes = estimate.timeline, estimate.notes
     return {
-        "title": words.title(estimate.config),
-        "subtitle": words.setup(estimate),
+        "title": text.title(estimate.config),
+        "subtitle": text.setup(estimate),
         "verdict": {
             "level": estimate.verdict,
-            "words": words.verdict(estimate),
-            "range": f"({words.band(estimate)})",
+            "words": text.verdict(estimate),
+            "range": f"({text.band(estimate)})",
         },
-        "remarks": {"model": words.model(estimate), "batch": words.batch(estimate.config)},
+        "remarks": {"model": text.model(estimate), "batch": text.batch(estimate.config)},
         "placeholders": {
-            "gpu_memory": f"{words.gib(estimate.capacity)} GiB",
+            "gpu_memory": f"{gib(estimate.capacity)} GiB",
             "max_tokens_per_gpu": f"{estimate.config.tokens:,}",
             "gpu_hour_price": "none",
         },
@@ -40,8 +41,8 @@ def report(estimate: MemoryEstimate, pinned: MemoryEstimate | None = None) -> di
         "high": estimate.high,
         "peak": {
             "index": highest(timeline, estimate.peak_phase, estimate.peak_step),
-            "label": words.peak(estimate),
-            "moment": words.moment(estimate.peak_phase, estimate.peak_step),
+            "label": text.peak(estimate),
+            "moment": text.moment(estimate.peak_phase, estimate.peak_step),
         },
         "components": [
             {"name": name, "bytes": nbytes, "note": notes.get(name, "")}

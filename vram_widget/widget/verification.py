@@ -11,13 +11,14 @@ from collections.abc import Callable
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
-from ..axis import along, spans
-from ..timeline import GiB, Timeline
+from ..show.axis import along, spans
+from ..step.timeline import Timeline
 from ..trace import Trace, followed, notices, trace
-from ..trace.apart import TraceApart, Traced
+from ..trace.process import TraceApart, Traced
+from ..units import GiB
 
 if TYPE_CHECKING:
-    from ..estimate import MemoryEstimate
+    from ..estimate.estimate import MemoryEstimate
 
 #: Parts of the axis of which each keeps its highest moment: some five pixels of a wide chart.
 PARTS = 160
@@ -128,7 +129,7 @@ def verification(told: Traced, estimate: MemoryEstimate) -> dict[str, Any]:
 
 def _compared(traced: Timeline, estimate: MemoryEstimate) -> str:
     """Return the difference in words."""
-    from ..estimate import estimate as estimate_memory
+    from ..estimate.estimate import estimate as estimate_memory
 
     peak = max(traced.total)
     unfollowed = notices(estimate.config)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import traitlets
 
-from .. import words
 from ..errors import VRAMWidgetError
-from ..estimate import MemoryEstimate
-from ..notes import notes
+from ..estimate.estimate import MemoryEstimate
+from ..estimate.why import notes
+from ..show import text
 from .advice import advice
 from .form import form
 from .front_end import FrontEnd
@@ -277,17 +277,17 @@ class VRAMWidget(FrontEnd):
         return None
 
     def __repr__(self) -> str:
-        result = words.verdict(self.estimate)
+        result = text.verdict(self.estimate)
         return f"VRAMWidget({self.model_path!r}, {self.training_method!r}): {result}"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """Return the view, and for where no kernel runs, a picture and a summary of the result."""
-        from ..plot import png
+        from ..show.plot import png
 
         shown = super()._repr_mimebundle_(**kwargs)
         data, metadata = shown if isinstance(shown, tuple) else (shown or {}, {})
         still = {
-            "text/plain": words.summary(self.estimate),
+            "text/plain": text.summary(self.estimate),
             "image/png": b64encode(png(self.plot())).decode(),
         }
         return {**data, **still}, metadata

@@ -1,0 +1,1 @@
+"""Changes by kind, each kind a ladder: from the least that is changed to the most."""

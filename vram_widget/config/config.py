@@ -1,0 +1,547 @@
+"""Every choice of a fine-tune, with its label, help, range and default, in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from os import PathLike
+from typing import Any
+
+from traitlets import HasTraits
+
+from .. import trainers
+from ..errors import ConfigError, UnknownFieldError, shown
+from .fields import Bytes, Choice, Count, Field, Modules, Number, Switch, Text, nearest
+
+LORA = {"training_method": ["lora", "qlora"]}
+QLORA = {"training_method": ["qlora"]}
+OSFT = {"training_method": ["osft"]}
+SEVERAL_GPUS = {"num_gpus": {"minimum": 2}}
+
+
+class TrainingConfig(HasTraits):
+    """What is trained, how, and on which hardware.
+
+    Every field may be given as a keyword. One that is not given takes the value that the chosen
+    `trainer` really runs the chosen `training_method` with, and follows it when those change;
+    one that was given stays.
+
+    Parameters
+    ----------
+    model_path : str or path
+        A Hub id, a local folder with a config.json, or a name in the catalogue.
+    **choices
+        Any other field, by name.
+
+    Raises
+    ------
+    UnknownFieldError
+        For a keyword that names no field (a TypeError that names the nearest one).
+    ConfigError
+        For a value a field cannot take.
+
+    Examples
+    --------
+    >>> config = TrainingConfig("meta-llama/Llama-3.1-8B", training_method="lora", lora_r=16)
+    >>> config.lora_r, config.micro_batch_size
+    (16, 2)
+    """
+
+    # -- model ---------------------------------------------------------------------------------
+    model_path = Text(
+        "ibm-granite/granite-3.3-2b-instruct",
+        group="model",
+        label="Model",
+        help="A Hugging Face id, a local folder with a config.json, or a name in the catalogue.",
+    )
+
+    # -- method --------------------------------------------------------------------------------
+    training_method = Choice(
+        "sft",
+        {"sft": "SFT", "lora": "LoRA", "qlora": "QLoRA", "osft": "OSFT"},
+        group="method",
+        label="Method",
+        help="SFT trains every weight; LoRA trains small adapters; QLoRA does so on a quantised "
+        "base; OSFT trains the low singular directions of each weight.",
+    )
+    trainer = Choice(
+        "training_hub",
+        {
+            "training_hub": "Training Hub",
+            "trl": "TRL",
+            "unsloth": "Unsloth",
+            "axolotl": "Axolotl",
+            "torchtune": "torchtune",
+        },
+        group="method",
+        label="Trainer",
+        help="Whose defaults the other fields start from.",
+    )
+    lora_r = Count(
+        16,
+        maximum=65536,
+        group="method",
+        label="LoRA rank",
+        help="Width of each adapter; its memory grows in proportion.",
+        slider=[1, 512],
+        scale="log",
+        shown_when=LORA,
+    )
+    lora_alpha = Number(
+        16.0,
+        0.0,
+        1e6,
+        group="method",
+        label="LoRA alpha",
+        help="Scales the adapters' output by alpha / r; costs no memory.",
+        shown_when=LORA,
+    )
+    lora_dropout = Number(
+        0.0,
+        0.0,
+        0.99,
+        group="method",
+        label="LoRA dropout",
+        help="Above zero, each adapter keeps a mask and a dropped copy of its input.",
+        slider=[0, 0.5],
+        shown_when=LORA,
+    )
+    target_modules = Modules(
+        "all-linear",
+        group="method",
+        label="Target modules",
+        help='Which linears get an adapter, as in PEFT: "all-linear", name endings, or a regex.',
+        shown_when=LORA,
+    )
+    use_dora = Switch(
+        False,
+        group="method",
+        label="DoRA",
+        help="Also trains the magnitude of each adapted weight.",
+        shown_when=LORA,
+    )
+    lora_dtype = Choice(
+        "float32",
+        {"float32": "float32", "bfloat16": "bfloat16"},
+        group="method",
+        label="Adapter dtype",
+        help="PEFT keeps adapters in float32 unless told otherwise.",
+        shown_when=LORA,
+    )
+    quantization = Choice(
+        "nf4",
+        {
+            "nf4": "NF4 (4-bit)",
+            "int8": "int8",
+            "gptq": "GPTQ checkpoint",
+            "awq": "AWQ checkpoint",
+            "fp8": "FP8 checkpoint",
+            "mxfp4": "MXFP4 checkpoint",
+        },
+        group="method",
+        label="Quantisation",
+        help="How the frozen base is stored.",
+        shown_when=QLORA,
+    )
+    bnb_4bit_use_double_quant = Switch(
+        True,
+        group="method",
+        label="Double quantisation",
+        help="Quantises the NF4 scales too: about 0.4 bits a weight less.",
+        shown_when={**QLORA, "quantization": ["nf4"]},
+    )
+    unfreeze_rank_ratio = Number(
+        0.25,
+        0.0,
+        1.0,
+        group="method",
+        label="Unfreeze rank ratio",
+        help="Share of each weight's singular directions that OSFT trains.",
+        slider=[0.01, 1],
+        shown_when=OSFT,
+    )
+
+    # -- batch ---------------------------------------------------------------------------------
+    micro_batch_size = Count(
+        1,
+        group="batch",
+        label="Micro-batch",
+        help="Sequences on one GPU in one forward and backward pass.",
+        slider=[1, 64],
+        scale="log",
+    )
+    max_seq_len = Count(
+        2048,
+        group="batch",
+        label="Sequence length",
+        unit="tokens",
+        help="Tokens in one sequence.",
+        slider=[256, 131072],
+        scale="log",
+    )
+    max_tokens_per_gpu = Count(
+        None,
+        allow_none=True,
+        group="batch",
+        label="Tokens per GPU",
+        unit="tokens",
+        help="If set, the packed micro-batch holds this many tokens, in sequences of "
+        "the sequence length.",
+        slider=[256, 131072],
+        scale="log",
+    )
+    gradient_accumulation_steps = Count(
+        1,
+        maximum=65536,
+        group="batch",
+        label="Accumulate",
+        unit="passes",
+        help="Passes whose gradients are summed before one optimizer step.",
+        slider=[1, 128],
+        scale="log",
+    )
+    padded = Switch(
+        False,
+        group="batch",
+        label="Padded batch",
+        help="Sequences padded to one length with an attention mask, in place of packing.",
+    )
+
+    # -- precision -----------------------------------------------------------------------------
+    param_dtype = Choice(
+        "bfloat16",
+        {"float32": "float32", "bfloat16": "bfloat16", "float16": "float16"},
+        group="precision",
+        label="Weights",
+        help="The dtype the weights are stored in.",
+    )
+    mixed_precision = Choice(
+        "no",
+        {"no": "none", "bf16": "bf16", "fp16": "fp16"},
+        group="precision",
+        label="Mixed precision",
+        help="Autocast: matrix products run in this dtype, weights stay as they are.",
+    )
+    optim = Choice(
+        "adamw_torch",
+        {
+            "adamw_torch": "AdamW",
+            "adamw_torch_fused": "AdamW, fused",
+            "adamw_8bit": "AdamW, 8-bit",
+            "adamw_bnb_8bit": "AdamW, 8-bit (bnb)",
+            "paged_adamw_8bit": "AdamW, 8-bit, paged",
+            "paged_adamw_32bit": "AdamW, paged",
+            "adafactor": "Adafactor",
+            "lion_32bit": "Lion",
+            "lion_8bit": "Lion, 8-bit",
+            "sgd": "SGD",
+        },
+        group="precision",
+        label="Optimizer",
+        help="Named as in transformers' OptimizerNames.",
+    )
+    optimizer_in_backward = Switch(
+        False,
+        group="precision",
+        label="Optimizer in backward",
+        help="Each weight is updated as soon as its gradient is there; gradients never add up.",
+    )
+
+    # -- memory savers -------------------------------------------------------------------------
+    gradient_checkpointing = Switch(
+        False,
+        group="memory savers",
+        label="Checkpointing",
+        help="Keeps only each block's input and runs the block again in backward: "
+        "about 30 % more time.",
+    )
+    offload_activations = Switch(
+        False,
+        group="memory savers",
+        label="Offload activations",
+        help="Keeps the checkpointed inputs in the host's memory.",
+        shown_when={"gradient_checkpointing": [True]},
+    )
+    attn_implementation = Choice(
+        "sdpa",
+        {"eager": "eager", "sdpa": "sdpa", "flash_attention_2": "flash_attention_2"},
+        group="memory savers",
+        label="Attention",
+        help="eager keeps the whole length x length matrix; the others never make it.",
+    )
+    loss_kernel = Choice(
+        "eager",
+        {"eager": "eager", "fused": "fused", "chunked": "chunked", "liger": "Liger"},
+        group="memory savers",
+        label="Loss kernel",
+        help="How the cross-entropy over the vocabulary is computed.",
+    )
+    keeps_outputs = Switch(
+        False,
+        group="memory savers",
+        label="Keep outputs",
+        help="The loop holds the model's outputs, logits included, during backward: "
+        "outputs = model(...); outputs.loss.backward(). The Trainer drops them before.",
+    )
+    use_liger = Switch(
+        False,
+        group="memory savers",
+        label="Liger kernels",
+        help="Liger's fused norms, SwiGLU and loss.",
+    )
+
+    # -- hardware ------------------------------------------------------------------------------
+    gpu = Text(
+        None,
+        allow_none=True,
+        group="hardware",
+        label="GPU",
+        help="A name in the GPU catalogue; none takes the card found in this machine.",
+    )
+    gpu_memory = Bytes(
+        None,
+        allow_none=True,
+        group="hardware",
+        label="GPU memory",
+        unit="bytes",
+        help='The card\'s memory by hand: bytes, or text such as "48GiB".',
+    )
+    num_gpus = Count(
+        1,
+        maximum=65536,
+        group="hardware",
+        label="GPUs",
+        help="All GPUs of the run, over all nodes.",
+        slider=[1, 64],
+        scale="log",
+    )
+    num_nodes = Count(
+        1,
+        maximum=8192,
+        group="hardware",
+        label="Nodes",
+        help="Machines the GPUs are spread over.",
+        slider=[1, 16],
+        scale="log",
+        shown_when=SEVERAL_GPUS,
+    )
+    sharding = Choice(
+        "ddp",
+        {
+            "ddp": "DDP",
+            "zero1": "ZeRO-1",
+            "zero2": "ZeRO-2",
+            "zero3": "ZeRO-3",
+            "fsdp": "FSDP",
+            "hsdp": "FSDP, hybrid",
+        },
+        group="hardware",
+        label="Sharding",
+        help="What is divided among the GPUs: nothing (DDP), optimizer states (ZeRO-1), "
+        "gradients too (ZeRO-2), everything (ZeRO-3, FSDP), or within a node only (hybrid).",
+        shown_when=SEVERAL_GPUS,
+    )
+    cpu_offload = Choice(
+        "none",
+        {"none": "none", "optimizer": "optimizer", "all": "optimizer and weights"},
+        group="hardware",
+        label="CPU offload",
+        help="What waits in the host's memory.",
+    )
+
+    # -- run -----------------------------------------------------------------------------------
+    num_samples = Count(
+        10_000,
+        maximum=1 << 40,
+        group="run",
+        label="Samples",
+        help="Training samples in the data set.",
+    )
+    tokens_per_sample = Count(
+        700,
+        group="run",
+        label="Tokens a sample",
+        unit="tokens",
+        help="Average length of a sample.",
+    )
+    num_epochs = Number(
+        3.0, 0.001, 10_000.0, group="run", label="Epochs", help="Passes over the data set."
+    )
+    gpu_hour_price = Number(
+        None,
+        0.0,
+        1e6,
+        allow_none=True,
+        group="run",
+        label="GPU-hour price",
+        help="In any currency; none leaves the cost out.",
+    )
+
+    # -- reading -------------------------------------------------------------------------------
+    memory_model = Choice(
+        "replay",
+        {
+            "replay": "Step replay",
+            "training_hub": "Training Hub",
+            "rule_of_thumb": "Rule of thumb",
+        },
+        group="reading",
+        label="Memory model",
+        help="The replay of one training step, or a published formula.",
+    )
+
+    def __init__(self, model_path: str | PathLike[str] | None = None, /, **choices: Any) -> None:
+        if model_path is not None:
+            choices = {"model_path": model_path, **choices}
+        fields = self.fields()
+        for name in choices:
+            if name not in fields and not self.has_trait(name):
+                raise self._unknown(name)
+        method = choices.get("training_method", "sft")
+        trainer = choices.get("trainer", "training_hub")
+        self._defaults = self._defaults_of(trainer, method)
+        values = {**self._defaults, **choices}
+        self._chosen: dict[str, Any] = {}
+        self._starting = True  # every field is given its value here: none has to follow another
+        super().__init__(
+            **{
+                name: value
+                for name, value in values.items()
+                if name not in fields or value is not fields[name].default_value
+            }
+        )
+        self._starting = False
+        for name in fields.keys() & choices:
+            self._take_down(name, getattr(self, name))
+
+    @classmethod
+    def of(cls, config: AnyConfig | None = None, **choices: Any) -> TrainingConfig:
+        """Return the configuration that a person means: one, its fields, or only the model.
+
+        Examples
+        --------
+        >>> TrainingConfig.of("meta-llama/Llama-3.1-8B", training_method="lora")
+        TrainingConfig(model_path='meta-llama/Llama-3.1-8B', training_method='lora')
+        """
+        if isinstance(config, TrainingConfig):
+            return config.replace(**choices) if choices else config
+        if isinstance(config, Mapping):
+            for name in config:
+                if not isinstance(name, str):
+                    raise TrainingConfig._unknown(name)
+            return TrainingConfig(**{**config, **choices})
+        if config is None or isinstance(config, (str, PathLike)):
+            return TrainingConfig(config, **choices)
+        raise ConfigError(
+            "A configuration is a TrainingConfig (the .config of an estimate), a mapping of its "
+            f"fields, or a model's name or folder, not {shown(config)}."
+        )
+
+    @classmethod
+    def _unknown(cls, name: object) -> UnknownFieldError:
+        hint = nearest(name, cls.fields())
+        return UnknownFieldError(f"{cls.__name__} has no field {shown(name)}.{hint}")
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Refuse a misspelt field, which would otherwise be an attribute that nobody reads."""
+        if not (name.startswith("_") or hasattr(type(self), name)):
+            raise self._unknown(name)
+        super().__setattr__(name, value)
+
+    @classmethod
+    def _defaults_of(cls, trainer: str, method: str) -> dict[str, Any]:
+        plain = {name: field.default_value for name, field in cls.fields().items()}
+        if not (isinstance(trainer, str) and isinstance(method, str)):
+            return plain  # the fields themselves say what is wrong
+        starting = {"trainer": trainer, "training_method": method}
+        return {**plain, **starting, **trainers.defaults(trainer, method)}
+
+    @classmethod
+    def field_names(cls) -> list[str]:
+        """Return the names of all fields, in the order of a form."""
+        return list(cls.fields())
+
+    @staticmethod
+    @cache
+    def fields() -> dict[str, Field]:
+        """Return every field by name, in the order of a form."""
+        return {
+            name: trait for name, trait in vars(TrainingConfig).items() if isinstance(trait, Field)
+        }
+
+    def notify_change(self, change: Any) -> None:
+        """Let the fields that were not chosen follow, then tell observers, who find it done."""
+        if not self._starting and change["name"] in self.fields():
+            self._follow(change["name"])
+            self._take_down(change["name"], change["new"])
+        super().notify_change(change)
+
+    def _follow(self, name: str) -> None:
+        if name in ("trainer", "training_method"):
+            self._defaults = self._defaults_of(self.trainer, self.training_method)
+            with self.hold_trait_notifications():
+                for other, default in self._defaults.items():
+                    if other not in self._chosen:
+                        setattr(self, other, default)
+
+    def _take_down(self, name: str, value: object) -> None:
+        if value == self._defaults.get(name):
+            self._chosen.pop(name, None)
+        else:
+            self._chosen[name] = value
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Every field by name, as JSON types; rebuilds the same configuration."""
+        return {name: getattr(self, name) for name in self.field_names()}
+
+    @property
+    def tokens(self) -> int:
+        """Tokens on one GPU in one pass."""
+        return int(self.max_tokens_per_gpu or self.micro_batch_size * self.max_seq_len)
+
+    def check(self) -> None:
+        """Check what no single field can: that the choices go together.
+
+        Raises
+        ------
+        ConfigError
+            With what to change.
+        """
+        if not trainers.supports(self.trainer, self.training_method):
+            options = self.fields()["trainer"].metadata["options"]
+            able = " or ".join(options[name] for name in trainers.able(self.training_method))
+            raise ConfigError(
+                f"{options[self.trainer]} cannot run {self.training_method}: "
+                f"choose {able}, or another training_method."
+            )
+        if self.num_gpus % self.num_nodes:
+            raise ConfigError(
+                f"num_gpus = {self.num_gpus:,} cannot be spread evenly over num_nodes = "
+                f"{self.num_nodes:,}: num_gpus counts the GPUs of all nodes together."
+            )
+
+    def replace(self, **choices: Any) -> TrainingConfig:
+        """Return a plain configuration with some fields changed.
+
+        Where those are the method or the trainer, fields that were not chosen follow, as ever.
+
+        Examples
+        --------
+        >>> config = TrainingConfig("ibm-granite/granite-3.3-2b-instruct", training_method="sft")
+        >>> config.param_dtype, config.replace(training_method="lora").param_dtype
+        ('float32', 'bfloat16')
+        """
+        followed = {"trainer": self.trainer, "training_method": self.training_method}
+        return TrainingConfig(**{**followed, **self._chosen, **choices})
+
+    def __repr__(self) -> str:
+        chosen = {"model_path": self.model_path, "training_method": self.training_method}
+        if self.trainer != self.fields()["trainer"].default_value:
+            chosen["trainer"] = self.trainer
+        chosen |= self._chosen
+        return f"TrainingConfig({', '.join(f'{k}={v!r}' for k, v in chosen.items())})"
+
+
+#: What the functions take for a configuration: one, its fields, or only the model.
+AnyConfig = TrainingConfig | Mapping[str, Any] | str | PathLike[str]

@@ -1,0 +1,283 @@
+"""From a configuration to an estimate: how much memory, why, and whether it fits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cached_property
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+from .. import trainers
+from ..config import AnyConfig, TrainingConfig
+from ..gpu import GPU, resolve
+from ..model.load import load
+from ..show import text
+from ..step.architecture import Architecture
+from ..step.methods.methods import PACKED, num_trainable
+from ..step.methods.targets import beside_layers, told_apart
+from ..step.record import Moment, Record
+from ..step.replay import replay
+from ..step.timeline import COMPONENTS, Timeline
+from . import explain, published
+from .overhead import FRAGMENTED_SLACK, USUAL_SLACK, fixed
+from .why import notes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: An unknown family is replayed as a generic decoder: its blocks may keep this much more or less.
+UNKNOWN_FAMILY = 0.10
+
+
+class MemoryEstimate:
+    """The memory of one GPU over the first training steps.
+
+    Unpacks to ``low, expected, high`` in bytes, as Training Hub returns them.
+
+    Attributes
+    ----------
+    config, architecture, gpu
+        What was asked: the choices, the model and the card.
+    allocated : int
+        The peak of ``torch.cuda.max_memory_allocated()``, bytes.
+    low, expected, high : int
+        Bytes of the card in use at the peak: tensors and the least that CUDA and NCCL take; with
+        what they usually take and the allocator's usual slack; their most, and a fragmented cache.
+    notices : tuple of str
+        What a person should know about the figure.
+
+    Examples
+    --------
+    >>> est = estimate("meta-llama/Llama-3.1-8B", training_method="qlora", gpu="RTX 4090")
+    >>> low, expected, high = est
+    >>> low < expected < high < est.capacity
+    True
+    >>> est.peak_phase, est.verdict, sum(est.components.values()) == expected
+    ('backward', 'fits', True)
+    """
+
+    config: TrainingConfig
+    architecture: Architecture
+    gpu: GPU
+    allocated: int
+    low: int
+    expected: int
+    high: int
+    components: dict[str, int]
+    peak_phase: str
+    peak_step: int
+    num_trainable: int
+    notices: tuple[str, ...]
+    timeline: Timeline
+    notes: dict[str, str]
+
+    def __init__(self, config: TrainingConfig, architecture: Architecture, gpu: GPU) -> None:
+        self.config = config
+        self.architecture = architecture
+        self.gpu = gpu
+        self.notices = architecture.notices
+
+    def __iter__(self) -> Iterator[int]:
+        return iter((self.low, self.expected, self.high))
+
+    @property
+    def capacity(self) -> int:
+        """Bytes of memory of the card."""
+        return self.gpu.memory
+
+    @property
+    def num_parameters(self) -> int:
+        """Parameters of the model, adapters not counted."""
+        return self.architecture.num_parameters
+
+    @property
+    def verdict(self) -> str:
+        """Whether it fits: ``fits``, ``likely``, ``risky`` or ``does_not_fit``."""
+        if self.high <= self.gpu.usable:
+            return "fits"
+        if self.expected <= self.gpu.usable:
+            return "likely"
+        return "risky" if self.low <= self.gpu.memory else "does_not_fit"
+
+    def __repr__(self) -> str:
+        told = f"{text.verdict(self)} ({text.band(self)})"
+        return f"{self.config.model_path}, {self.config.training_method}: {told}"
+
+    def explain(self, index: int | None = None) -> explain.Node:
+        """Return the tree component -> operator -> tensor at a moment, or at the peak."""
+        raise NotImplementedError
+
+    def plot(self) -> Figure:
+        """Return the stacked timeline as a matplotlib figure."""
+        from ..show.plot import timeline_figure
+
+        return timeline_figure(self)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        from ..show.plot import png
+
+        return {"text/plain": text.summary(self), "image/png": png(self.plot())}
+
+
+class ReplayedEstimate(MemoryEstimate):
+    """An estimate by the replay of a training step: the peak, and every byte of it."""
+
+    def __init__(
+        self, config: TrainingConfig, architecture: Architecture, gpu: GPU, record: Record
+    ) -> None:
+        super().__init__(config, architecture, gpu)
+        self._record = record
+        self.allocated = record.peak
+        self.num_trainable = num_trainable(architecture, config)
+        unknown = 0.0 if architecture.known else UNKNOWN_FAMILY
+        self._fixed = fixed(config, gpu)
+        least, usual, most = (sum(sizes) for sizes in zip(*self._fixed.values(), strict=True))
+        self.low = int(self.allocated * (1 - unknown)) + least
+        self.expected = int(self.allocated * (1 + USUAL_SLACK)) + usual
+        self.high = int(self.allocated * (1 + FRAGMENTED_SLACK + unknown)) + most
+        self.peak_phase = record.peak_phase
+        self.peak_step = record.peak_step
+        levels = dict(zip(COMPONENTS, record.at(record.peak_moment), strict=True))
+        self.components = {**levels, "overhead": self.expected - self.allocated}
+
+    @cached_property
+    def timeline(self) -> Timeline:  # type: ignore[override]  # computed when it is read
+        """Memory by component from loading to the end of the second step."""
+        drawn, _ = self._record.timeline
+        highest = accumulate(drawn.total, max)  # the allocator gives nothing back
+        usual = sum(size.expected for size in self._fixed.values())
+        overhead = [usual + int(level * USUAL_SLACK) for level in highest]
+        return replace(drawn, bytes={**drawn.bytes, "overhead": overhead})
+
+    def explain(self, index: int | None = None) -> explain.Node:
+        """Return the tree component -> operator -> tensor at a moment.
+
+        Parameters
+        ----------
+        index : int, optional
+            A moment of the timeline; the peak, if not given.
+
+        Raises
+        ------
+        ConfigError
+            If the timeline has no such moment.
+
+        Examples
+        --------
+        >>> est = estimate("HuggingFaceTB/SmolLM2-135M", gpu="T4")
+        >>> tree = est.explain()
+        >>> tree.bytes == est.expected == sum(est.components.values())
+        True
+        """
+        if index is None:
+            moment, overhead = self._record.peak_moment, self.components["overhead"]
+        else:
+            self.timeline.check(index)
+            moment = Moment(*self._record.timeline[1][index])
+            overhead = self.timeline.bytes["overhead"][index]
+        rows = [
+            (a.component, a.operator or "batch", a.what, a.shape, a.dtype.name, n, n * a.nbytes)
+            for a, n in self._record.alive(moment)
+        ]
+        taken = {name: size.expected for name, size in self._fixed.items()}
+        taken["allocator", "slack"] = overhead - sum(taken.values())
+        rows += [("overhead", *name, (), "", 1, size) for name, size in taken.items()]
+        return explain.tree(rows)
+
+    @cached_property
+    def notes(self) -> dict[str, str]:  # type: ignore[override]
+        """For each component at the peak, in a few words, what it is made of."""
+        return notes(self, self.explain())
+
+
+class PublishedEstimate(MemoryEstimate):
+    """An estimate by a published closed formula: one sum, no course over time."""
+
+    def __init__(self, config: TrainingConfig, architecture: Architecture, gpu: GPU) -> None:
+        super().__init__(config, architecture, gpu)
+        formula = published.estimate(architecture, config)
+        self.low, self.expected, self.high = formula.low, formula.expected, formula.high
+        self.components = {**dict.fromkeys(COMPONENTS, 0), **formula.components}
+        self.components["overhead"] += self.expected - sum(self.components.values())
+        self.allocated = self.expected - self.components["overhead"]
+        self.peak_phase, self.peak_step = formula.peak_phase, 1
+        self.num_trainable = num_trainable(architecture, config)
+        levels = [self.components[component] for component in COMPONENTS]
+        self.timeline = Timeline()
+        for seconds in (0.0, 1.0):
+            self.timeline.append(seconds, 1, formula.peak_phase, levels)
+
+    @cached_property
+    def notes(self) -> dict[str, str]:  # type: ignore[override]
+        """For each component, that the formula knows no more than its sum."""
+        return dict.fromkeys(COMPONENTS, "by the published formula")
+
+    def explain(self, index: int | None = None) -> explain.Node:
+        """Return the formula's components, the same at every moment: it knows no tensors."""
+        if index is not None:
+            self.timeline.check(index)
+        return explain.tree(
+            (name, "formula", name, (), "", 1, nbytes) for name, nbytes in self.components.items()
+        )
+
+
+def estimate(config: AnyConfig | None = None, **choices: Any) -> MemoryEstimate:
+    """Estimate the GPU memory of a fine-tune.
+
+    Parameters
+    ----------
+    config : TrainingConfig, mapping or str, optional
+        The choices, or only the model.
+    **choices
+        Fields of `TrainingConfig`; they go before those of `config`.
+
+    Returns
+    -------
+    MemoryEstimate
+        Unpacks to ``low, expected, high``: bytes on each GPU.
+
+    Raises
+    ------
+    UnknownFieldError
+        For a keyword that names no field.
+    ConfigError
+        For a value that a field cannot take, or that the model or the trainer cannot have.
+    ModelError
+        If the model cannot be found, read or understood.
+    GPUError
+        If the GPU is not in the catalogue.
+
+    Examples
+    --------
+    >>> est = estimate("meta-llama/Llama-3.1-8B", training_method="lora", gpu="A100-80GB")
+    >>> low, expected, high = est
+    >>> est.verdict
+    'fits'
+    """
+    config = TrainingConfig.of(config, **choices)
+    config.check()
+    architecture = told_apart(load(config.model_path), config)
+    gpu, notice = resolve(config.gpu, config.gpu_memory, config.num_gpus)
+    notices = [notice] if notice else []
+    stored = architecture.quantization
+    if stored in PACKED and (config.training_method, config.quantization) != ("qlora", stored):
+        notices.append(f"The checkpoint is stored as {stored}, and the base stays so.")
+    notices += [
+        f"The adapter of {name} is not counted, nor what it keeps."
+        for name in beside_layers(config, architecture)
+    ]
+    kind, adapted = architecture.model_type, config.training_method in ("lora", "qlora")
+    if adapted and trainers.leaves_open(config.trainer, config.target_modules, kind):
+        notices.append(
+            f"TRL leaves target_modules to PEFT, which has none for {kind} and will ask for them: "
+            f"counted are {' and '.join(trainers.QUERY_AND_VALUE)}."
+        )
+    found: MemoryEstimate
+    if config.memory_model == "replay":
+        record = replay(architecture, config, gpu)
+        found = ReplayedEstimate(config, architecture, gpu, record)
+    else:
+        found = PublishedEstimate(config, architecture, gpu)
+    found.notices = (*found.notices, *notices)
+    return found

@@ -1,0 +1,298 @@
+"""How long a run takes and what it costs: from its FLOPs and the bytes it moves, as a range.
+
+One forward and backward pass is replayed (`step.replay`) on a card that counts instead of timing:
+the FLOPs of every matrix product and of attention, the experts that are active, what frozen
+weights skip and what checkpointing repeats, and the bytes that all other operators read and
+write. A real card takes both at a share of its rates: the paces (`pace`) say which, and why.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import ceil, inf
+from typing import Any, NamedTuple
+
+from ..config import AnyConfig, TrainingConfig
+from ..gpu import GPU, resolve
+from ..gpu.catalogue import PCIE, link
+from ..model.load import load
+from ..step.architecture import Architecture
+from ..step.methods.methods import num_trainable
+from ..step.methods.targets import told_apart
+from ..step.replay import Pass
+from ..step.sharding.sharding import sharding
+from ..units import duration, quantity
+from .pace import FAST, SLOW, USUAL, Pace
+
+#: What AdamW moves for a trained parameter: gradient, weight and two moments read, three written.
+OPTIMIZER_TRAFFIC = 7
+
+
+class Range(NamedTuple):
+    """A figure at its best, as it is expected, and at its worst."""
+
+    low: float
+    expected: float
+    high: float
+
+
+@dataclass(frozen=True)
+class RunTime:
+    """The time of a run.
+
+    Attributes
+    ----------
+    steps : int
+        Optimizer steps.
+    tokens : int
+        Tokens of the data, over all epochs, padding not counted.
+    flops : float
+        FLOPs of the whole run over all GPUs, at the expected padding.
+    seconds : Range
+        From the first step to the last; loading and saving are not counted.
+    gpus : int
+        GPUs of the run.
+    cost : Range or None
+        In the currency of `gpu_hour_price`; None without one.
+    notices : tuple of str
+        What a person should know about the figures.
+    """
+
+    steps: int
+    tokens: int
+    flops: float
+    seconds: Range
+    gpus: int
+    cost: Range | None
+    notices: tuple[str, ...]
+
+    @property
+    def hours(self) -> Range:
+        """Hours from the first step to the last."""
+        return Range(*(seconds / 3600 for seconds in self.seconds))
+
+    @property
+    def gpu_hours(self) -> Range:
+        """Hours, counted once for each GPU."""
+        return Range(*(hours * self.gpus for hours in self.hours))
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Tokens of the data in a second on each GPU, as expected."""
+        return self.tokens / self.seconds.expected / self.gpus
+
+    def __repr__(self) -> str:
+        low, expected, high = map(duration, self.seconds)
+        gpus = f"{self.gpus} GPU" if self.gpus == 1 else f"{self.gpus} GPUs"
+        told = f"{expected} ({low}–{high}) for {self.steps:,} steps on {gpus}"
+        if self.cost is None:
+            return told
+        return f"{told}, {self.cost.expected:,.2f} ({self.cost.low:,.2f}–{self.cost.high:,.2f})"
+
+    def data(self) -> list[dict[str, str]]:
+        """Return the figures as the widget shows them: each with its label and a remark."""
+        low, expected, high = map(duration, self.seconds)
+        shown = [
+            ("Time", expected, f"{low}–{high}"),
+            ("Steps", f"{self.steps:,}", f"{quantity(self.tokens)} tokens"),
+            ("Tokens a second", f"{self.tokens_per_second:,.0f}", "on each GPU"),
+        ]
+        if self.cost is not None:
+            low, expected, high = (f"{each:,.2f}" for each in self.cost)
+            shown.append(("Cost", expected, f"{low}–{high}"))
+        return [{"label": label, "value": value, "note": note} for label, value, note in shown]
+
+
+def run_time(config: AnyConfig, **choices: Any) -> RunTime:
+    """Return how long a run takes, and what it costs where `gpu_hour_price` is set.
+
+    Parameters
+    ----------
+    config : TrainingConfig, mapping or str
+        The run, or only its model.
+    **choices
+        Fields to change, such as `num_samples`, `tokens_per_sample`, `num_epochs` and
+        `gpu_hour_price`.
+
+    Raises
+    ------
+    ConfigError
+        For a choice that cannot be.
+    ModelError, GPUError
+        If the model or the GPU is not known.
+
+    Examples
+    --------
+    >>> run = run_time("meta-llama/Llama-3.1-8B", training_method="lora", gpu="H100",
+    ...     num_samples=10_000, tokens_per_sample=700, num_epochs=3, gpu_hour_price=2.5)
+    >>> run.tokens
+    21000000
+    >>> run.hours.low < run.hours.expected < run.hours.high
+    True
+    """
+    config = TrainingConfig.of(config, **choices)
+    config.check()
+    architecture = told_apart(load(config.model_path), config)
+    gpu, chosen = resolve(config.gpu, config.gpu_memory, config.num_gpus)
+    batches = Batches(config)
+    counted: dict[int, Work] = {}
+    seconds = []
+    for pace in (FAST, USUAL, SLOW):
+        length = batches.length(pace)
+        if length not in counted:
+            counted[length] = Work(architecture, batches.one_pass(length))
+        step = _step_seconds(config, architecture, gpu, counted[length], pace)
+        seconds.append(batches.steps(pace) * step)
+    price = config.gpu_hour_price
+    cost = None
+    if price is not None:
+        cost = Range(*(price * config.num_gpus * each / 3600 for each in seconds))
+    passes = batches.steps(USUAL) * batches.parallel
+    return RunTime(
+        batches.steps(USUAL),
+        batches.tokens,
+        counted[batches.length(USUAL)].flops * passes,
+        Range(*seconds),
+        config.num_gpus,
+        cost,
+        tuple(notice for notice in (chosen, *_notices(config)) if notice),
+    )
+
+
+class Batches:
+    """How the data falls into steps: packed to the brim, or padded to the longest of a batch."""
+
+    def __init__(self, config: TrainingConfig) -> None:
+        self.config = config
+        self.sample = int(min(config.tokens_per_sample, config.max_seq_len))
+        self.rows = max(1, int(config.tokens // config.max_seq_len))
+        self.tokens: int = round(config.num_samples * self.sample * config.num_epochs)
+        self.parallel = int(config.num_gpus * config.gradient_accumulation_steps)
+
+    def steps(self, pace: Pace) -> int:
+        """Return the optimizer steps of the run."""
+        config = self.config
+        if config.padded:
+            in_epoch = ceil(int(config.num_samples) / (self.rows * self.parallel))
+            return max(1, round(in_epoch * float(config.num_epochs)))
+        in_step = float(config.tokens * pace.packing * self.parallel)
+        return max(1, ceil(self.tokens / in_step))
+
+    def length(self, pace: Pace) -> int:
+        """Return the length of the sequences that a pass really works on.
+
+        Packed samples attend within themselves where the kernel is told their lengths; otherwise
+        a row attends to all of itself. Of padded samples a row is as long as the longest: among n
+        of exponential lengths 1 + 1/2 + ... + 1/n times the average.
+        """
+        longest = int(self.config.max_seq_len)
+        if not self.config.padded:
+            apart = self.config.attn_implementation == "flash_attention_2"
+            return self.sample if apart else longest
+        if pace is SLOW:
+            return longest
+        spread = sum(1 / n for n in range(1, min(self.rows, 1000) + 1)) if pace is USUAL else 1
+        return min(longest, ceil(self.sample * spread))
+
+    def one_pass(self, length: int) -> TrainingConfig:
+        """Return the configuration of one pass over sequences of `length` tokens."""
+        config = self.config
+        if config.padded:
+            return config.replace(
+                max_seq_len=length, micro_batch_size=self.rows, max_tokens_per_gpu=None
+            )
+        return config.replace(max_seq_len=length, max_tokens_per_gpu=config.tokens)
+
+
+class Work:
+    """What one pass of one GPU computes and moves.
+
+    Attributes
+    ----------
+    flops : float
+        FLOPs of matrix products and attention.
+    traffic : float
+        Bytes that PyTorch's unfused operators read and write beside them.
+    """
+
+    def __init__(self, architecture: Architecture, config: TrainingConfig) -> None:
+        counts = GPU("counter", 1, inf, 1.0, "", "")
+        self.flops = _clock(architecture, config, counts)
+        self.traffic = _clock(architecture, config, replace(counts, bandwidth=1.0, bf16_flops=inf))
+
+
+def _clock(architecture: Architecture, config: TrainingConfig, gpu: GPU) -> float:
+    segments = Pass(architecture, config, gpu).segments
+    return float(sum(segment.seconds * segment.count for segment in segments))
+
+
+def _step_seconds(
+    config: TrainingConfig, architecture: Architecture, gpu: GPU, work: Work, pace: Pace
+) -> float:
+    """Return the seconds of one optimizer step."""
+    rate = gpu.bf16_flops * pace.matmul
+    if config.param_dtype == "float32" and config.mixed_precision == "no":
+        rate *= pace.float32
+    device = work.flops / rate + pace.traffic * work.traffic / gpu.bandwidth
+    if config.training_method == "osft":
+        device *= pace.osft
+    compute = max(device, pace.layer * architecture.num_hidden_layers)
+    passes = config.gradient_accumulation_steps
+    trained = num_trainable(architecture, config)
+    linked = _communication(config, architecture, gpu, trained, pace)
+    exposed = max(linked * (1 - pace.hidden), linked - compute * passes)
+    return float(compute * passes + exposed + _optimizer(config, gpu, trained, pace))
+
+
+def _communication(
+    config: TrainingConfig, architecture: Architecture, gpu: GPU, trained: int, pace: Pace
+) -> float:
+    """Return the seconds that the collectives of one step take.
+
+    An all-gather and a reduce-scatter over n GPUs move (n - 1) / n of their bytes over each GPU's
+    link, an all-reduce twice that. Weights that are divided are gathered twice a pass, in 2 bytes.
+    """
+    gpus, passes = config.num_gpus, config.gradient_accumulation_steps
+    if gpus == 1:
+        return 0.0
+    divided = sharding(config)
+    local = gpus // config.num_nodes
+    inside = link(gpu) * pace.link
+    across = min(inside, local * pace.network * pace.link) if config.num_nodes > 1 else inside
+    gradients = trained * (4 if config.param_dtype == "float32" else 2)
+    moved = 2 * gradients  # all-reduced, once a step
+    if divided.parameters > 1:
+        moved = passes * (2 * 2 * architecture.num_parameters + gradients)
+    elif divided.gradients > 1:
+        moved = passes * gradients + 2 * trained
+    if 1 < divided.parameters < gpus:  # hybrid: over the nodes only the gradients' shares
+        between = _share(config.num_nodes) * 2 * gradients / divided.parameters / across
+        return _share(divided.parameters) * moved / inside + between
+    return _share(gpus) * moved / across
+
+
+def _share(members: int) -> float:
+    return (members - 1) / members
+
+
+def _optimizer(config: TrainingConfig, gpu: GPU, trained: int, pace: Pace) -> float:
+    """Return the seconds of the optimizer's own step, on the card or on the host."""
+    width = 4 if config.param_dtype == "float32" else 2
+    held = trained / sharding(config).optimizer
+    if config.cpu_offload == "none":
+        return OPTIMIZER_TRAFFIC * width * held / gpu.bandwidth
+    on_host = OPTIMIZER_TRAFFIC * 4 * held / pace.host_memory
+    return on_host + 2 * width * held / (PCIE * pace.link)
+
+
+def _notices(config: TrainingConfig) -> list[str]:
+    notices = []
+    if config.param_dtype == "float32" and config.mixed_precision == "no":
+        notices.append("float32 without mixed precision runs at a fraction of the card's rate.")
+    if config.tokens_per_sample > config.max_seq_len:
+        notices.append(f"Samples are cut to the {config.max_seq_len:,} tokens of a sequence.")
+    if config.cpu_offload == "all":
+        notices.append("Fetching the weights from the host for each pass is not counted.")
+    if config.training_method == "osft":
+        notices.append("OSFT's time is known from few runs: the range is wide.")
+    return notices

@@ -1,0 +1,1 @@
+"""What families are made of: projections as weights, and attention, MLP, experts and Mamba."""

@@ -1,0 +1,1 @@
+"""Results for people: words, colours, charts and tables."""

@@ -1,0 +1,102 @@
+"""Which fused experts and routers PEFT adapts, where a model's layers were linears once.
+
+Transformers 5 joined the experts of these families into stacked parameters. PEFT goes on taking
+their old names, "all-linear" among them, for those parameters: it adds an adapter to each expert,
+and makes the sum of experts and adapters whole in every pass
+(peft/utils/transformers_weight_conversion.py, ``_convert_peft_config_moe``, and ParamWrapper in
+peft/tuners/lora/layer.py; seen in PEFT 0.21).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+
+from ... import trainers
+from ...config import TrainingConfig
+from ...errors import ConfigError
+from ...trainers import Targets
+from ..architecture import Architecture, LayerRun
+
+#: What was a linear's name -> the end of the parameter's name that holds it now.
+QWEN = {
+    "gate": "gate.weight",
+    "gate_proj": "gate_up_proj",
+    "up_proj": "gate_up_proj",
+    "down_proj": "down_proj",
+}
+MIXTRAL = {"gate": "gate.weight", "w1": "gate_up_proj", "w3": "gate_up_proj", "w2": "down_proj"}
+#: model_type -> the names of its experts (transformers/conversion_mapping.py).
+RENAMED: dict[str, Mapping[str, str]] = {
+    "mixtral": MIXTRAL,
+    **dict.fromkeys(
+        ("qwen3_moe", "olmoe", "deepseek_v2", "deepseek_v3", "deepseek_v32", "glm4_moe", "dots1"),
+        QWEN,
+    ),
+}
+
+
+def resolved(config: TrainingConfig, architecture: Architecture) -> Targets:
+    """Return `target_modules`, told to PEFT or left to it; of these families no expression.
+
+    PEFT takes an expression there for the last names of all that it matches, in whichever layer
+    (``_resolve_string_target_modules``).
+    """
+    kind = architecture.model_type
+    wanted = trainers.targets(config.trainer, config.target_modules, kind)
+    if kind not in RENAMED or not isinstance(wanted, str) or wanted == "all-linear":
+        return wanted
+    return list(_last_names(architecture, wanted))
+
+
+@lru_cache(maxsize=64)
+def _last_names(architecture: Architecture, expression: str) -> tuple[str, ...]:
+    matches = re.compile(expression).fullmatch
+    renamed = RENAMED[architecture.model_type]
+    found: set[str] = set()
+    for name, _ in architecture.weights():
+        stem, _, last = name.removesuffix(".weight").rpartition(".")
+        before = [old for old, new in renamed.items() if new == last]
+        found |= {each for each in (last, *before) if matches(f"{stem}.{each}")}
+    return tuple(sorted(found))
+
+
+def old_names(config: TrainingConfig, architecture: Architecture) -> set[str]:
+    """Return the former linears of a family that `target_modules` names."""
+    renamed = RENAMED.get(architecture.model_type, {})
+    wanted = resolved(config, architecture) if renamed else []
+    if wanted == "all-linear":
+        return set(renamed)
+    return {name for name in renamed if any(f".{end}".endswith(f".{name}") for end in wanted)}
+
+
+def expert_targets(
+    config: TrainingConfig, architecture: Architecture, run: LayerRun
+) -> dict[str, int]:
+    """Return the parameters of a layer that get an adapter, and how many ranks each gets.
+
+    Gate and up are one parameter, whose adapter has the rank of both.
+
+    Raises
+    ------
+    ConfigError
+        If only one of two joined linears is named.
+    """
+    named, model_type = old_names(config, architecture), architecture.model_type
+    found: dict[str, int] = {}
+    for new in {RENAMED[model_type][name] for name in named}:
+        joined = [name for name, other in RENAMED[model_type].items() if other == new]
+        there = [name for name in run.weights if name.endswith(f".{new}") and is_stacked(run, name)]
+        if there and not named.issuperset(joined):
+            raise ConfigError(
+                f"target_modules must name {' and '.join(joined)} together: this model holds them "
+                f"in one parameter, {there[0]}."
+            )
+        found |= dict.fromkeys(there, len(joined))
+    return found
+
+
+def is_stacked(run: LayerRun, name: str) -> bool:
+    """Whether a weight is a parameter of its own, and not that of a linear."""
+    return name in run.not_linear or len(run.weights[name]) == 3

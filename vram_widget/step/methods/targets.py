@@ -1,0 +1,110 @@
+"""Which linears of a layer a method rewrites: PEFT's targets, and what mini-trainer decomposes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+from itertools import groupby
+
+from ...config import TrainingConfig
+from ..architecture import Architecture, LayerRun
+from .expert_targets import old_names, resolved
+
+Matches = Callable[[str], bool]
+
+
+def target(config: TrainingConfig, architecture: Architecture, run: LayerRun) -> Matches:
+    """Return the test for the linears of `run` that get an adapter, as PEFT matches them."""
+    inside = run.linears
+    experts = old_names(config, architecture)
+    if experts:  # PEFT takes these names for the experts, and for nothing else
+        inside = frozenset(name for name in inside if name.rsplit(".", 1)[-1] not in experts)
+    if run.adapted is not None:
+        return (inside & run.adapted).__contains__
+    wanted = resolved(config, architecture)
+    if wanted == "all-linear":
+        return inside.__contains__
+    named = _named(wanted)
+    return lambda name: name in inside and named(f"{architecture.layers_name}.0.{name}")
+
+
+def told_apart(architecture: Architecture, config: TrainingConfig) -> Architecture:
+    r"""Return a model with its layers apart where `target_modules` tells them apart by number.
+
+    Examples
+    --------
+    >>> from vram_widget.model.load import load
+    >>> config = TrainingConfig("meta-llama/Llama-3.1-8B", training_method="lora",
+    ...     target_modules=r".*\.(30|31)\..*_proj")
+    >>> [run.count for run in told_apart(load(config.model_path), config).layers]
+    [30, 2]
+    """
+    wanted = resolved(config, architecture)
+    if config.training_method not in ("lora", "qlora") or not re.search(r"\d|\\d", str(wanted)):
+        return architecture
+    return _told_apart(architecture, wanted if isinstance(wanted, str) else tuple(wanted))
+
+
+@lru_cache(maxsize=64)
+def _told_apart(architecture: Architecture, wanted: str | tuple[str, ...]) -> Architecture:
+    named = _named(wanted)
+
+    def adapted(layer: int, run: LayerRun) -> frozenset[str]:
+        stem = f"{architecture.layers_name}.{layer}"
+        return frozenset(name for name in run.linears if named(f"{stem}.{name}"))
+
+    apart: list[LayerRun] = []
+    first = 0
+    for run in architecture.layers:
+        each = [adapted(layer, run) for layer in range(first, first + run.count)]
+        first += run.count
+        apart += [
+            replace(run, count=len(list(alike)), adapted=names) for names, alike in groupby(each)
+        ]
+    if all(run.adapted == adapted(0, run) for run in apart):
+        return architecture
+    return replace(architecture, layers=tuple(apart))
+
+
+def beside_layers(config: TrainingConfig, architecture: Architecture) -> list[str]:
+    """Return the modules outside the layers that `target_modules` names for an adapter."""
+    wanted = resolved(config, architecture)
+    if config.training_method not in ("lora", "qlora") or wanted == "all-linear":
+        return []
+    outside = (architecture.embedding_name, architecture.lm_head_name)
+    return list(filter(_named(wanted), outside))
+
+
+def _named(wanted: str | list[str] | tuple[str, ...]) -> Matches:
+    """Return PEFT's test for a module's full name: an expression for all of it, or its ends."""
+    if isinstance(wanted, str):
+        return lambda name: bool(re.fullmatch(wanted, name))
+    endings = tuple(f".{end}" for end in wanted)
+    return lambda name: f".{name}".endswith(endings)
+
+
+#: What mini-trainer decomposes (``MODEL_CONFIGS`` in its osft_utils.py, 0.9): the projections of
+#: attention and MLP by these names. Experts, routers, embeddings and norms stay whole, and so does
+#: whatever has another name: Mamba's, latent attention's, most of what is older.
+OSFT_TARGETS = frozenset(
+    (
+        *("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"),
+        *("self_attn.qkv_proj", "linear_attn.out_proj"),
+        *("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj", "mlp.gate_up_proj"),
+    )
+)
+#: Of GPT-2, which it knows by name.
+OSFT_TARGETS_OF_GPT2 = frozenset(("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"))
+
+
+def osft_target(run: LayerRun) -> Matches:
+    """Return the test for the weights that mini-trainer decomposes."""
+    named = OSFT_TARGETS_OF_GPT2 if run.block == "gpt2" else OSFT_TARGETS
+    return (run.linears & named).__contains__
+
+
+def nothing(name: str) -> bool:
+    """Match no module: the lm_head and the embeddings are no targets."""
+    return False

@@ -1,0 +1,1 @@
+"""What DDP, FSDP and ZeRO leave on one GPU, and what its communication makes and holds."""

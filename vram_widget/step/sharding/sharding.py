@@ -1,0 +1,112 @@
+"""What DDP, ZeRO and FSDP leave of each tensor on one GPU."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ...config import TrainingConfig
+from ..methods.parameter import Parameter
+from ..tape import BFLOAT16, FLOAT16, FLOAT32, DType
+
+#: mixed_precision -> the dtype of matrix products.
+COMPUTE = {"no": None, "bf16": BFLOAT16, "fp16": FLOAT16}
+
+
+#: Trainers on transformers' Trainer, which under FSDP reduces no gradients but those of the last
+#: pass (``accelerator.no_sync``), unless it is told to: ``sync_each_batch`` is off.
+REDUCE_ONCE = {"trl", "axolotl"}
+
+
+class Sharding(NamedTuple):
+    """How the states are divided, and what is made whole while it is used.
+
+    Attributes
+    ----------
+    parameters, gradients, optimizer : int
+        Over how many GPUs each is divided; 1 is whole.
+    replicas : int
+        Groups of GPUs that each hold everything between them (hybrid sharding).
+    strategy : str
+        Who divides: PyTorch's ``fully_shard`` (`fsdp`), ``FullyShardedDataParallel`` before it
+        (`flat`), DeepSpeed (`zero1`, `zero2`, `zero3`), or nobody (`ddp`).
+    keeps_outside : bool
+        Whether what lies outside the layers stays whole from forward to backward, as PyTorch has it
+        unless told otherwise; mini-trainer has the last layer stay whole instead.
+    compute : DType or None
+        The dtype a gathered weight is made in, where it is not its own.
+    reduce : DType or None
+        The dtype in which gradients are summed over the GPUs, where it is not their own.
+    reduces_once : bool
+        Whether gradients stay whole from pass to pass and are reduced in the last one.
+    masters : bool
+        Whether weights and gradients are in the compute dtype throughout, and the optimizer keeps
+        a float32 copy of the weights beside its moments, whatever their dtype (DeepSpeed).
+    buckets : bool
+        Whether gradients are copied to buckets that last (DDP).
+    parameters_on_host, optimizer_on_host : bool
+        What waits in the host's memory.
+    """
+
+    parameters: int = 1
+    gradients: int = 1
+    optimizer: int = 1
+    replicas: int = 1
+    strategy: str = "ddp"
+    keeps_outside: bool = True
+    compute: DType | None = None
+    reduce: DType | None = None
+    reduces_once: bool = False
+    masters: bool = False
+    buckets: bool = False
+    parameters_on_host: bool = False
+    optimizer_on_host: bool = False
+
+    def share(self, parameter: Parameter, gpus: int) -> Parameter:
+        """Return what one of `gpus` holds: ``fully_shard`` cuts the first dimension."""
+        if gpus == 1 or not parameter.divided:
+            return parameter
+        return parameter.chunk(gpus) if self.strategy == "fsdp" else parameter.flat_share(gpus)
+
+
+def sharding(config: TrainingConfig) -> Sharding:
+    """Return how a configuration divides its states.
+
+    Sources: the ZeRO paper (Rajbhandari et al. 2020, sections 3.1 and 5) for stages 1 to 3 and for
+    what mixed precision keeps there: 2 bytes a weight, 2 a gradient and 12 of optimizer states.
+    FSDP's FULL_SHARD is stage 3 on the stored dtype, HYBRID_SHARD is that within a node. One GPU
+    divides nothing.
+
+    mini-trainer 0.9.0 (OSFT) runs ``fully_shard``, with gradients summed in float32 and the last
+    layer kept whole (``wrap_fsdp2`` in setup_model_for_training.py). instructlab-training 0.16.2
+    (Training Hub's sft) has accelerate run ``FullyShardedDataParallel``, with flat parameters and
+    gradients summed in the compute dtype (``get_fsdp_config`` in accelerator.py). accelerate 1.15
+    itself gives embedding and lm_head groups of their own and sums in the compute dtype, which
+    takes less than is said here for the trainers on it.
+    """
+    gpus = config.num_gpus
+    divided = gpus // config.num_nodes if config.sharding == "hsdp" else gpus
+    stage = {"ddp": 0, "zero1": 1, "zero2": 2}.get(config.sharding, 3)
+    strategy = config.sharding if gpus > 1 else "ddp"
+    on_host = config.cpu_offload == "all"
+    if strategy == "hsdp" or (on_host and strategy != "zero3"):
+        strategy = "fsdp"
+    hub = (config.trainer, config.training_method) == ("training_hub", "sft")
+    if hub and strategy == "fsdp" and gpus > 1:
+        strategy = "flat"
+    mixed = COMPUTE[config.mixed_precision]
+    deepspeed = strategy.startswith("zero")
+    return Sharding(
+        parameters=divided if stage == 3 else 1,
+        gradients=divided if stage >= 2 else 1,
+        optimizer=divided if stage >= 1 else 1,
+        replicas=gpus // divided,
+        strategy=strategy,
+        keeps_outside=config.training_method != "osft",
+        compute=None if strategy == "ddp" else mixed,
+        reduce=FLOAT32 if strategy == "fsdp" and mixed else None,
+        reduces_once=strategy == "zero1" or (strategy == "fsdp" and config.trainer in REDUCE_ONCE),
+        masters=deepspeed,
+        buckets=strategy == "ddp" and gpus > 1,
+        parameters_on_host=on_host,
+        optimizer_on_host=config.cpu_offload != "none",
+    )

@@ -1,0 +1,370 @@
+"""DeepSpeed's ZeRO: what its stages hold on one GPU beside weights, gradients and states.
+
+Sources: deepspeed/runtime/zero/stage_1_and_2.py and stage3.py (0.19.8), whose functions are named
+here, and traces of DeepSpeed's engine (tests/reference/zero.csv). The constants are DeepSpeed's
+defaults for ``zero_optimization``, by its names for them. Gradients are copied into a bucket as
+they arrive, and reduced to shares when it is full. The GPU is the last: its share holds the last
+weights, whose gradients come first, so that it makes room for them before the others do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..layer import Layer
+from ..methods.parameter import Parameter, dropped, made
+from ..tape import FLOAT32, FLOAT64, DType, Event, Leaf, Storage, Tape, Tensor
+from .communication import Exchange
+from .sharding import Sharding
+
+#: reduce_bucket_size: elements of the bucket, however small the model.
+BUCKET = 500_000_000
+#: stage3_max_live_parameters, stage3_max_reuse_distance: elements that stay gathered for reuse.
+LIVE = 1_000_000_000
+#: sub_group_size: elements that stage 3 updates at a time.
+SUB_GROUP = 1_000_000_000
+
+
+class ZeRO1(Exchange):
+    """Gradients are whole until the last of the passes that are summed; then they are reduced.
+
+    Attributes
+    ----------
+    buffers : list of Tensor
+        What is there until backward is over, or until the last pass is.
+    arrived : list of (int, int)
+        When, by the log, gradients of layers came, and the elements of all these layers.
+    filled : int
+        Elements in the bucket.
+    beside : Tensor or None
+        A gradient for which the bucket is too small by itself: it waits where it is.
+    behind : int
+        Elements of a layer that come into the bucket once it is empty.
+    reductions : int
+        How often the bucket was full.
+    """
+
+    operator = "DeepSpeed"
+    takes_gradients = True
+
+    def __init__(self, tape: Tape, sharding: Sharding, elements: int) -> None:
+        super().__init__(tape, sharding, elements)
+        self.layers: list[Layer] = []
+        self.buffers: list[Tensor] = []
+        self.arrived: list[tuple[int, int]] = []
+        self.filled = self.behind = 0
+        self.beside: Tensor | None = None
+        self.reductions = 0
+
+    def take_over(self, earlier: Exchange) -> None:
+        """Go on with the bucket, which nobody has emptied."""
+        assert isinstance(earlier, ZeRO1)
+        for held in earlier.buffers:
+            assert held.storage is not None
+            bytes_held = Storage.taken_over(self.tape.log, held.storage.allocation)
+            self.buffers.append(Tensor(self.tape, held.rows, held.width, held.dtype, bytes_held))
+
+    def before_forward(self, layer: Layer) -> None:
+        """Remember the layer."""
+        self.layers.append(layer)
+
+    def arrive(self, layer: Layer, parameter: Parameter, gradient: Tensor) -> None:
+        """Make the bucket for the first gradient (``setup_buckets``)."""
+        self._make_bucket()
+
+    def begin_of_layers(self) -> None:
+        """Make the bucket for the layers' gradients, unless others came before them."""
+        self._make_bucket()
+
+    def end_backward(self, outside: Layer) -> None:
+        """Reduce all gradients, to what lies in this GPU's share."""
+        if self.is_last:
+            largest = max(p.size for _, p in trained(self.layers))
+            if largest > BUCKET:  # it is lined up beside the bucket, while the others wait
+                self.buffer("gradient to be reduced", largest, _dtype(self.layers))
+            for leaf in _leaves(self.layers):
+                leaf.grad = None
+            self._make_room()
+            self.buffers.clear()  # _release_ipg_buffers
+
+    def hold(self, what: str, elements: int, dtype: DType) -> None:
+        """Make a buffer that is there until backward is over."""
+        self.buffers.append(self.buffer(what, elements, dtype))
+
+    def _make_bucket(self) -> None:
+        if not self.buffers:
+            self.hold("reduce bucket", BUCKET, _dtype(self.layers))
+
+    def _make_room(self) -> None:
+        """Make room for the gradients of this GPU's share (``copy_grads_in_partition``)."""
+        (elements, _), dtype = _in_share(self.layers, self.sharding), _dtype(self.layers)
+        room = self.buffer("gradient", 0 if self.sharding.optimizer_on_host else elements, dtype)
+        assert room.storage is not None
+        room.storage.allocation.component = "gradients"
+        for leaf in _leaves(self.layers):
+            leaf.grad = room
+
+
+class ZeRO2(ZeRO1):
+    """Gradients leave the bucket for this GPU's share, for all of which there is room at once."""
+
+    def begin_backward(self, outside: Layer) -> None:
+        """Expect gradients to go to the bucket as they come."""
+        self.sums = next(_leaves(self.layers)).grad is not None
+        for leaf in _leaves(self.layers):
+            leaf.grad = leaf.grad or Tensor(self.tape, 1, 1, _dtype(self.layers), None)
+
+    def arrive(self, layer: Layer, parameter: Parameter, gradient: Tensor) -> None:
+        """Put a gradient into the bucket; those of layers wait until it is known how many."""
+        super().arrive(layer, parameter, gradient)
+        if layer is not self.layers[0]:
+            self.arrived.append((len(self.tape.log), layer.copies * parameter.size))
+            return
+        if self._overflows(parameter.size):
+            self.reduce()
+        self.filled += parameter.size
+        if parameter.size > BUCKET:
+            self.beside = gradient
+
+    def fill(self, copies: int) -> Iterator[tuple[int, int | None]]:
+        """Put the gradients of layers into the bucket.
+
+        Only the first two times that it is full matter: there are fewer activations then. The
+        second time the room for the shares is there.
+        """
+        arrived = [(place, elements // copies) for place, elements in self.arrived]
+        self.arrived.clear()
+        of_one = sum(elements for _, elements in arrived)
+        while copies and self.reductions < 2:
+            fit = min(copies, max(0, (BUCKET - self.filled) // of_one) if of_one else copies)
+            copies -= fit
+            self.filled += fit * of_one
+            place = self._full_at(arrived) if copies else None
+            yield fit, place
+            copies -= place is not None
+        self.filled = min(self.filled + copies * of_one, BUCKET)
+        if copies:
+            yield copies, None
+
+    def _full_at(self, arrived: list[tuple[int, int]]) -> int | None:
+        """Put one more layer's gradients into the bucket; return where it was full."""
+        for number, (place, elements) in enumerate(arrived):
+            if self._overflows(elements):
+                self.behind = sum(elements for _, elements in arrived[number:])
+                return place
+            self.filled += elements
+        return None
+
+    def _overflows(self, elements: int) -> bool:
+        return self.filled > 0 and self.filled + elements > BUCKET
+
+    def end_backward(self, outside: Layer) -> None:
+        """Reduce what is left in the bucket, and drop it."""
+        self.reduce()
+        self.buffers.clear()
+
+    def reduce(self) -> None:
+        """Line up what is in the bucket once more (``allreduce_bucket``), and keep the shares."""
+        self._line_up()
+        self.beside = None
+        if self.reductions == 0:
+            self._make_room()
+        self.reductions += 1
+        self.filled, self.behind = self.behind, 0
+
+    def _line_up(self) -> None:
+        self.buffer("gradients to be reduced", self.filled, _dtype(self.layers))
+
+    def _make_room(self) -> None:
+        if not self.sums:
+            super()._make_room()
+        elif not self.sharding.optimizer_on_host:
+            elements, _ = _in_share(self.layers, self.sharding)
+            self.hold("gradients of this pass", elements, _dtype(self.layers))
+
+
+class ZeRO3(ZeRO2):
+    """Weights are gathered for use and stay for reuse, as many as DeepSpeed lets live.
+
+    The bucket, and the room for the gradients' shares, last from loading on (`lasting`).
+
+    Attributes
+    ----------
+    live : int
+        Elements that stay gathered.
+    fits : bool
+        Whether those are all: then each layer's stay until its backward is over.
+    """
+
+    owns_gradients = True
+
+    def __init__(self, tape: Tape, sharding: Sharding, elements: int) -> None:
+        super().__init__(tape, sharding, elements)
+        self.live = min(LIVE, elements)
+        self.fits = elements <= LIVE
+
+    def before_forward(self, layer: Layer) -> None:
+        """Gather, up to the limit; a weight that is larger by itself is gathered nevertheless."""
+        if not self.layers and not self.fits:
+            self.hold("gathered weights", self.live, _largest(layer).dtype)
+        super().before_forward(layer)
+        self._gather(layer)
+
+    def after_forward(self, layer: Layer) -> None:
+        """Release what is not kept for reuse."""
+        if not self.fits:
+            layer.whole = None
+
+    def before_backward(self, layer: Layer) -> None:
+        """Gather again."""
+        if not self.fits:
+            self._gather(layer)
+
+    def after_backward(self, layer: Layer) -> None:
+        """Release the weights."""
+        layer.whole = None
+
+    def end_of_layers(self) -> None:
+        """Keep of what was gathered only what lies outside the layers."""
+        outside = sum(p.size for p in self.layers[0].parameters)
+        if not self.fits and outside < self.live:
+            self.buffers.clear()
+            self.hold("gathered weights", outside, _largest(self.layers[0]).dtype)
+
+    def end_backward(self, outside: Layer) -> None:
+        """Release all weights, and reduce what is left in the bucket."""
+        outside.whole = None
+        super().end_backward(outside)
+
+    def _line_up(self) -> None:
+        """Do so, unless it is one gradient (``reduce_scatter_coalesced``)."""
+        if self.beside is None:
+            super()._line_up()
+
+    def _make_bucket(self) -> None:
+        """It is there."""
+
+    def _make_room(self) -> None:
+        """It is there."""
+
+    def _gather(self, layer: Layer) -> None:
+        if self.fits:
+            whole = sum(p.size for p in layer.parameters)
+            layer.whole = self.buffer("gathered weights", whole, _largest(layer).dtype)
+            return
+        beyond = _largest(layer).size - self.live
+        if beyond > 0:
+            layer.whole = self.buffer("gathered weights", beyond, _largest(layer).dtype)
+
+
+#: sharding -> its stage.
+STAGES: dict[str, type[Exchange]] = {"zero1": ZeRO1, "zero2": ZeRO2, "zero3": ZeRO3}
+
+
+def lasting(layers: list[Layer], shares: Sharding) -> list[Event]:
+    """Return what DeepSpeed makes before the first step: float32 weights, stage 3's buffers."""
+    events: list[Event] = []
+    if shares.masters and not shares.optimizer_on_host:
+        for layer, p in trained(layers):
+            share = p.flat_share(shares.optimizer)._replace(dtype=FLOAT32)
+            events.append(made("optimizer", "weight in float32", share, layer.copies))
+    if shares.strategy in ("zero1", "zero2") and shares.optimizer_on_host:
+        largest = max((p for _, p in trained(layers)), key=lambda p: p.size)
+        events.append(made("buffers", "gradient, on its way to the host", largest))
+    if shares.strategy == "zero3":
+        bucket = Parameter("DeepSpeed", 1, BUCKET, _dtype(layers), False)
+        events.append(made("buffers", "reduce bucket", bucket))
+        if not shares.optimizer_on_host:
+            for layer, p in trained(layers):
+                share = p.flat_share(shares.gradients)
+                events.append(made("gradients", "gradient", share, layer.copies))
+    return events
+
+
+def step(layers: list[Layer], shares: Sharding, gone: list[Event], temporaries: int) -> list[Event]:
+    """Return what an optimizer step does to memory, beside making states.
+
+    The shares are joined in one tensor and cast to float32; stage 3 takes a group of them at a
+    time.
+
+    Parameters
+    ----------
+    gone : list of (int, Allocation)
+        The release of the gradients that backward left.
+    temporaries : int
+        How many tensors as large as the gradients the optimizer makes.
+    """
+    if shares.optimizer_on_host:
+        return gone
+    elements = _share_of_all(layers, shares)
+    if shares.strategy == "zero3":
+        elements = min(elements, SUB_GROUP)
+        largest = max(p.flat_share(shares.gradients).size for _, p in trained(layers))
+    else:
+        _, largest = _in_share(layers, shares)
+    exact = Parameter("DeepSpeed", 1, largest, FLOAT64, False)
+    norm = made("buffers", "gradient in float64, for the norm", exact)
+    joined = Parameter("DeepSpeed", 1, elements, _dtype(layers), False)
+    gradient = made("gradients", "gradients joined", joined)
+    events = [norm, dropped(norm), gradient]
+    if joined.dtype is not FLOAT32:
+        joined = joined._replace(dtype=FLOAT32)
+        cast = made("gradients", "gradients in float32", joined)
+        events += [cast, dropped(gradient)]
+        gradient = cast
+    events += gone
+    scratch = [made("optimizer", "temporary", joined) for _ in range(temporaries)]
+    events += [*scratch, *map(dropped, scratch), dropped(gradient)]
+    return events
+
+
+def trained(layers: list[Layer]) -> Iterator[tuple[Layer, Parameter]]:
+    """Yield the weights that train, each with its layer."""
+    for layer in layers:
+        for p in layer.parameters:
+            if p.trainable:
+                yield layer, p
+
+
+def _largest(layer: Layer) -> Parameter:
+    """Return a layer's largest weight."""
+    return max(layer.parameters, key=lambda p: p.size)
+
+
+def _leaves(layers: list[Layer]) -> Iterator[Leaf]:
+    """Yield where the gradients of the weights that train arrive."""
+    for layer, p in trained(layers):
+        leaf = layer.weights[p.name].node
+        assert isinstance(leaf, Leaf)
+        yield leaf
+
+
+def _in_share(layers: list[Layer], shares: Sharding) -> tuple[int, int]:
+    """Return what lies in the last GPU's share.
+
+    Returns
+    -------
+    whole, largest : int
+        Elements of all weights that lie in it, be it in part, and of the largest part.
+    """
+    share = left = _share_of_all(layers, shares)
+    largest = 0
+    outside, *inner = layers
+    embedding, *behind = [(outside, p) for p in outside.parameters]
+    for layer, p in reversed([embedding, *trained(inner), *behind]):
+        for _ in range(layer.copies if p.trainable else 0):
+            largest = max(largest, min(p.size, left))
+            left -= p.size
+            if left <= 0:
+                return share - left, largest
+    return share, largest
+
+
+def _share_of_all(layers: list[Layer], shares: Sharding) -> int:
+    """Return how many elements that train are one GPU's."""
+    return sum(layer.copies * p.flat_share(shares.optimizer).size for layer, p in trained(layers))
+
+
+def _dtype(layers: list[Layer]) -> DType:
+    """Return the dtype of the weights that train; DeepSpeed has one for all."""
+    return next(p.dtype for _, p in trained(layers))

@@ -1,0 +1,442 @@
+"""Training Hub's memory estimator, call for call: a notebook that uses it changes one import.
+
+`estimate`, `BasicEstimator`, `LoRAEstimator`, `QLoRAEstimator` and `OSFTEstimator` take the same
+keywords, print the same report and return the same three figures as training-hub 0.11's
+``profiling/memory_estimator.py``. The figures are those of the published formula, see
+`vram_widget.estimate.published`; ``memory_model="replay"`` gives this package's own instead, for
+the settings that Training Hub's trainers really run with.
+
+Where the original goes wrong this one does not follow: an untied lm_head counts, the frozen base of
+LoRA is not divided by the number of GPUs, adapters are placed by the names of the model's own
+weights, a misspelt method or a negative number is refused, no weights are downloaded and nothing is
+written to disk. `trust_remote_code` is accepted and has no effect: no code of a model is run.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from ..config import TrainingConfig
+from ..config.fields import nearest
+from ..errors import ConfigError, shown
+from ..estimate import published
+from ..export.parsing import count
+from ..model.load import load
+from . import report
+
+Figures = tuple[int, int, int]
+
+
+class BasicEstimator:
+    """The memory of full fine-tuning (SFT), and what the other estimators build on.
+
+    A subclass may override any ``_calc_*`` method, each of which gives bytes on one GPU, to change
+    one component of the published formula.
+
+    Parameters
+    ----------
+    num_gpus : int
+        All GPUs of the run.
+    gpu_memory : int
+        Memory of one GPU, in bytes.
+    model_path : str
+        A Hub id, a local folder with a config.json, or a name in the catalogue.
+    batch_size : int, optional
+        Sequences in one pass over all GPUs.
+    max_seq_len : int, optional
+        Tokens in the longest sequence.
+    max_tokens_per_gpu : int, optional
+        Tokens on one GPU in one pass; with `batch_size` and `max_seq_len` too, the smaller counts.
+    use_liger : bool
+        Whether Liger's kernels make no logits.
+    verbose : int
+        0 prints nothing, 1 the decision, 2 every component too.
+    trust_remote_code : bool
+        Accepted, without effect.
+    memory_model : str
+        ``"training_hub"``, the published formula; ``"replay"``, this package's own estimate; or
+        ``"rule_of_thumb"``.
+
+    Raises
+    ------
+    ConfigError
+        For a value that cannot be, or where the number of tokens is not known.
+    ModelError
+        If the model is not found.
+
+    Examples
+    --------
+    >>> low, expected, high = BasicEstimator(num_gpus=2, gpu_memory=48 * 2**30,
+    ...     model_path="ibm-granite/granite-3.3-2b-instruct", max_tokens_per_gpu=8192).estimate()
+    <BLANKLINE>
+    Decision:
+    The proposed training setup should work for your hardware.
+    <BLANKLINE>
+    >>> round(expected / 2**30, 1)
+    27.9
+    """
+
+    training_method = "sft"
+
+    def __init__(
+        self,
+        num_gpus: int = 8,
+        gpu_memory: int = 85899345920,
+        model_path: str = "ibm-granite/granite-3.3-8b-instruct",
+        batch_size: int | None = None,
+        max_seq_len: int | None = None,
+        max_tokens_per_gpu: int | None = None,
+        use_liger: bool = False,
+        verbose: int = 1,
+        trust_remote_code: bool = False,
+        *,
+        memory_model: str = "training_hub",
+    ) -> None:
+        self.num_gpus = count(num_gpus, "num_gpus")
+        if verbose not in (0, 1, 2):
+            raise ConfigError(f"verbose must be 0, 1 or 2, not {shown(verbose)}.")
+        self.verbose = int(verbose)
+        batches = {
+            "batch_size": batch_size,
+            "max_seq_len": max_seq_len,
+            "max_tokens_per_gpu": max_tokens_per_gpu,
+        }
+        batch_size, max_seq_len, max_tokens_per_gpu = (
+            None if value is None else count(value, name) for name, value in batches.items()
+        )
+        self.tokens_per_gpu = self._resolve_tokens_per_gpu(
+            batch_size, max_seq_len, max_tokens_per_gpu
+        )
+        batch: dict[str, int] = {}
+        if max_seq_len is not None:
+            batch["max_seq_len"] = max_seq_len
+        if self.tokens_per_gpu == max_tokens_per_gpu:
+            batch["max_tokens_per_gpu"] = max_tokens_per_gpu
+        elif batch_size is not None:
+            batch["micro_batch_size"] = -(-batch_size // self.num_gpus)
+        self.config = TrainingConfig(
+            model_path=model_path,
+            training_method=self.training_method,
+            num_gpus=self.num_gpus,
+            gpu_memory=gpu_memory,
+            use_liger=use_liger,
+            memory_model=memory_model,
+            **batch,
+            **self._method_settings(),
+        )
+        self.model_path: str = self.config.model_path
+        self.gpu_memory: int = self.config.gpu_memory
+        self.use_liger: bool = self.config.use_liger
+        self.architecture = load(self.model_path)
+        self._sizes = published.hub_components(self.architecture, self.config, self.tokens_per_gpu)
+
+    def _method_settings(self) -> dict[str, Any]:
+        """Return the fields that only this method has."""
+        return {}
+
+    def _resolve_tokens_per_gpu(
+        self, batch_size: int | None, max_seq_len: int | None, max_tokens_per_gpu: int | None
+    ) -> float:
+        """Return the tokens on one GPU in one pass."""
+        known: list[float] = [] if max_tokens_per_gpu is None else [max_tokens_per_gpu]
+        if batch_size is not None and max_seq_len is not None:
+            known.append(batch_size * max_seq_len / self.num_gpus)
+        if not known:
+            raise ConfigError(
+                "Give max_tokens_per_gpu, or batch_size and max_seq_len: "
+                "without them the number of tokens on one GPU is not known."
+            )
+        return min(known)
+
+    def _calc_model_params(self) -> float:
+        """Return the bytes of the weights on one GPU."""
+        return self._sizes["parameters"]
+
+    def _calc_optimizer(self) -> float:
+        """Return the bytes of the optimizer's states on one GPU."""
+        return self._sizes["optimizer"]
+
+    def _calc_gradients(self) -> float:
+        """Return the bytes of the gradients on one GPU."""
+        return self._sizes["gradients"]
+
+    def _calc_intermediate_activations(self) -> float:
+        """Return the bytes of the activations kept on one GPU."""
+        return self._sizes["activations"]
+
+    def _calc_outputs(self) -> float:
+        """Return the bytes of the logits and the loss on one GPU."""
+        return self._sizes["outputs"]
+
+    def _calc_additional(self) -> float:
+        """Return the bytes of anything else on one GPU."""
+        return 0.0
+
+    def _estimated(self) -> Any:
+        """Return what the chosen memory model says: components, low, expected and high."""
+        if self.config.memory_model == "replay":
+            from ..estimate.estimate import estimate as replayed
+
+            return replayed(self.config)
+        if self.config.memory_model == "rule_of_thumb":
+            return published.rule_of_thumb(self.architecture, self.config)
+        sizes = {
+            "parameters": self._calc_model_params(),
+            "optimizer": self._calc_optimizer(),
+            "gradients": self._calc_gradients(),
+            "activations": self._calc_intermediate_activations(),
+            "outputs": self._calc_outputs(),
+            "buffers": self._calc_additional(),
+        }
+        return published.hub_total(self.architecture, self.training_method, sizes)
+
+    def estimate(self) -> Figures:
+        """Estimate, print as much as `verbose` asks for, and return the figures.
+
+        Returns
+        -------
+        tuple of int
+            The low, the expected and the high memory of one GPU, in bytes.
+        """
+        result = self._estimated()
+        figures = (result.low, result.expected, result.high)
+        if self.verbose > 1:
+            self._print_results(figures, result.components)
+        if self.verbose > 0:
+            self._print_tips(figures)
+        return figures
+
+    def _print_results(self, figures: Figures, components: dict[str, int]) -> None:
+        """Print the summary over all GPUs and the components of one."""
+        print(report.results(self.model_path, self.num_gpus, figures, components, self.use_liger))
+
+    def _print_tips(self, figures: Figures) -> None:
+        """Print whether the run fits and, where it may not, the memory it lacks."""
+        print(report.tips(figures, self.gpu_memory))
+
+
+class LoRAEstimator(BasicEstimator):
+    """The memory of LoRA; see `BasicEstimator`. It needs `batch_size` and `max_seq_len`.
+
+    Parameters
+    ----------
+    num_gpus, gpu_memory, model_path, batch_size, max_seq_len, use_liger, verbose, \
+trust_remote_code, memory_model
+        As of `BasicEstimator`.
+    lora_r : int
+        The rank of the adapters.
+
+    Examples
+    --------
+    >>> figures = LoRAEstimator(num_gpus=1, batch_size=2, max_seq_len=2048, verbose=0).estimate()
+    >>> [round(bytes / 2**30, 1) for bytes in figures]
+    [16.9, 19.5, 21.3]
+    """
+
+    training_method = "lora"
+
+    def __init__(
+        self,
+        num_gpus: int = 8,
+        gpu_memory: int = 85899345920,
+        model_path: str = "ibm-granite/granite-3.3-8b-instruct",
+        batch_size: int | None = None,
+        max_seq_len: int | None = None,
+        use_liger: bool = False,
+        verbose: int = 1,
+        trust_remote_code: bool = False,
+        lora_r: int = 32,
+        *,
+        memory_model: str = "training_hub",
+    ) -> None:
+        self.lora_r = lora_r
+        super().__init__(
+            num_gpus,
+            gpu_memory,
+            model_path,
+            batch_size,
+            max_seq_len,
+            use_liger=use_liger,
+            verbose=verbose,
+            trust_remote_code=trust_remote_code,
+            memory_model=memory_model,
+        )
+
+    def _method_settings(self) -> dict[str, Any]:
+        return {"lora_r": self.lora_r}
+
+    def _resolve_tokens_per_gpu(
+        self, batch_size: int | None, max_seq_len: int | None, max_tokens_per_gpu: int | None
+    ) -> float:
+        if batch_size is None or max_seq_len is None:
+            raise ConfigError(
+                "Give batch_size and max_seq_len: LoRA's trainer does not use max_tokens_per_gpu."
+            )
+        return batch_size * max_seq_len / self.num_gpus
+
+
+class QLoRAEstimator(LoRAEstimator):
+    """The memory of QLoRA; takes what `LoRAEstimator` takes.
+
+    Examples
+    --------
+    >>> figures = QLoRAEstimator(num_gpus=1, batch_size=2, max_seq_len=2048, verbose=0).estimate()
+    >>> [round(bytes / 2**30, 1) for bytes in figures]
+    [14.5, 16.7, 19.8]
+    """
+
+    training_method = "qlora"
+
+
+class OSFTEstimator(BasicEstimator):
+    """The memory of OSFT; see `BasicEstimator`. Liger is on unless said otherwise.
+
+    Parameters
+    ----------
+    num_gpus, gpu_memory, model_path, batch_size, max_seq_len, max_tokens_per_gpu, use_liger, \
+verbose, trust_remote_code, memory_model
+        As of `BasicEstimator`.
+    unfreeze_rank_ratio : float
+        The share of each weight's singular directions that trains.
+
+    Examples
+    --------
+    >>> figures = OSFTEstimator(num_gpus=8, max_tokens_per_gpu=8192, verbose=0).estimate()
+    >>> [round(bytes / 2**30, 1) for bytes in figures]
+    [25.5, 28.1, 33.2]
+    """
+
+    training_method = "osft"
+
+    def __init__(
+        self,
+        num_gpus: int = 8,
+        gpu_memory: int = 85899345920,
+        model_path: str = "ibm-granite/granite-3.3-8b-instruct",
+        batch_size: int | None = None,
+        max_seq_len: int | None = None,
+        max_tokens_per_gpu: int | None = None,
+        use_liger: bool = True,
+        verbose: int = 1,
+        trust_remote_code: bool = False,
+        unfreeze_rank_ratio: float = 0.25,
+        *,
+        memory_model: str = "training_hub",
+    ) -> None:
+        self.unfreeze_rank_ratio = unfreeze_rank_ratio
+        super().__init__(
+            num_gpus,
+            gpu_memory,
+            model_path,
+            batch_size,
+            max_seq_len,
+            max_tokens_per_gpu,
+            use_liger,
+            verbose,
+            trust_remote_code,
+            memory_model=memory_model,
+        )
+
+    def _method_settings(self) -> dict[str, Any]:
+        return {"unfreeze_rank_ratio": self.unfreeze_rank_ratio}
+
+
+class OSFTEstimatorExperimental(OSFTEstimator):
+    """The former name of `OSFTEstimator`."""
+
+    def __init__(self, *args: Any, **keywords: Any) -> None:
+        warnings.warn(
+            "OSFTEstimatorExperimental is now OSFTEstimator.", DeprecationWarning, stacklevel=2
+        )
+        super().__init__(*args, **keywords)
+
+
+ESTIMATORS: dict[str, type[BasicEstimator]] = {
+    "sft": BasicEstimator,
+    "osft": OSFTEstimator,
+    "osft-e": OSFTEstimatorExperimental,
+    "lora": LoRAEstimator,
+    "qlora": QLoRAEstimator,
+}
+
+
+def estimate(
+    training_method: str = "sft",
+    num_gpus: int = 8,
+    gpu_memory: int = 85899345920,
+    model_path: str = "ibm-granite/granite-3.3-8b-instruct",
+    batch_size: int | None = None,
+    max_seq_len: int | None = None,
+    max_tokens_per_gpu: int | None = None,
+    use_liger: bool | None = None,
+    verbose: int = 1,
+    trust_remote_code: bool = False,
+    unfreeze_rank_ratio: float = 0.25,
+    lora_r: int = 32,
+    *,
+    memory_model: str = "training_hub",
+) -> Figures:
+    """Estimate the memory of one GPU; the function form of the estimators.
+
+    Parameters
+    ----------
+    training_method : str
+        ``"sft"``, ``"osft"``, ``"lora"`` or ``"qlora"``, in any case of letters.
+    num_gpus, gpu_memory, model_path, batch_size, max_seq_len, max_tokens_per_gpu, verbose, \
+trust_remote_code, memory_model
+        As of `BasicEstimator`; LoRA and QLoRA need `batch_size` and `max_seq_len` and leave
+        `max_tokens_per_gpu` unused, as their trainer does.
+    use_liger : bool, optional
+        None is on for OSFT and off for the others.
+    unfreeze_rank_ratio : float
+        For OSFT.
+    lora_r : int
+        For LoRA and QLoRA.
+
+    Returns
+    -------
+    tuple of int
+        The low, the expected and the high memory of one GPU, in bytes.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown method or a value that cannot be.
+    ModelError
+        If the model is not found.
+
+    Examples
+    --------
+    >>> low, expected, high = estimate("osft", num_gpus=2, max_tokens_per_gpu=8192, verbose=0,
+    ...     model_path="ibm-granite/granite-3.3-2b-instruct")
+    >>> low < expected < high
+    True
+    """
+    method = training_method.lower() if isinstance(training_method, str) else training_method
+    if not isinstance(method, str) or method not in ESTIMATORS:
+        methods = ["sft", "osft", "lora", "qlora"]
+        hint = nearest(method, methods)
+        raise ConfigError(
+            f"training_method must be one of {', '.join(methods)}, "
+            f"not {shown(training_method)}.{hint}"
+        )
+    choices: dict[str, Any] = {
+        "num_gpus": num_gpus,
+        "gpu_memory": gpu_memory,
+        "model_path": model_path,
+        "batch_size": batch_size,
+        "max_seq_len": max_seq_len,
+        "verbose": verbose,
+        "trust_remote_code": trust_remote_code,
+        "memory_model": memory_model,
+    }
+    if use_liger is not None:
+        choices["use_liger"] = use_liger
+    if method in ("lora", "qlora"):
+        choices["lora_r"] = lora_r
+    else:
+        choices["max_tokens_per_gpu"] = max_tokens_per_gpu
+    if method in ("osft", "osft-e"):
+        choices["unfreeze_rank_ratio"] = unfreeze_rank_ratio
+    return ESTIMATORS[method](**choices).estimate()
