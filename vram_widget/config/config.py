@@ -500,6 +500,11 @@ class TrainingConfig(HasTraits):
         """Tokens on one GPU in one pass."""
         return int(self.max_tokens_per_gpu or self.micro_batch_size * self.max_seq_len)
 
+    @property
+    def adapts(self) -> bool:
+        """Whether adapters are trained beside a frozen base, as LoRA and QLoRA do."""
+        return self.training_method in LORA["training_method"]
+
     def check(self) -> None:
         """Check what no single field can: that the choices go together.
 

@@ -76,7 +76,7 @@ def longer(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
 
 def higher_rank(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
     """Train larger adapters."""
-    if config.training_method not in ("lora", "qlora"):
+    if not config.adapts:
         return []
     return [
         Change({"lora_r": rank}, f"Raise the LoRA rank to {rank}", "may learn more")
@@ -108,7 +108,7 @@ def whole_base(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
 
 def every_weight(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
     """Train all weights."""
-    if config.training_method not in ("lora", "qlora"):
+    if not config.adapts:
         return []
     cost = "slower; learns more, forgets more"
     return [Change(method(config, "sft"), "Train every weight (full fine-tuning)", cost)]

@@ -129,14 +129,14 @@ def bigger_card(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
 
 def no_dropout(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
     """Keep no masks and dropped copies."""
-    if config.training_method not in ("lora", "qlora") or not config.lora_dropout:
+    if not config.adapts or not config.lora_dropout:
         return []
     return [Change({"lora_dropout": 0.0}, "Leave out LoRA's dropout", "faster, less regularised")]
 
 
 def no_dora(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
     """Train adapters without magnitudes."""
-    if config.training_method not in ("lora", "qlora") or not config.use_dora:
+    if not config.adapts or not config.use_dora:
         return []
     return [Change({"use_dora": False}, "Use LoRA in place of DoRA", "faster, may learn less")]
 
