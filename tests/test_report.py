@@ -148,9 +148,9 @@ def test_the_print_has_the_areas_the_band_and_the_words_of_the_screen(
     assert {tuple(int(color[i : i + 2], 16) for i in (1, 3, 5)) for color in used} <= drawn
     top = max(path.vertices[:, 1].max() for area in areas for path in area.get_paths())
     assert top >= max(estimated.timeline.total) / GiB * 0.999
-    said = [text.get_text() for text in (*axes.texts, *figure.texts)]
+    said = [each.get_text() for each in (*axes.texts, *figure.texts)]
     assert text.peak(estimated) in said
-    assert any(text.verdict(estimated) in text for text in said)
+    assert any(text.verdict(estimated) in each for each in said)
 
 
 def test_the_print_shows_itself_in_a_notebook() -> None:
