@@ -11,7 +11,10 @@ function imports(): Map<string, string[]> {
     .filter((name) => name.endsWith(".ts") && !name.endsWith(".d.ts"))
     .map((name): [string, string[]] => {
       const text = readFileSync(join(SOURCE, name), "utf8");
-      const paths = Array.from(text.matchAll(/\b(?:from |import\()"(\.[^"]+)"/g), ([, path = ""]) => path);
+      const paths = Array.from(
+        text.matchAll(/\b(?:from |import\()"(\.[^"]+)"/g),
+        ([, path = ""]) => path,
+      );
       return [name, paths.map((path) => `${join(name, "..", path)}.ts`)];
     });
   return new Map(found);

@@ -2,10 +2,9 @@
 import { set, svg } from "../dom";
 import type { Component } from "../messages";
 import type { Band, Geometry } from "./geometry";
+import { NAME_HEIGHT, nameWidth } from "./text";
 
-const TEXT_HEIGHT = 15;
-/** Width of a letter of the labels, generously, and the air on both sides of a label (pixels). */
-const LETTER = 6.8;
+/** The air on both sides of a label together (pixels). */
 const AIR = 12;
 /** Pixels between the places tried, and how tall a place must be beside the tallest. */
 const STRIDE = 4;
@@ -58,7 +57,7 @@ export interface Place {
 /** Where a band's label goes, if it fits anywhere: the middle of where the band is tallest. */
 export function findPlace(band: Band, geometry: Geometry): Place | undefined {
   const { x, y, plot } = geometry;
-  const half = (band.component.label.length * LETTER + AIR) / 2;
+  const half = (nameWidth(band.component.label) + AIR) / 2;
   const places: (Place & { room: number })[] = [];
   // The first point that a label at this place covers.
   let first = 0;
@@ -69,7 +68,7 @@ export function findPlace(band: Band, geometry: Geometry): Place | undefined {
     const free = clearance(band, x, first, middle - half, middle + half);
     const [top, bottom] = besideCapacity(free, geometry);
     const room = y(bottom) - y(top);
-    if (room >= TEXT_HEIGHT) {
+    if (room >= NAME_HEIGHT) {
       places.push({ x: middle, y: (y(bottom) + y(top)) / 2, room });
     }
   }

@@ -2,10 +2,10 @@
 import { set, svg } from "../dom";
 import type { Component } from "../messages";
 import type { Geometry } from "./geometry";
+import { NAME_HEIGHT, nameWidth } from "./text";
 
-const TEXT_HEIGHT = 15;
-const LETTER = 6.5;
-const AIR = 6;
+/** The least air on both sides of a name together (pixels). */
+const AIR = 4;
 
 export function createBars(components: Component[]) {
   const shapes = components.map(({ name, color }) =>
@@ -23,8 +23,8 @@ export function createBars(components: Component[]) {
         const [top, bottom] = [y(Math.min(upper[at] ?? 0, ceiling)), y(lower[at] ?? 0)];
         if (bottom > top) {
           parts.push(rectangle(middle - half, top, middle + half, bottom));
-          const fits = component.label.length * LETTER + AIR <= 2 * half;
-          if (fits && bottom - top >= TEXT_HEIGHT) {
+          const fits = nameWidth(component.label) + AIR <= 2 * half;
+          if (fits && bottom - top >= NAME_HEIGHT) {
             const place = { x: middle, y: (top + bottom) / 2, fill: component.ink };
             const { color: stroke, label } = component;
             texts.push(svg("text", { class: "vw-area-name", stroke, ...place }, label));

@@ -3,9 +3,9 @@ import { set, svg } from "../dom";
 import { gib } from "../format";
 import type { Course } from "../messages";
 import type { Geometry, Plot } from "./geometry";
+import { LARGE, textWidth } from "./text";
 
-/** Width of a letter of the labels (pixels), height of a line, half the width of the bracket. */
-const LETTER = 6.6;
+/** Height of a line, half the width of the bracket, air between a mark and its name (pixels). */
 const LINE = 16;
 const CAP = 5;
 const GAP = 6;
@@ -63,6 +63,7 @@ export function createBracket({ stem: stands = false } = {}) {
     set(bracket, { d: `M${left},${high}H${right}M${at},${high}V${low}M${left},${low}H${right}` });
     set(dot, { cx: at, cy: expected });
     label.textContent = name;
+    const width = textWidth(name, LARGE);
 
     // Clear of the card's line and of its name.
     const level = capacityLevel(geometry);
@@ -70,11 +71,11 @@ export function createBracket({ stem: stands = false } = {}) {
     const clear = geometry.showsCapacity ? level - GAP - LINE : level + LINE + 2;
     const base = Math.max(close ? clear : high - 8, 11);
     if (base < high) {
-      set(label, centred(plot, at, base, name));
+      set(label, centred(plot, at, base, width));
       return;
     }
     // There is no room over it: beside it.
-    const before = left - GAP - name.length * LETTER >= plot.left;
+    const before = left - GAP - width >= plot.left;
     set(label, {
       x: before ? left - GAP : right + GAP,
       y: base,
@@ -113,14 +114,14 @@ export function createCourse(name: string, { atStart = false } = {}) {
     const [top, card] = [y(total[named] ?? 0), capacityLevel(geometry)];
     const over = top > card ? top + LINE - 4 : card - GAP - LINE;
     const base = Math.abs(top - card) < LINE ? over : top - GAP;
-    set(label, centred(plot, x(at[named] ?? 0), Math.max(base, 11), words));
+    set(label, centred(plot, x(at[named] ?? 0), Math.max(base, 11), textWidth(words)));
   }
   return { element, update };
 }
 
 /** Centred on a place, and inside the plot. */
-function centred({ left, right }: Plot, x: number, y: number, name: string) {
-  const half = (name.length * LETTER) / 2;
+function centred({ left, right }: Plot, x: number, y: number, width: number) {
+  const half = width / 2;
   return {
     x: Math.min(Math.max(x, left + half + GAP), right - half),
     y,

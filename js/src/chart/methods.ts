@@ -10,6 +10,7 @@ import { capacityLevel, createCapacity, createCourse } from "./marks";
 import { createOverflow } from "./overflow";
 import type { Points } from "./points";
 import { remarks } from "./remarks";
+import { LARGE, textWidth } from "./text";
 
 /** Bars that rise over the card's memory more than this many times are broken off, and where. */
 const LARGEST_OVER = 4;
@@ -18,8 +19,7 @@ const CUT = 3;
 const ABOVE = 22;
 const BAR = 0.38;
 const WIDEST = 58;
-/** Room on the left for the name of the card: for a letter, and the most, as a share. */
-const LETTER = 6.8;
+/** The most room on the left for the name of the card, as a share. */
 const WIDEST_NAME = 0.28;
 /** Height of a line of the verdicts; half the width of a whisker (pixels). */
 const LINE = 14;
@@ -58,7 +58,7 @@ export function createMethods(
     const names = [...sweep.names, ...sweep.refused.map(([name]) => name)];
     const gpu = sweep.gpus[0] ?? report.gpu;
     const name = `${gpu} · ${gib(card)} GiB`;
-    const gutter = Math.min((name.length * LETTER) / size.width, WIDEST_NAME);
+    const gutter = Math.min(textWidth(name, LARGE) / size.width, WIDEST_NAME);
     const at = names.map((_, index) => gutter + ((1 - gutter) * (index + 0.5)) / names.length);
     const tallest = Math.max(...sweep.high);
     const shown = tallest > LARGEST_OVER * card ? CUT * card : tallest;

@@ -2,9 +2,7 @@
 import { svg } from "../dom";
 import type { Report, Span } from "../messages";
 import type { Geometry } from "./geometry";
-
-/** Pixels one letter of a phase's name takes. */
-const LETTER = 6.2;
+import { textWidth } from "./text";
 
 export function createPhases() {
   const element = svg("g", { class: "vw-phases" });
@@ -18,7 +16,7 @@ export function createPhases() {
       const next = spans[index + 1];
       const right = next ? from(next) : plot.right;
       parts.push(svg("line", { x1: left, x2: left, y1: plot.top, y2: plot.bottom + 5 }));
-      if (right - left >= span.label.length * LETTER) {
+      if (right - left >= textWidth(span.label)) {
         const middle = (left + right) / 2;
         parts.push(svg("text", { x: middle, y: plot.bottom + 15 }, span.label));
       }

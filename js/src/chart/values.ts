@@ -2,10 +2,10 @@
 import { svg } from "../dom";
 import type { Sweep } from "../messages";
 import type { Geometry } from "./geometry";
+import { textWidth } from "./text";
 
-/** Pixels one letter of a value takes, and the air between two values. */
-const LETTER = 6.4;
-const AIR = 12;
+/** The air between two values (pixels). */
+const AIR = 14;
 
 export function createValues() {
   const element = svg("g", { class: "vw-values" });
@@ -15,7 +15,7 @@ export function createValues() {
       svg("line", { x1: at, x2: at, y1: plot.bottom, y2: plot.bottom + 4 }),
     );
     const named = sweep.values.flatMap((value, index) => (isRound(value) ? [index] : []));
-    const widest = Math.max(...named.map((index) => (sweep.names[index] ?? "").length)) * LETTER;
+    const widest = Math.max(...named.map((index) => textWidth(sweep.names[index] ?? "")));
     const distance = (plot.right - plot.left) / Math.max(named.length - 1, 1);
     const every = Math.ceil((widest + AIR) / distance);
     const names = named
@@ -34,10 +34,11 @@ export function createValues() {
       const side = toLeft
         ? { x: at + 5, "text-anchor": "end" }
         : { x: at - 5, "text-anchor": "start" };
-      parts.push(svg("text", { class: "vw-most", y, ...side }, toLeft ? `${said} ▲` : `▲ ${said}`));
-      room = (toLeft ? at - plot.left : plot.right - at) - (said.length + 2) * LETTER - AIR;
+      const pointed = toLeft ? `${said} ▲` : `▲ ${said}`;
+      parts.push(svg("text", { class: "vw-most", y, ...side }, pointed));
+      room = (toLeft ? at - plot.left : plot.right - at) - textWidth(pointed) - AIR;
     }
-    if (sweep.label.length * LETTER <= room) {
+    if (textWidth(sweep.label) <= room) {
       const side = toLeft
         ? { x: plot.left, "text-anchor": "start" }
         : { x: plot.right, "text-anchor": "end" };
