@@ -291,6 +291,13 @@ def test_a_tutorial_shows_only_its_controls() -> None:
     assert len(VRAMWidget(GRANITE, gpu="L40S").form["groups"]) > 2
 
 
+def test_a_choice_of_one_thing_has_no_control() -> None:
+    widget = VRAMWidget(GRANITE, gpu="L40S")
+    drawn = {field["name"] for group in widget.form["groups"] for field in group["fields"]}
+    assert widget.config["objective"] == "sft"
+    assert set(TrainingConfig.field_names()) - drawn == {"objective"}
+
+
 @pytest.mark.parametrize("controls", [["max_seq_length"], "max_seq_length", ["gpu", "num_epoch"]])
 def test_a_control_that_there_is_not_names_the_nearest(controls: Any) -> None:
     with pytest.raises(UnknownFieldError, match=r"max_seq_len|Did you mean 'num_epochs'"):

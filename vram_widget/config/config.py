@@ -64,6 +64,13 @@ class TrainingConfig(HasTraits):
         help="SFT trains every weight; LoRA trains small adapters; QLoRA does so on a quantised "
         "base; OSFT trains the low singular directions of each weight.",
     )
+    objective = Choice(
+        "sft",
+        {"sft": "SFT"},
+        group="method",
+        label="Objective",
+        help="What the loss asks of the model: SFT, the next token of each sample.",
+    )
     trainer = Choice(
         "training_hub",
         {
