@@ -1,17 +1,15 @@
 /** The configuration as text that launches it: a tab for each target, and a button to copy it. */
 import { html, on, say } from "./dom";
 import type { Advice, Launch, Report } from "./messages";
+import { createNotices } from "./notices";
 import { createTabs } from "./tabs";
 
 export function createExport() {
   const text = html("pre", { tabindex: 0, class: "vw-code", "aria-label": "Text to copy" });
-  const notices = html("ul", {
-    class: "vw-notices vw-small",
-    "aria-label": "Notices of the export",
-  });
+  const notices = createNotices("Notices of the export");
   const copy = html("button", { class: "vw-button" }, "Copy");
   const answer = html("span", { role: "status", class: "vw-answer" });
-  const panel = html("div", { role: "tabpanel" }, text, notices);
+  const panel = html("div", { role: "tabpanel" }, text, notices.element);
   const tabs = createTabs<string>("Export for", panel, choose);
   const element = html(
     "details",
@@ -47,8 +45,7 @@ export function createExport() {
     say(text, launch?.text ?? "");
     text.hidden = !launch?.text;
     copy.hidden = !launch?.text;
-    notices.replaceChildren(...(launch?.notices ?? []).map((each) => html("li", {}, each)));
-    notices.hidden = !launch?.notices.length;
+    notices.update(launch?.notices ?? []);
   }
   on(copy, "click", async () => {
     say(answer, (await copied(text)) ? "Copied" : "Selected: copy it with Ctrl+C");

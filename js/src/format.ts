@@ -1,6 +1,6 @@
 /** Numbers as words. GiB = 1024³ bytes; `vram_widget/units.py` writes them the same way. */
 
-const GIB = 1024 ** 3;
+export const GIB = 1024 ** 3;
 /** Made once: it takes longer to make than to use. */
 const NUMBER = new Intl.NumberFormat("en-US", { maximumFractionDigits: 6 });
 const AMOUNT = new Intl.NumberFormat("en-US", {

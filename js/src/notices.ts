@@ -1,8 +1,8 @@
 /** What a person should know beside the figures, one sentence a line. */
 import { html } from "./dom";
 
-export function createNotices() {
-  const element = html("ul", { class: "vw-notices vw-small", "aria-label": "Notices" });
+export function createNotices(name = "Notices") {
+  const element = html("ul", { class: "vw-notices vw-small", "aria-label": name });
 
   function update(notices: string[]): void {
     if (element.textContent !== notices.join("")) {

@@ -3,6 +3,7 @@ import { html, say } from "./dom";
 import { difference, gib } from "./format";
 import type { Component, Pinned, Report } from "./messages";
 import { createNotices } from "./notices";
+import { createSwatch } from "./swatch";
 
 export function createTable(components: Component[]) {
   const rows = new Map(components.map((each) => [each.name, createRow(each)]));
@@ -61,13 +62,11 @@ function createRow(component: Component) {
   const against = html("td", { class: "vw-against" });
   const bar = html("span", { class: "vw-bar" });
   const note = html("td", { class: "vw-note" });
-  const swatch = html("span", { class: "vw-swatch" });
-  swatch.style.background = component.color;
   bar.style.background = component.color;
   const element = html(
     "tr",
     {},
-    html("th", { scope: "row" }, swatch, component.label),
+    html("th", { scope: "row" }, createSwatch(component), component.label),
     amount,
     against,
     html("td", { class: "vw-share", "aria-hidden": "true" }, bar),

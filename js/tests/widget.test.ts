@@ -170,7 +170,7 @@ describe("reading the chart by keyboard", () => {
 });
 
 describe("the theme", () => {
-  it("is told by the colour of the background", () => {
+  it("follows from the colour of the background", () => {
     expect(isDark("rgb(17, 17, 17)")).toBe(true);
     expect(isDark("rgb(255, 255, 255)")).toBe(false);
     expect(isDark("color(srgb 0.12 0.12 0.13)")).toBe(true);

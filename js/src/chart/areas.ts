@@ -1,7 +1,7 @@
 /** The stacked areas, each carrying its own name where there is room for it. */
 import { set, svg } from "../dom";
 import type { Component } from "../messages";
-import type { Band, Geometry } from "./geometry";
+import { type Band, type Geometry, line } from "./geometry";
 import { NAME_HEIGHT, nameWidth } from "./text";
 
 /** The air on both sides of a label together (pixels). */
@@ -35,21 +35,20 @@ export function createAreas(components: Component[]) {
 }
 
 /** Everything below the top of the stack. */
-export function silhouette({ plot, x, y, bands }: Geometry): string {
-  const top = bands.at(-1)?.upper ?? [];
-  const points = top.map((level, at) => `${x[at]?.toFixed(1)},${y(level).toFixed(1)}`);
-  return `M${x[0] ?? plot.left},${plot.bottom}L${points.join("L")}V${plot.bottom}Z`;
+export function silhouette(geometry: Geometry): string {
+  const { plot, x, bands } = geometry;
+  const top = line(geometry, bands.at(-1)?.upper ?? []);
+  return `M${x[0] ?? plot.left},${plot.bottom}L${top.join("L")}V${plot.bottom}Z`;
 }
 
 /** The top from left to right, then the bottom from right to left. */
-function outline(band: Band, { x, y }: Geometry): string {
-  const point = (level: number, at: number) => `${x[at]?.toFixed(1)},${y(level).toFixed(1)}`;
-  const top = band.upper.map(point);
-  const bottom = band.lower.map(point).reverse();
+function outline({ upper, lower }: Band, geometry: Geometry): string {
+  const top = line(geometry, upper);
+  const bottom = line(geometry, lower).reverse();
   return `M${top.join("L")}L${bottom.join("L")}Z`;
 }
 
-export interface Place {
+interface Place {
   x: number;
   y: number;
 }

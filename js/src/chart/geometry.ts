@@ -52,6 +52,8 @@ const MARGIN = { left: 38, right: 22, top: 22, bottom: 42 };
 /** A card more than this many times the highest level is left out, or the areas would be a strip. */
 const LARGEST_ROOM = 5;
 const HEADROOM = 1.06;
+/** What rises over the card's memory more than this many times runs out of the picture. */
+export const LARGEST_OVER = 3;
 
 /** `above` is room to leave over the plot, beside the usual (pixels). */
 export function geometry(
@@ -70,8 +72,18 @@ export function geometry(
   const showsCapacity = capacity <= LARGEST_ROOM * highest;
   const ceiling = HEADROOM * Math.max(highest, showsCapacity ? capacity : 0);
   const y = (level: number) => plot.bottom - (level / ceiling) * (plot.bottom - plot.top);
-  const x = at.map((place) => plot.left + place * (plot.right - plot.left));
+  const x = at.map((place) => across(plot, place));
   return { plot, x, y, ceiling, capacity, showsCapacity, bands: stack(at, bytes, components) };
+}
+
+/** Where a place on the axis (0 to 1) lies in the plot. */
+export function across({ left, right }: Plot, place: number): number {
+  return left + place * (right - left);
+}
+
+/** The points of a line through levels, as a path has them. */
+export function line({ x, y }: Pick<Geometry, "x" | "y">, levels: number[]): string[] {
+  return levels.map((level, at) => `${x[at]?.toFixed(1)},${y(level).toFixed(1)}`);
 }
 
 function stack(at: number[], bytes: Record<string, number[]>, components: Component[]): Band[] {

@@ -1,9 +1,8 @@
 /** GiB on the left: horizontal lines with their levels, behind what is stacked. */
 import { svg } from "../dom";
-import { plain } from "../format";
+import { GIB, plain } from "../format";
 import type { Geometry } from "./geometry";
 
-const GIB = 1024 ** 3;
 /** Pixels one level of the grid takes. */
 const GRID = 56;
 /** How much closer than that levels may stand, for a rounder step. */

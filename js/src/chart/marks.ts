@@ -2,7 +2,7 @@
 import { set, svg } from "../dom";
 import { gib } from "../format";
 import type { Course } from "../messages";
-import type { Geometry, Plot } from "./geometry";
+import { across, type Geometry, line, type Plot } from "./geometry";
 import { LARGE, textWidth } from "./text";
 
 /** Height of a line, half the width of the bracket, air between a mark and its name (pixels). */
@@ -19,14 +19,14 @@ export function capacityLevel({ plot, y, capacity, showsCapacity }: Geometry): n
 
 /** The card's capacity, a line with its name. */
 export function createCapacity() {
-  const line = svg("line", { class: "vw-capacity" });
+  const rule = svg("line", { class: "vw-capacity" });
   const card = svg("text", { class: "vw-mark-name", "text-anchor": "start" });
-  const element = svg("g", {}, line, card);
+  const element = svg("g", {}, rule, card);
 
   function update(geometry: Geometry, gpu: string): void {
     const { plot, capacity, showsCapacity } = geometry;
     const level = capacityLevel(geometry);
-    set(line, {
+    set(rule, {
       display: showsCapacity ? null : "none",
       x1: plot.left,
       x2: plot.right,
@@ -47,6 +47,12 @@ export interface Estimated {
   high: number;
 }
 
+/** From high to low at a place, with a cap at both ends. */
+export function bracketPath(at: number, high: number, low: number): string {
+  const [left, right] = [at - CAP, at + CAP];
+  return `M${left},${high}H${right}M${at},${high}V${low}M${left},${low}H${right}`;
+}
+
 /** An estimate with its band, and its name over it; on a stem from the axis where asked. */
 export function createBracket({ stem: stands = false } = {}) {
   const stem = svg("line", { class: "vw-stem" });
@@ -58,9 +64,8 @@ export function createBracket({ stem: stands = false } = {}) {
   function update(geometry: Geometry, at: number, estimated: Estimated, name: string): void {
     const { plot, y } = geometry;
     const [high, expected, low] = [y(estimated.high), y(estimated.expected), y(estimated.low)];
-    const [left, right] = [at - CAP, at + CAP];
     set(stem, { x1: at, x2: at, y1: low, y2: plot.bottom });
-    set(bracket, { d: `M${left},${high}H${right}M${at},${high}V${low}M${left},${low}H${right}` });
+    set(bracket, { d: bracketPath(at, high, low) });
     set(dot, { cx: at, cy: expected });
     label.textContent = name;
     const width = textWidth(name, LARGE);
@@ -75,9 +80,9 @@ export function createBracket({ stem: stands = false } = {}) {
       return;
     }
     // There is no room over it: beside it.
-    const before = left - GAP - width >= plot.left;
+    const before = at - CAP - GAP - width >= plot.left;
     set(label, {
-      x: before ? left - GAP : right + GAP,
+      x: before ? at - CAP - GAP : at + CAP + GAP,
       y: base,
       "text-anchor": before ? "end" : "start",
     });
@@ -85,11 +90,16 @@ export function createBracket({ stem: stands = false } = {}) {
   return { element, update };
 }
 
+/** A course that stays on one level; none where there is no level. */
+export function levelCourse(bytes?: number): Course | undefined {
+  return bytes === undefined ? undefined : { at: [0, 1], total: [bytes, bytes] };
+}
+
 /** A course beside the areas, named over its start, or with the size of its peak. */
 export function createCourse(name: string, { atStart = false } = {}) {
-  const line = svg("path", { class: `vw-course vw-${name}-line` });
+  const path = svg("path", { class: `vw-course vw-${name}-line` });
   const label = svg("text", { class: "vw-mark-name vw-course-name" });
-  const element = svg("g", {}, line, label);
+  const element = svg("g", {}, path, label);
 
   /**
    * `course` has a place on the axis (0 to 1) and bytes for each moment; none hides the line. Its
@@ -101,11 +111,9 @@ export function createCourse(name: string, { atStart = false } = {}) {
     if (!course) {
       return;
     }
-    const x = (place: number) => plot.left + place * (plot.right - plot.left);
     const { at, total } = course;
-    set(line, {
-      d: `M${at.map((place, i) => `${fixed(x(place))},${fixed(y(total[i] ?? 0))}`).join("L")}`,
-    });
+    const x = at.map((place) => across(plot, place));
+    set(path, { d: `M${line({ x, y }, total).join("L")}` });
     const free = total.map((bytes, i) => (Math.abs((at[i] ?? 0) - taken) < DISTANCE ? 0 : bytes));
     const named = atStart ? 0 : free.indexOf(Math.max(...free));
     const words = atStart ? name : `${name} ${gib(Math.max(...total))}`;
@@ -114,7 +122,7 @@ export function createCourse(name: string, { atStart = false } = {}) {
     const [top, card] = [y(total[named] ?? 0), capacityLevel(geometry)];
     const over = top > card ? top + LINE - 4 : card - GAP - LINE;
     const base = Math.abs(top - card) < LINE ? over : top - GAP;
-    set(label, centred(plot, x(at[named] ?? 0), Math.max(base, 11), textWidth(words)));
+    set(label, centred(plot, x[named] ?? plot.left, Math.max(base, 11), textWidth(words)));
   }
   return { element, update };
 }
@@ -127,8 +135,4 @@ function centred({ left, right }: Plot, x: number, y: number, width: number) {
     y,
     "text-anchor": "middle",
   };
-}
-
-function fixed(pixels: number): string {
-  return pixels.toFixed(1);
 }

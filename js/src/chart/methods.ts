@@ -4,26 +4,23 @@ import { gib } from "../format";
 import { SIGNS } from "../header";
 import type { Component, Level, Pinned, Report, Sweep, Value } from "../messages";
 import { createBars, outlines } from "./bars";
-import { type Geometry, geometry, type Size } from "./geometry";
+import { type Geometry, geometry, LARGEST_OVER, type Size } from "./geometry";
 import { createGrid } from "./grid";
-import { capacityLevel, createCapacity, createCourse } from "./marks";
+import { bracketPath, capacityLevel, createCapacity, createCourse, levelCourse } from "./marks";
 import { createOverflow } from "./overflow";
-import type { Points } from "./points";
-import { remarks } from "./remarks";
+import { type Points, sweepPoints } from "./points";
 import { LARGE, textWidth } from "./text";
 
-/** Bars that rise over the card's memory more than this many times are broken off, and where. */
-const LARGEST_OVER = 4;
-const CUT = 3;
+/** Bars that rise over the card's memory more than this many times are broken off. */
+const BROKEN_OVER = 4;
 /** Room over the bars for the verdicts; the share of a column that a bar takes, and its most. */
 const ABOVE = 22;
 const BAR = 0.38;
 const WIDEST = 58;
 /** The most room on the left for the name of the card, as a share. */
 const WIDEST_NAME = 0.28;
-/** Height of a line of the verdicts; half the width of a whisker (pixels). */
+/** Height of a line of the verdicts (pixels). */
 const LINE = 14;
-const CAP = 5;
 
 export function createMethods(
   components: Component[],
@@ -61,7 +58,7 @@ export function createMethods(
     const gutter = Math.min(textWidth(name, LARGE) / size.width, WIDEST_NAME);
     const at = names.map((_, index) => gutter + ((1 - gutter) * (index + 0.5)) / names.length);
     const tallest = Math.max(...sweep.high);
-    const shown = tallest > LARGEST_OVER * card ? CUT * card : tallest;
+    const shown = tallest > BROKEN_OVER * card ? LARGEST_OVER * card : tallest;
     const highest = Math.max(shown, pinned?.expected ?? 0);
     const levelsOfAll = { at, bytes: sweep.bytes, capacity: card, highest };
     const drawn = geometry(levelsOfAll, components, size, ABOVE);
@@ -70,10 +67,7 @@ export function createMethods(
     grid.update(drawn);
     bars.update(drawn, half);
     overflow.update(drawn, (geometry) => outlines(geometry, half));
-    before.update(
-      drawn,
-      pinned ? { at: [0, 1], total: [pinned.expected, pinned.expected] } : undefined,
-    );
+    before.update(drawn, levelCourse(pinned?.expected));
     capacity.update(drawn, gpu);
     labels.replaceChildren(
       ...sweep.values.flatMap((_, index) => verdict(drawn, sweep, index, levels)),
@@ -83,14 +77,10 @@ export function createMethods(
     );
     return {
       ...drawn,
+      ...sweepPoints(sweep, levels, value, choose),
       half: half + 6,
-      bytes: sweep.bytes,
       name: (index) => names[index] ?? "",
-      remarks: (index) => remarks(sweep, index, levels, value, Boolean(choose)),
-      home: Math.max(sweep.values.indexOf(value), 0),
       sections: [],
-      stride: 0,
-      ...(choose && { choose: (index) => choose(sweep.values[index] ?? value) }),
     };
   }
   return { back, front, draw };
@@ -114,8 +104,7 @@ function verdict(
   if (drawn.showsCapacity && line > base - 2 * LINE && line < base + 5) {
     base = line - 6;
   }
-  const [left, right] = [at - CAP, at + CAP];
-  const band = `M${left},${top}H${right}M${at},${top}V${y(low)}M${left},${y(low)}H${right}`;
+  const band = bracketPath(at, top, y(low));
   const tear = `M${at - 60},${top + 9}l15,-5 15,5 15,-5 15,5 15,-5 15,5 15,-5 15,5`;
   return [
     svg("path", broken ? { class: "vw-tear", d: tear } : { class: "vw-bracket", d: band }),

@@ -1,5 +1,7 @@
 /** What a chart says of itself, point by point: by pointer, by keyboard, and to a screen reader. */
+import type { Level, Sweep, Value } from "../messages";
 import type { Plot } from "./geometry";
+import { remarks } from "./remarks";
 
 export interface Points {
   plot: Plot;
@@ -24,4 +26,20 @@ export interface Points {
   stride: number;
   /** What Enter and a click do with a point. */
   choose?: (index: number) => void;
+}
+
+/** What the values of a field have in common, however they are drawn; `now` is the one in use. */
+export function sweepPoints(
+  sweep: Sweep,
+  levels: Record<Level, string>,
+  now: Value,
+  choose?: (value: Value) => void,
+): Pick<Points, "bytes" | "remarks" | "home" | "stride" | "choose"> {
+  return {
+    bytes: sweep.bytes,
+    remarks: (index) => remarks(sweep, index, levels, now, Boolean(choose)),
+    home: Math.max(sweep.values.indexOf(now), 0),
+    stride: 0,
+    ...(choose && { choose: (index) => choose(sweep.values[index] ?? now) }),
+  };
 }

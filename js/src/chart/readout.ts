@@ -2,6 +2,7 @@
 import { html, on, say, set, svg } from "../dom";
 import { gib } from "../format";
 import type { Component } from "../messages";
+import { createSwatch } from "../swatch";
 import type { Points } from "./points";
 
 /** Pixels between the point and what is said of it. */
@@ -227,13 +228,11 @@ function sentence(text: string): string {
 
 function createRow(component: Component) {
   const amount = html("span", { class: "vw-amount" });
-  const swatch = html("span", { class: "vw-swatch" });
-  swatch.style.background = component.color;
   const note = html("span", { class: "vw-why" });
   const element = html(
     "p",
     { class: "vw-part" },
-    swatch,
+    createSwatch(component),
     html("span", {}, component.label),
     amount,
     note,

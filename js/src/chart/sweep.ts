@@ -5,16 +5,13 @@ import type { Component, Level, Pinned, Report, Sweep, Value } from "../messages
 import { createAreas, silhouette } from "./areas";
 import { createBand } from "./band";
 import { createClip } from "./clip";
-import { geometry, type Size } from "./geometry";
+import { across, geometry, LARGEST_OVER, type Size } from "./geometry";
 import { createGrid } from "./grid";
-import { createBracket, createCapacity, createCourse } from "./marks";
+import { createBracket, createCapacity, createCourse, levelCourse } from "./marks";
 import { createOverflow } from "./overflow";
-import type { Points } from "./points";
-import { remarks } from "./remarks";
+import { type Points, sweepPoints } from "./points";
 import { createValues } from "./values";
 
-/** Areas that rise over the card's memory more than this many times run out of the picture. */
-const LARGEST_OVER = 3;
 /** Values that Page Up and Page Down pass over. */
 const PAGE = 4;
 
@@ -68,25 +65,16 @@ export function createSweep(
     band.update(drawn, sweep);
     values.update(drawn, sweep);
     const place = placeOf(value, sweep);
-    before.update(
-      drawn,
-      pinned ? { at: [0, 1], total: [pinned.expected, pinned.expected] } : undefined,
-      place,
-    );
+    before.update(drawn, levelCourse(pinned?.expected), place);
     capacity.update(drawn, sweep.gpus[0] ?? report.gpu);
-    const here = plot.left + place * (plot.right - plot.left);
     const present = `now ${plain(Number(value))} · ${gib(report.expected)} GiB`;
-    now.update(drawn, here, report, present);
+    now.update(drawn, across(plot, place), report, present);
     return {
       ...drawn,
+      ...sweepPoints(sweep, levels, value, choose),
       half: 0,
-      bytes: sweep.bytes,
       name: (index) => `${sweep.label.replace(/,.*/, "")} ${sweep.names[index]}`,
-      remarks: (index) => remarks(sweep, index, levels, value, Boolean(choose)),
-      home: Math.max(sweep.values.indexOf(value), 0),
       sections: sweep.values.map((_, index) => index).filter((index) => index % PAGE === 0),
-      stride: 0,
-      ...(choose && { choose: (index) => choose(sweep.values[index] ?? value) }),
     };
   }
   return { back, front, draw };
