@@ -40,7 +40,7 @@ RELEASES = {
 #: Which trainer a target runs, and how its export is read back.
 TRAINER = {"training_hub": "training_hub", "trl": "trl", "axolotl": "axolotl"}
 READ = {"training_hub": from_training_hub, "trl": from_trl, "axolotl": from_axolotl}
-PAIRS = [(target, m) for target in READ for m in trainers.TRAINERS[TRAINER[target]]]
+PAIRS = [(target, m) for target in READ for m in trainers.TRAINERS[TRAINER[target]].defaults]
 
 
 @pytest.fixture(scope="session")
@@ -99,7 +99,7 @@ def cases(target):
     trainer = TRAINER.get(target, "training_hub")
     return [
         TrainingConfig("org/model", trainer=trainer, training_method=method, **choices)
-        for method in trainers.TRAINERS[trainer]
+        for method in trainers.TRAINERS[trainer].defaults
         for choices in variants(trainer, method)
     ]
 
@@ -452,7 +452,7 @@ def test_every_choice_is_told_or_noticed(target, method):
 @st.composite
 def configurations(draw, target):
     trainer = TRAINER[target]
-    method = draw(st.sampled_from(sorted(trainers.TRAINERS[trainer])))
+    method = draw(st.sampled_from(sorted(trainers.TRAINERS[trainer].defaults)))
     choices = {}
     for name, field in TrainingConfig.fields().items():
         if name in ("trainer", "training_method", "model_path", "gpu_memory", "memory_model"):

@@ -1,18 +1,45 @@
 """The presets are settings that fields accept, and follow the trainer and the method."""
 
+import importlib
+from dataclasses import FrozenInstanceError
+
 import pytest
 
 import vram_widget as vw
 from vram_widget import TrainingConfig, trainers
-from vram_widget.config import TrainingConfig as Config
 from vram_widget.families import FAMILIES
+from vram_widget.trainers import peft
 
 METHODS = ["sft", "lora", "qlora", "osft"]
-PAIRS = [(trainer, method) for trainer, table in trainers.TRAINERS.items() for method in table]
+PAIRS = [(name, method) for name, each in trainers.TRAINERS.items() for method in each.defaults]
 
 
-def test_every_trainer_of_the_form_has_a_table():
-    assert set(trainers.TRAINERS) == set(Config.fields()["trainer"].metadata["options"])
+def test_the_form_offers_every_trainer_in_order():
+    labels = {name: trainer.label for name, trainer in trainers.TRAINERS.items()}
+    options = TrainingConfig.fields()["trainer"].metadata["options"]
+    assert list(options.items()) == list(labels.items())
+    assert list(labels)[:5] == ["training_hub", "trl", "unsloth", "axolotl", "torchtune"]
+
+
+def test_a_trainer_is_one_file_of_its_name():
+    for name, trainer in trainers.TRAINERS.items():
+        assert importlib.import_module(f"vram_widget.trainers.{name}").TRAINER is trainer
+    assert len({trainer.order for trainer in trainers.TRAINERS.values()}) == len(trainers.TRAINERS)
+
+
+@pytest.mark.parametrize("trainer", trainers.TRAINERS.values(), ids=list(trainers.TRAINERS))
+def test_what_is_known_of_a_trainer_speaks_of_what_there_is(trainer):
+    fields = TrainingConfig.fields()
+    assert trainer.configurable <= set(fields)
+    assert trainer.shardable_quantization <= set(fields["quantization"].metadata["options"])
+    for methods in (
+        trainer.fsdp_version,
+        trainer.keeps_last_layer_unsharded,
+        trainer.liger_keeps_logits,
+    ):
+        assert set(methods) <= set(trainer.defaults)
+    with pytest.raises(FrozenInstanceError):
+        trainer.label = "another"
 
 
 @pytest.mark.parametrize(("trainer", "method"), PAIRS)
@@ -34,11 +61,11 @@ def test_training_hub_runs_every_method(method):
     assert trainers.supports("training_hub", method)
 
 
-@pytest.mark.parametrize("trainer", ["trl", "unsloth", "axolotl", "torchtune"])
+@pytest.mark.parametrize("trainer", sorted(set(trainers.TRAINERS) - {"training_hub"}))
 def test_only_training_hub_runs_osft(trainer):
     assert not trainers.supports(trainer, "osft")
     assert trainers.defaults(trainer, "osft") == {}
-    assert trainers.able("osft") == ["training_hub"]
+    assert trainers.supporting("osft") == ["training_hub"]
 
 
 def test_names_that_are_no_trainer_support_nothing():
@@ -75,11 +102,11 @@ def test_trl_preset_agrees_with_the_installed_peft():
     mapping = constants.TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
     targets = trainers.defaults("trl", "lora")["target_modules"]
     assert targets == mapping["llama"] == mapping["mistral"] == mapping["qwen2"]
-    for model_type, ours in trainers.PEFT_TARGETS.items():
+    for model_type, ours in peft.TARGET_MODULES.items():
         theirs = mapping.get(model_type) or mapping[model_type.removesuffix("_text")]
         # Gemma 4's is a pattern for the language model within a multimodal one
-        assert ours == (trainers.QUERY_AND_VALUE if isinstance(theirs, str) else theirs)
-    assert not (FAMILIES.keys() & mapping.keys()) - trainers.PEFT_TARGETS.keys()
+        assert ours == (peft.QUERY_AND_VALUE if isinstance(theirs, str) else theirs)
+    assert not (FAMILIES.keys() & mapping.keys()) - peft.TARGET_MODULES.keys()
 
 
 @pytest.mark.parametrize(

@@ -73,13 +73,7 @@ class TrainingConfig(HasTraits):
     )
     trainer = Choice(
         "training_hub",
-        {
-            "training_hub": "Training Hub",
-            "trl": "TRL",
-            "unsloth": "Unsloth",
-            "axolotl": "Axolotl",
-            "torchtune": "torchtune",
-        },
+        {name: each.label for name, each in trainers.TRAINERS.items()},
         group="method",
         label="Trainer",
         help="Whose defaults the other fields start from.",
@@ -522,7 +516,7 @@ class TrainingConfig(HasTraits):
         """
         if not trainers.supports(self.trainer, self.training_method):
             options = self.fields()["trainer"].metadata["options"]
-            able = " or ".join(options[name] for name in trainers.able(self.training_method))
+            able = " or ".join(options[name] for name in trainers.supporting(self.training_method))
             raise ConfigError(
                 f"{options[self.trainer]} cannot run {self.training_method}: "
                 f"choose {able}, or another training_method."

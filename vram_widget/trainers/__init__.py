@@ -1,0 +1,87 @@
+"""The trainers: one file each, which holds all that is known of it, with its source.
+
+A file in this folder that has a `TRAINER` is one more trainer: an option of the form, and of
+`TrainingConfig(trainer=...)`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any
+
+from .peft import QUERY_AND_VALUE, Targets
+from .peft import TARGET_MODULES as PEFT_TARGETS
+from .trainer import Trainer
+
+__all__ = [
+    "PEFT_TARGETS",
+    "QUERY_AND_VALUE",
+    "TRAINERS",
+    "Targets",
+    "Trainer",
+    "able",
+    "defaults",
+    "leaves_open",
+    "supporting",
+    "supports",
+    "targets",
+]
+
+
+def _found() -> dict[str, Trainer]:
+    modules = (import_module(f"{__name__}.{file.name}") for file in iter_modules(__path__))
+    trainers: list[Trainer] = [each.TRAINER for each in modules if hasattr(each, "TRAINER")]
+    return {trainer.name: trainer for trainer in sorted(trainers, key=lambda each: each.order)}
+
+
+#: Every trainer by name, in the order of a form.
+TRAINERS = _found()
+
+
+def supports(trainer: str, training_method: str) -> bool:
+    """Return whether `trainer` can run `training_method`.
+
+    Examples
+    --------
+    >>> supports("training_hub", "osft"), supports("trl", "osft")
+    (True, False)
+    """
+    return trainer in TRAINERS and training_method in TRAINERS[trainer].defaults
+
+
+def supporting(training_method: str) -> list[str]:
+    """Return the trainers that can run `training_method`.
+
+    Examples
+    --------
+    >>> supporting("osft")
+    ['training_hub']
+    """
+    return [trainer for trainer in TRAINERS if supports(trainer, training_method)]
+
+
+def defaults(trainer: str, training_method: str) -> dict[str, Any]:
+    """Return the fields that `trainer` sets for `training_method`; empty where it cannot run it.
+
+    Examples
+    --------
+    >>> defaults("training_hub", "sft")["param_dtype"]
+    'float32'
+    """
+    if not supports(trainer, training_method):
+        return {}
+    return dict(TRAINERS[trainer].defaults[training_method])
+
+
+able = supporting
+
+
+def targets(trainer: str, target_modules: Targets, model_type: str) -> Targets:
+    """Return what `trainer` adapts."""
+    return TRAINERS[trainer].target_modules(target_modules, model_type)
+
+
+def leaves_open(trainer: str, target_modules: Targets, model_type: str) -> bool:
+    """Return whether `trainer` leaves the modules to PEFT, which will ask for them."""
+    return TRAINERS[trainer].needs_target_modules(target_modules, model_type)

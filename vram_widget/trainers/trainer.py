@@ -1,0 +1,77 @@
+"""What is known of one trainer: the settings it starts from, and what it does with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .peft import QUERY_AND_VALUE, TARGET_MODULES, Targets
+
+Settings = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trainer:
+    """One trainer, as its released package runs.
+
+    Attributes
+    ----------
+    name, label : str
+        What the configuration calls it, and what people do.
+    order : int
+        Its place among the options of a form.
+    defaults : mapping
+        Training method -> the fields it really runs that method with, where they differ from the
+        fields' own defaults. A method that is not here it cannot run.
+    fsdp_version : mapping
+        Training method -> 1 for ``FullyShardedDataParallel``; any other runs with 2, which is
+        ``fully_shard``.
+    keeps_last_layer_unsharded : frozenset of str
+        Training methods in which FSDP reshards the root module after forward and leaves the last
+        layer unsharded instead. PyTorch does it the other way round.
+    reduces_gradients_in_last_pass : bool
+        Whether FSDP reduces gradients in the last pass alone where they are accumulated, as
+        transformers' Trainer does by ``accelerator.no_sync`` (``sync_each_batch`` is off).
+    upcasts_quantized_base : bool
+        Whether PEFT's ``prepare_model_for_kbit_training`` turns what is not quantised, and with it
+        the hidden states, to float32. It is called where parameters are not sharded.
+    shards_quantization_scales : bool
+        Whether FSDP and ZeRO-3 shard the scales of 4-bit weights too. bitsandbytes keeps them in
+        the module's ``quant_state``, which is no parameter.
+    shardable_quantization : frozenset of str
+        The quantised bases that FSDP and ZeRO-3 can shard: they take floats, not the integers most
+        schemes pack weights into.
+    liger_keeps_logits : frozenset of str
+        Training methods that ask Liger for the logits, and so for its cross-entropy in place of the
+        fused linear one.
+    leaves_targets_to_peft : bool
+        Whether LoRA without `target_modules` adapts what PEFT has for the family.
+    configurable : frozenset of str
+        The fields that a person can set, for a trainer that nothing is exported to.
+    """
+
+    name: str
+    label: str
+    order: int
+    defaults: Mapping[str, Settings] = field(hash=False)
+    fsdp_version: Mapping[str, int] = field(default_factory=dict, hash=False)
+    keeps_last_layer_unsharded: frozenset[str] = frozenset()
+    reduces_gradients_in_last_pass: bool = False
+    upcasts_quantized_base: bool = False
+    shards_quantization_scales: bool = False
+    shardable_quantization: frozenset[str] = frozenset()
+    liger_keeps_logits: frozenset[str] = frozenset()
+    leaves_targets_to_peft: bool = False
+    configurable: frozenset[str] = frozenset()
+
+    def target_modules(self, target_modules: Targets, model_type: str) -> Targets:
+        """Return what is adapted: the modules named, or PEFT's own where they are left to it."""
+        if self.leaves_targets_to_peft and target_modules == QUERY_AND_VALUE:
+            return TARGET_MODULES.get(model_type, QUERY_AND_VALUE)
+        return target_modules
+
+    def needs_target_modules(self, target_modules: Targets, model_type: str) -> bool:
+        """Return whether they are left to PEFT, which has none for the family and will refuse."""
+        left = self.leaves_targets_to_peft and target_modules == QUERY_AND_VALUE
+        return left and model_type not in TARGET_MODULES

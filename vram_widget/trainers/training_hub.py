@@ -1,0 +1,41 @@
+"""Training Hub 0.11.2, on instructlab-training 0.16.2, mini-trainer 0.9.0 and Unsloth.
+
+`sft` (algorithms/sft.py) runs instructlab-training: checkpointing and FlashAttention in model.py,
+FSDP HYBRID_SHARD with bf16 over fp32 weights in config.py and accelerator.py, torch.optim.AdamW in
+setup_optimizer. `osft` (algorithms/osft.py) runs mini-trainer: setup_model_for_training.py shards
+with FSDP2 over all ranks, computes in bf16 over fp32 storage and checkpoints every block; its
+use_liger_kernels is off unless use_liger=True is passed. `lora_sft` (algorithms/lora.py) runs
+Unsloth with TRL: _apply_lora_config, _build_training_args.
+"""
+
+from __future__ import annotations
+
+from .trainer import Settings, Trainer
+from .unsloth import LORA as UNSLOTH_LORA
+
+FULL: Settings = {
+    "param_dtype": "float32",
+    "mixed_precision": "bf16",
+    "gradient_checkpointing": True,
+    "attn_implementation": "flash_attention_2",
+    "optim": "adamw_torch",
+}
+LORA: Settings = {**UNSLOTH_LORA, "lora_alpha": 32.0, "micro_batch_size": 2}
+
+TRAINER = Trainer(
+    name="training_hub",
+    label="Training Hub",
+    order=1,
+    defaults={
+        "sft": {**FULL, "sharding": "hsdp"},
+        "osft": {**FULL, "sharding": "fsdp"},
+        "lora": LORA,
+        "qlora": LORA,
+    },
+    # get_fsdp_config in instructlab-training's accelerator.py
+    fsdp_version={"sft": 1},
+    # wrap_fsdp2 in mini-trainer's setup_model_for_training.py
+    keeps_last_layer_unsharded=frozenset({"osft"}),
+    # cross_entropy=True, fused_linear_cross_entropy=False in instructlab-training's model.py
+    liger_keeps_logits=frozenset({"sft"}),
+)
