@@ -95,8 +95,8 @@ def holds(config: vw.TrainingConfig, suggestion: Suggestion) -> None:
 def can_be_told(config: vw.TrainingConfig, suggestion: Suggestion) -> None:
     """Ask the export, for a trainer that has one: no change becomes a notice that it is lost."""
     if config.trainer in TARGETS:
-        already = set(draft(config, config.trainer).untold)
-        untold = set(draft(config.replace(**suggestion.changes), config.trainer).untold)
+        already = set(draft(config, config.trainer).unsupported)
+        untold = set(draft(config.replace(**suggestion.changes), config.trainer).unsupported)
         assert not (untold - already) & suggestion.changes.keys()
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
 
 from ..config import AnyConfig, TrainingConfig
 from ..config.fields import nearest
 from ..errors import ConfigError, shown
-from . import axolotl, kubeflow, training_hub, trl
 from .axolotl import from_axolotl
 from .draft import Draft
+from .target import Target
 from .training_hub import from_training_hub
 from .trl import from_trl
 
@@ -24,17 +26,19 @@ __all__ = [
     "to_yaml",
 ]
 
-#: Every target, and what writes for it.
-TARGETS: dict[str, Callable[[TrainingConfig], Draft]] = {
-    "training_hub": training_hub.export,
-    "trl": trl.export,
-    "axolotl": axolotl.export,
-    "kubeflow": kubeflow.export,
-}
+
+def _found() -> dict[str, Target]:
+    modules = (import_module(f"{__name__}.{file.name}") for file in iter_modules(__path__))
+    targets: list[Target] = [each.TARGET for each in modules if hasattr(each, "TARGET")]
+    return {target.name: target for target in sorted(targets, key=lambda each: each.order)}
+
+
+#: Every target by name: a file in this folder that has a `TARGET` is one.
+TARGETS = _found()
 
 
 class ExportWarning(UserWarning):
-    """Something that the target of an export cannot be told, or that a person must add."""
+    """Something that the target of an export has no setting for, or that a person must add."""
 
 
 def draft(config: AnyConfig, target: str) -> Draft:
@@ -45,7 +49,7 @@ def draft(config: AnyConfig, target: str) -> Draft:
     config : TrainingConfig, mapping or str
         What to export: the choices, or only the model.
     target : str
-        ``"training_hub"``, ``"trl"``, ``"axolotl"`` or ``"kubeflow"``.
+        One of `TARGETS`: a trainer, such as ``"trl"``, or ``"kubeflow"``.
 
     Returns
     -------
@@ -60,13 +64,13 @@ def draft(config: AnyConfig, target: str) -> Draft:
     if not isinstance(target, str) or target not in TARGETS:
         hint = nearest(target, TARGETS)
         raise ConfigError(f"target must be one of {', '.join(TARGETS)}, not {shown(target)}.{hint}")
-    return TARGETS[target](TrainingConfig.of(config))
+    return TARGETS[target].export(TrainingConfig.of(config))
 
 
 def export(config: AnyConfig, target: str) -> dict[str, Any]:
     """Return the configuration as a plain dict that `target` accepts.
 
-    What the target cannot be told comes as a warning, one sentence each; `draft` returns them
+    What the target has no setting for comes as a warning, one sentence each; `draft` returns them
     instead.
 
     Parameters
@@ -74,9 +78,9 @@ def export(config: AnyConfig, target: str) -> dict[str, Any]:
     config : TrainingConfig, mapping or str
         What to export: the choices, or only the model.
     target : str
-        ``"training_hub"``: the keywords of ``sft``, ``osft`` or ``lora_sft``, and of a ``thub``
-        file. ``"trl"``: the fields of SFTConfig, LoraConfig and BitsAndBytesConfig. ``"axolotl"``:
-        the keys of its file. ``"kubeflow"``: a TrainJob that runs Training Hub.
+        A trainer: ``"training_hub"`` takes the keywords of ``sft``, ``osft`` or ``lora_sft``, and
+        of a ``thub`` file; ``"trl"`` the fields of SFTConfig, LoraConfig and BitsAndBytesConfig;
+        any other the keys of its file. ``"kubeflow"``: a TrainJob that runs Training Hub.
 
     Raises
     ------
@@ -98,7 +102,7 @@ def export(config: AnyConfig, target: str) -> dict[str, Any]:
 
 
 def to_yaml(settings: Mapping[str, Any]) -> str:
-    """Return an export as YAML, for ``thub --config``, Axolotl or ``kubectl apply``.
+    """Return an export as YAML, for ``thub --config``, another trainer's file or ``kubectl apply``.
 
     Examples
     --------

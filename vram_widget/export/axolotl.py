@@ -13,9 +13,11 @@ from typing import Any
 
 from ..config import TrainingConfig
 from ..errors import ConfigError, shown
+from ..trainers.axolotl import TRAINER
 from . import deepspeed
 from .draft import Draft
 from .parsing import configuration, mapping
+from .target import Target
 
 #: Keys that take our field's value as it is.
 SAME = {
@@ -38,7 +40,7 @@ PRECISIONS = {
 }
 
 #: What Axolotl does where a file says nothing (utils/schemas); it has no rank of its own.
-UNTOLD: dict[str, Any] = {
+DEFAULTS: dict[str, Any] = {
     "sequence_len": 512,
     "micro_batch_size": 1,
     "gradient_accumulation_steps": 1,
@@ -52,7 +54,7 @@ UNTOLD: dict[str, Any] = {
 }
 
 LIGER_PLUGIN = "axolotl.integrations.liger.LigerPlugin"
-#: What the Liger plugin is told for all of Liger's kernels, fused linear and loss among them.
+#: The plugin's keys for all of Liger's kernels, fused linear and loss among them.
 LIGER = (
     "liger_rope",
     "liger_rms_norm",
@@ -69,7 +71,7 @@ LOSSES = {
 
 def export(config: TrainingConfig) -> Draft:
     """Return the keys of the YAML file."""
-    draft = Draft(config, "axolotl")
+    draft = Draft(config, TRAINER)
     draft.model("base_model")
     draft.same(SAME)
     draft.put("micro_batch_size", draft.rows())
@@ -77,7 +79,7 @@ def export(config: TrainingConfig) -> Draft:
     draft.put("activation_offloading", config.offload_activations, "offload_activations")
     _precision(draft)
     _kernels(draft)
-    if config.training_method in ("lora", "qlora"):
+    if config.adapts:
         _adapter(draft)
     if config.num_gpus > 1:
         _sharding(draft)
@@ -97,7 +99,7 @@ def _precision(draft: Draft) -> None:
             draft.cover("param_dtype", "mixed_precision")
             draft.put(key, True)
             if key != "bf16":
-                draft.put("bf16", False)  # it is "auto" unless told
+                draft.put("bf16", False)  # it is "auto" by default
             return
     draft.put("bf16", True)
 
@@ -117,7 +119,7 @@ def _kernels(draft: Draft) -> None:
 def _adapter(draft: Draft) -> None:
     config = draft.config
     draft.same(LORA)
-    draft.whole("lora_alpha", "lora_alpha")
+    draft.integer("lora_alpha", "lora_alpha")
     if config.target_modules == "all-linear":
         draft.put("lora_target_linear", True, "target_modules")
     else:
@@ -151,8 +153,8 @@ def _adapter(draft: Draft) -> None:
 def _sharding(draft: Draft) -> None:
     config = draft.config
     if deepspeed.holds(config.sharding, config.cpu_offload):
-        told = deepspeed.write(config.sharding, config.cpu_offload)
-        draft.put("deepspeed", told, "sharding", "cpu_offload")
+        stage = deepspeed.write(config.sharding, config.cpu_offload)
+        draft.put("deepspeed", stage, "sharding", "cpu_offload")
     elif config.sharding in ("fsdp", "hsdp"):
         if config.optim in ("adamw_8bit", "adamw_bnb_8bit"):  # validation.py refuses it
             raise ConfigError(
@@ -171,6 +173,9 @@ def _sharding(draft: Draft) -> None:
             draft.cover("cpu_offload")
         draft.put("fsdp_version", 2)
         draft.put("fsdp_config", options, "sharding")
+
+
+TARGET = Target.of(TRAINER, export, reads_yaml=True)
 
 
 def from_axolotl(
@@ -197,19 +202,19 @@ def from_axolotl(
     >>> config.training_method, config.lora_r
     ('qlora', 8)
     """
-    told = {key: value for key, value in _opened(settings).items() if value is not None}
-    given = {**UNTOLD, **told}
-    found: dict[str, Any] = {"trainer": "axolotl", "training_method": _method(given)}
+    written = {key: value for key, value in _opened(settings).items() if value is not None}
+    options = {**DEFAULTS, **written}
+    found: dict[str, Any] = {"trainer": "axolotl", "training_method": _method(options)}
     keys = {"base_model": "model_path", **SAME, **LORA, "lora_alpha": "lora_alpha"}
-    found |= {field: given[key] for key, field in keys.items() if key in given}
-    found["micro_batch_size"] = given["micro_batch_size"]
-    found["padded"] = not given["sample_packing"]
-    found["offload_activations"] = bool(given.get("activation_offloading"))
+    found |= {field: options[key] for key, field in keys.items() if key in options}
+    found["micro_batch_size"] = options["micro_batch_size"]
+    found["padded"] = not options["sample_packing"]
+    found["offload_activations"] = bool(options.get("activation_offloading"))
     if found.get("gradient_checkpointing") in ("offload", "offload_disk"):
         found |= {"gradient_checkpointing": True, "offload_activations": True}
-    found |= _read_kernels(given) | _read_adapter(given) | _read_sharding(given)
-    told_precisions = [PRECISIONS[key] for key in PRECISIONS if given.get(key)]
-    precision = told_precisions[0] if told_precisions else PRECISIONS["float32"]
+    found |= _read_kernels(options) | _read_adapter(options) | _read_sharding(options)
+    switched_on = [key for key in PRECISIONS if options.get(key)]
+    precision = PRECISIONS[switched_on[0] if switched_on else "float32"]
     found |= dict(zip(("param_dtype", "mixed_precision"), precision, strict=True))
     return configuration(found, choices, "base_model")
 
@@ -230,49 +235,49 @@ def _opened(settings: Mapping[str, Any] | str | PathLike[str]) -> Mapping[str, A
     return content
 
 
-def _method(given: Mapping[str, Any]) -> str:
-    if given.get("adapter") not in ("lora", "qlora"):
+def _method(options: Mapping[str, Any]) -> str:
+    if options.get("adapter") not in ("lora", "qlora"):
         return "sft"
-    quantised = any(given.get(key) for key in ("load_in_4bit", "load_in_8bit", "gptq"))
-    if given["adapter"] == "qlora" and not quantised:  # schemas/peft.py refuses it too
+    quantised = any(options.get(key) for key in ("load_in_4bit", "load_in_8bit", "gptq"))
+    if options["adapter"] == "qlora" and not quantised:  # schemas/peft.py refuses it too
         raise ConfigError("Axolotl's adapter: qlora needs load_in_4bit: true beside it.")
     return "qlora" if quantised else "lora"
 
 
-def _read_kernels(given: Mapping[str, Any]) -> dict[str, Any]:
-    if given.get("liger_rms_norm") and given.get("liger_fused_linear_cross_entropy"):
+def _read_kernels(options: Mapping[str, Any]) -> dict[str, Any]:
+    if options.get("liger_rms_norm") and options.get("liger_fused_linear_cross_entropy"):
         return {"use_liger": True}
-    losses = [loss for loss, key in LOSSES.items() if given.get(key)]
+    losses = [loss for loss, key in LOSSES.items() if options.get(key)]
     return {"loss_kernel": losses[0]} if losses else {}
 
 
-def _read_adapter(given: Mapping[str, Any]) -> dict[str, Any]:
+def _read_adapter(options: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    if given.get("lora_target_linear"):
+    if options.get("lora_target_linear"):
         found["target_modules"] = "all-linear"
-    elif "lora_target_modules" in given:
-        found["target_modules"] = given["lora_target_modules"]
-    if given.get("peft_use_dora"):
+    elif "lora_target_modules" in options:
+        found["target_modules"] = options["lora_target_modules"]
+    if options.get("peft_use_dora"):
         found["use_dora"] = True
-    if given.get("peft_autocast_adapter_dtype") is False:
+    if options.get("peft_autocast_adapter_dtype") is False:
         found["lora_dtype"] = "bfloat16"
-    if given.get("load_in_8bit"):
+    if options.get("load_in_8bit"):
         found["quantization"] = "int8"
-    elif given.get("gptq"):
+    elif options.get("gptq"):
         found["quantization"] = "gptq"
-    options = mapping(given.get("bnb_config_kwargs"), "bnb_config_kwargs")
-    if "bnb_4bit_use_double_quant" in options:
-        found["bnb_4bit_use_double_quant"] = options["bnb_4bit_use_double_quant"]
+    bnb = mapping(options.get("bnb_config_kwargs"), "bnb_config_kwargs")
+    if "bnb_4bit_use_double_quant" in bnb:
+        found["bnb_4bit_use_double_quant"] = bnb["bnb_4bit_use_double_quant"]
     return found
 
 
-def _read_sharding(given: Mapping[str, Any]) -> dict[str, Any]:
-    if given.get("deepspeed"):
-        return dict(deepspeed.read(deepspeed.opened(given["deepspeed"])))
-    options = mapping(given.get("fsdp_config"), "fsdp_config")
-    if not options:
+def _read_sharding(options: Mapping[str, Any]) -> dict[str, Any]:
+    if options.get("deepspeed"):
+        return dict(deepspeed.read(deepspeed.opened(options["deepspeed"])))
+    fsdp = mapping(options.get("fsdp_config"), "fsdp_config")
+    if not fsdp:
         return {}
-    found = {"sharding": "hsdp" if "dp_replicate_size" in given else "fsdp"}
-    if options.get("offload_params", options.get("fsdp_offload_params")):
+    found = {"sharding": "hsdp" if "dp_replicate_size" in options else "fsdp"}
+    if fsdp.get("offload_params", fsdp.get("fsdp_offload_params")):
         found["cpu_offload"] = "all"
     return found

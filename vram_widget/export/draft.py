@@ -1,4 +1,4 @@
-"""An export being written: what the target is told, and what it cannot be told.
+"""An export being written: what the target is set to, and what it has no setting for.
 
 Nothing is dropped silently. An exporter puts down what its target takes, naming the fields that
 this expresses; whatever else matters for the method and differs from what the target's trainer
@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..config import TrainingConfig
+from ..trainers import Trainer
 
-#: Fields that describe the hardware, the data or the reading: no trainer is told them.
+#: Fields that describe the hardware, the data or the reading: no trainer has a setting for them.
 BESIDE = {
     "trainer",
     "training_method",
@@ -25,23 +26,23 @@ BESIDE = {
 
 
 class Draft:
-    """What a target is told.
+    """The settings of a target, as they are written.
 
     Parameters
     ----------
     config : TrainingConfig
         What is exported.
-    trainer : str
+    trainer : Trainer
         The trainer that the target runs.
 
     Attributes
     ----------
     settings : dict
-        What the target is told, in JSON types.
+        What the target takes, in JSON types.
     notices : list of str
         What a person must know about it, one sentence each.
-    untold : list of str
-        Fields that matter and differ from what the trainer does, and that it cannot be told.
+    unsupported : list of str
+        Fields that matter and differ from what the trainer does, and that it has no setting for.
 
     Raises
     ------
@@ -49,39 +50,42 @@ class Draft:
         If that trainer cannot run the method, or the GPUs do not divide evenly over the nodes.
     """
 
-    def __init__(self, config: TrainingConfig, trainer: str) -> None:
-        self.trainer = TrainingConfig.fields()["trainer"].metadata["options"][trainer]
-        config.replace(trainer=trainer).check()
+    def __init__(self, config: TrainingConfig, trainer: Trainer) -> None:
+        self.trainer = trainer.label
+        config.replace(trainer=trainer.name).check()
         self.config = config
         self.settings: dict[str, Any] = {}
         self.notices: list[str] = []
-        self.untold: list[str] = []
+        self.unsupported: list[str] = []
         self._expressed: set[str] = set()
         self._own = TrainingConfig(
-            config.model_path, trainer=trainer, training_method=config.training_method
+            config.model_path, trainer=trainer.name, training_method=config.training_method
         )
 
     def put(self, key: str, value: object, *fields: str) -> None:
-        """Tell the target `key` is `value`; that expresses `fields`."""
+        """Set the target's `key` to `value`; that expresses `fields`."""
         self.settings[key] = value
         self.cover(*fields)
 
-    def model(self, key: str) -> None:
-        """Tell the target which model; it takes an id, or a folder, and no revision."""
+    def model(self, key: str, revision_key: str = "") -> None:
+        """Set the model: an id or a folder, and its revision where the target has a key for it."""
         path = self.config.model_path
         repo_id, _, revision = path.partition("@")
         if revision and repo_id.count("/") < 2 and not repo_id.startswith((".", "/", "~")):
-            self.note(f"{self.trainer} is not told the revision {revision} of {repo_id}.")
             path = repo_id
+            if revision_key:
+                self.put(revision_key, revision)
+            else:
+                self.note(f"{self.trainer} is not told the revision {revision} of {repo_id}.")
         self.put(key, path, "model_path")
 
     def same(self, names: dict[str, str]) -> None:
-        """Tell the target the fields whose values it takes as they are: its key to our field."""
+        """Set what takes the values of our fields as they are: its key to our field."""
         for key, field in names.items():
             self.put(key, _plain(getattr(self.config, field)), field)
 
-    def whole(self, key: str, field: str) -> None:
-        """Tell the target a field that it takes as a whole number."""
+    def integer(self, key: str, field: str) -> None:
+        """Set what takes the value of our field as an integer."""
         value = getattr(self.config, field)
         if value != int(value):
             self.note(f"{self.trainer}'s {key} is whole: {value:g} became {max(1, round(value))}.")
@@ -116,7 +120,7 @@ class Draft:
             if name in BESIDE or name in self._expressed or value == own:
                 continue
             if applies(self.config, name):
-                self.untold.append(name)
+                self.unsupported.append(name)
                 self.note(
                     f"{self.trainer} cannot be told {field.metadata['label']} ({name}) "
                     f"{_shown(value)}: it runs with {_shown(own)}."

@@ -16,6 +16,7 @@ from ..config import TrainingConfig
 from ..gpu.catalogue import called
 from . import training_hub
 from .draft import Draft
+from .target import Target
 
 RUNTIME = "training-hub"
 
@@ -69,6 +70,9 @@ def export(config: TrainingConfig) -> Draft:
         },
     }
     return draft
+
+
+TARGET = Target("kubeflow", "TrainJob", 100, export, reads_yaml=True)
 
 
 def _resource(gpu: str | None) -> str:

@@ -11,8 +11,10 @@ from typing import Any
 
 from ..config import TrainingConfig
 from ..errors import ConfigError, shown
+from ..trainers.training_hub import TRAINER
 from .draft import Draft
 from .parsing import configuration, count, mapping, word
+from .target import Target
 
 #: The function of training_hub that runs a method.
 FUNCTIONS = {"sft": "sft", "osft": "osft", "lora": "lora_sft", "qlora": "lora_sft"}
@@ -35,10 +37,10 @@ LORA = {
 
 def export(config: TrainingConfig) -> Draft:
     """Return the keywords of the function that runs the configuration's method."""
-    draft = Draft(config, "training_hub")
+    draft = Draft(config, TRAINER)
     draft.model("model_path")
     draft.same({"max_seq_len": "max_seq_len"})
-    draft.whole("num_epochs", "num_epochs")
+    draft.integer("num_epochs", "num_epochs")
     draft.put("nproc_per_node", config.num_gpus // config.num_nodes, "num_gpus")
     draft.put("nnodes", config.num_nodes, "num_nodes")
     if config.training_method == "sft":
@@ -92,7 +94,7 @@ def _osft(draft: Draft) -> None:
 def _lora(draft: Draft) -> None:
     config = draft.config
     draft.same(LORA)
-    draft.whole("lora_alpha", "lora_alpha")
+    draft.integer("lora_alpha", "lora_alpha")
     draft.put("micro_batch_size", draft.rows())
     draft.put("sample_packing", not config.padded, "padded")
     if isinstance(config.target_modules, list):
@@ -127,6 +129,9 @@ def _quantised(draft: Draft) -> None:
         )
 
 
+TARGET = Target.of(TRAINER, export)
+
+
 def from_training_hub(
     settings: Mapping[str, Any], training_method: str | None = None, **choices: Any
 ) -> TrainingConfig:
@@ -154,32 +159,32 @@ def from_training_hub(
     >>> config.training_method, config.lora_r, config.micro_batch_size
     ('qlora', 8, 2)
     """
-    told = mapping(settings, "What Training Hub is told")
-    given = {key: value for key, value in told.items() if value is not None}
-    method = training_method or _method(given)
+    written = mapping(settings, "What Training Hub is told")
+    keywords = {key: value for key, value in written.items() if value is not None}
+    method = training_method or _method(keywords)
     found: dict[str, Any] = {"training_method": method, "trainer": "training_hub"}
     if method in ("sft", "osft"):
         found["num_epochs"] = 1  # TrainingArgs of instructlab-training and of mini-trainer
     for field in ("model_path", "max_seq_len", "num_epochs", "use_liger", "unfreeze_rank_ratio"):
-        if field in given:
-            found[field] = given[field]
-    nodes = count(given.get("nnodes", 1), "nnodes")
+        if field in keywords:
+            found[field] = keywords[field]
+    nodes = count(keywords.get("nnodes", 1), "nnodes")
     if nodes > 1:
         found["num_nodes"] = nodes
-    if "nproc_per_node" in given and "num_gpus" not in choices:
-        found["num_gpus"] = nodes * _gpus_per_node(given["nproc_per_node"])
-    found |= _read_lora(given) if method in ("lora", "qlora") else _read_packed(given)
+    if "nproc_per_node" in keywords and "num_gpus" not in choices:
+        found["num_gpus"] = nodes * _gpus_per_node(keywords["nproc_per_node"])
+    found |= _read_lora(keywords) if method in ("lora", "qlora") else _read_packed(keywords)
     config = configuration(found, choices, "model_path")
-    return _with_accumulation(config, given, choices)
+    return _with_accumulation(config, keywords, choices)
 
 
-def _method(given: Mapping[str, Any]) -> str:
-    if "unfreeze_rank_ratio" in given:
+def _method(keywords: Mapping[str, Any]) -> str:
+    if "unfreeze_rank_ratio" in keywords:
         return "osft"
-    if given.get("load_in_4bit") or given.get("load_in_8bit"):
+    if keywords.get("load_in_4bit") or keywords.get("load_in_8bit"):
         return "qlora"
     of_lora = {"lora_r", "lora_alpha", "lora_dropout", "target_modules", "micro_batch_size"}
-    return "lora" if of_lora & given.keys() else "sft"
+    return "lora" if of_lora & keywords.keys() else "sft"
 
 
 def _gpus_per_node(processes: object) -> int:
@@ -191,13 +196,13 @@ def _gpus_per_node(processes: object) -> int:
     )
 
 
-def _read_packed(given: Mapping[str, Any]) -> dict[str, Any]:
+def _read_packed(keywords: Mapping[str, Any]) -> dict[str, Any]:
     found = {}
-    if "max_tokens_per_gpu" in given:
-        found["max_tokens_per_gpu"] = given["max_tokens_per_gpu"]
-    if given.get("disable_flash_attn"):
+    if "max_tokens_per_gpu" in keywords:
+        found["max_tokens_per_gpu"] = keywords["max_tokens_per_gpu"]
+    if keywords.get("disable_flash_attn"):
         found["attn_implementation"] = "sdpa"
-    options = mapping(given.get("fsdp_options"), "fsdp_options")
+    options = mapping(keywords.get("fsdp_options"), "fsdp_options")
     if "sharding_strategy" in options:
         names = {strategy: sharding for sharding, strategy in STRATEGIES.items()}
         strategy = options["sharding_strategy"]
@@ -207,8 +212,8 @@ def _read_packed(given: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _read_lora(given: Mapping[str, Any]) -> dict[str, Any]:
-    found = {field: given[key] for key, field in LORA.items() if key in given}
+def _read_lora(keywords: Mapping[str, Any]) -> dict[str, Any]:
+    found = {field: keywords[key] for key, field in LORA.items() if key in keywords}
     same = (
         "lora_alpha",
         "micro_batch_size",
@@ -216,23 +221,23 @@ def _read_lora(given: Mapping[str, Any]) -> dict[str, Any]:
         "use_dora",
         "bnb_4bit_use_double_quant",
     )
-    found |= {field: given[field] for field in same if field in given}
-    if given.get("load_in_8bit"):
+    found |= {field: keywords[field] for field in same if field in keywords}
+    if keywords.get("load_in_8bit"):
         found["quantization"] = "int8"
-    if "sample_packing" in given:
-        found["padded"] = not given["sample_packing"]
-    if given.get("fp16"):
+    if "sample_packing" in keywords:
+        found["padded"] = not keywords["sample_packing"]
+    if keywords.get("fp16"):
         found["mixed_precision"] = "fp16"
     return found
 
 
 def _with_accumulation(
-    config: TrainingConfig, given: Mapping[str, Any], choices: Mapping[str, Any]
+    config: TrainingConfig, keywords: Mapping[str, Any], choices: Mapping[str, Any]
 ) -> TrainingConfig:
     """Return `config` with the batch that an `effective_batch_size` means for each pass."""
-    if "effective_batch_size" not in given:
+    if "effective_batch_size" not in keywords:
         return config
-    passes = count(given["effective_batch_size"], "effective_batch_size") / config.num_gpus
+    passes = count(keywords["effective_batch_size"], "effective_batch_size") / config.num_gpus
     if config.training_method in ("lora", "qlora"):
         rows = max(1, int(passes // config.gradient_accumulation_steps))
         return config.replace(**{"micro_batch_size": rows, **choices})

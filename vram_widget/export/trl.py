@@ -1,8 +1,9 @@
 """TRL: the fields of SFTConfig, LoraConfig and BitsAndBytesConfig (trl 1.16, transformers 5.23).
 
-``SFTTrainer(model=told["model"], args=SFTConfig(**told["SFTConfig"]), train_dataset=...,
-peft_config=LoraConfig(**told["LoraConfig"]), quantization_config=BitsAndBytesConfig(...))``,
-started with ``accelerate launch`` and the arguments under ``accelerate``.
+With `s` the settings, ``SFTTrainer(model=s["model"], args=SFTConfig(**s["SFTConfig"]),
+train_dataset=..., peft_config=LoraConfig(**s["LoraConfig"]),
+quantization_config=BitsAndBytesConfig(**s["BitsAndBytesConfig"]))``, started with
+``accelerate launch`` and the arguments under ``accelerate``.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from .. import trainers
 from ..config import TrainingConfig
 from ..errors import ConfigError, shown
 from ..model import catalog
+from ..trainers import SHARDS_PARAMETERS, TRAINERS
+from ..trainers.trl import TRAINER
 from . import deepspeed
 from .draft import Draft
 from .parsing import configuration
+from .target import Target
 
 #: Fields of SFTConfig that take ours as they are.
 ARGUMENTS = {
@@ -39,13 +42,12 @@ LORA = {
     "use_dora": "use_dora",
 }
 
-#: What LoraConfig holds where it is told nothing (peft 0.21).
-UNTOLD = {"r": 8, "lora_alpha": 8, "lora_dropout": 0.0}
+#: LoraConfig's own defaults (peft 0.21).
+DEFAULTS = {"r": 8, "lora_alpha": 8, "lora_dropout": 0.0}
 
-#: Shardings that divide the weights. FSDP and ZeRO-3 divide floats: NF4 is packed into the compute
-#: dtype for them, as PEFT's guides to FSDP and DeepSpeed have it. Accelerate leaves other 4-bit
-#: weights whole on every GPU (fsdp2_prepare_model in utils/fsdp_utils.py).
-DIVIDES_WEIGHTS = {"zero3", "fsdp", "hsdp"}
+#: What 4-bit weights must be packed into for FSDP and ZeRO-3 to shard them: NF4 is packed into the
+#: compute dtype, as PEFT's guides to FSDP and DeepSpeed have it. Accelerate leaves others unsharded
+#: on every GPU (fsdp2_prepare_model in utils/fsdp_utils.py).
 FLOATS = ("float16", "float32", "float64")
 
 #: What `from_trl` reads.
@@ -57,10 +59,10 @@ LOADING = {"dtype": "param_dtype", "attn_implementation": "attn_implementation"}
 
 def export(config: TrainingConfig) -> Draft:
     """Return the model, and the fields of each class that SFTTrainer is given."""
-    draft = Draft(config, "trl")
+    draft = Draft(config, TRAINER)
     draft.model("model")
     draft.put("SFTConfig", _arguments(draft))
-    if config.training_method in ("lora", "qlora"):
+    if config.adapts:
         adapter = {**_taken(draft, LORA), "target_modules": _targets(config)}
         draft.put("LoraConfig", {"task_type": "CAUSAL_LM", "bias": "none", **adapter})
     if config.training_method == "qlora":
@@ -79,7 +81,7 @@ def _taken(draft: Draft, names: Mapping[str, str]) -> dict[str, Any]:
 def _targets(config: TrainingConfig) -> str | list[str]:
     """Return the targets, PEFT's own by name where they are left to it and the model is known."""
     family = (catalog.lookup(config.model_path) or {}).get("model_type", "")
-    return trainers.targets(config.trainer, config.target_modules, family)
+    return TRAINERS[config.trainer].target_modules(config.target_modules, family)
 
 
 def _arguments(draft: Draft) -> dict[str, Any]:
@@ -121,20 +123,23 @@ def _quantised(draft: Draft) -> None:
     config = draft.config
     if config.quantization == "nf4":
         half = "float16" if config.mixed_precision == "fp16" else "bfloat16"
-        told = {
+        options = {
             "load_in_4bit": True,
             "bnb_4bit_quant_type": "nf4",
             "bnb_4bit_compute_dtype": half,
             "bnb_4bit_use_double_quant": config.bnb_4bit_use_double_quant,
         }
-        if config.num_gpus > 1 and config.sharding in DIVIDES_WEIGHTS:
-            told["bnb_4bit_quant_storage"] = half
-        draft.put("BitsAndBytesConfig", told, "quantization", "bnb_4bit_use_double_quant")
+        if config.num_gpus > 1 and config.sharding in SHARDS_PARAMETERS:
+            options["bnb_4bit_quant_storage"] = half
+        draft.put("BitsAndBytesConfig", options, "quantization", "bnb_4bit_use_double_quant")
     elif config.quantization == "int8":
         draft.put("BitsAndBytesConfig", {"load_in_8bit": True}, "quantization")
     else:
         draft.cover("quantization")
         draft.note(f"The checkpoint itself must be {config.quantization}; TRL is told nothing.")
+
+
+TARGET = Target.of(TRAINER, export)
 
 
 def from_trl(settings: Mapping[str, Any], **choices: Any) -> TrainingConfig:
@@ -173,14 +178,14 @@ def from_trl(settings: Mapping[str, Any], **choices: Any) -> TrainingConfig:
         found["model_path"] = settings["model"]
     if settings.get("LoraConfig") is not None:
         found["training_method"] = "qlora" if quantised else "lora"
-        found |= _renamed(LORA, {**UNTOLD, **adapter})
+        found |= _renamed(LORA, {**DEFAULTS, **adapter})
     found |= _read_arguments(arguments)
     if quantised.get("load_in_8bit"):
         found["quantization"] = "int8"
     if quantised.get("load_in_4bit"):
         double = bool(quantised.get("bnb_4bit_use_double_quant", False))
         found["bnb_4bit_use_double_quant"] = double
-        if found.get("sharding") in DIVIDES_WEIGHTS and _stays_whole(quantised):
+        if found.get("sharding") in SHARDS_PARAMETERS and _stays_unsharded(quantised):
             warnings.warn(
                 "FSDP and ZeRO-3 leave 4-bit weights that are packed into whole numbers whole on "
                 'every GPU: set bnb_4bit_quant_storage="bfloat16", as is counted here.',
@@ -191,8 +196,8 @@ def from_trl(settings: Mapping[str, Any], **choices: Any) -> TrainingConfig:
     return configuration(found, choices, "model")
 
 
-def _stays_whole(quantised: Mapping[str, Any]) -> bool:
-    """Return whether 4-bit weights are packed into whole numbers, as bitsandbytes does unasked."""
+def _stays_unsharded(quantised: Mapping[str, Any]) -> bool:
+    """Return whether 4-bit weights are packed into integers, as bitsandbytes does by default."""
     return not str(quantised.get("bnb_4bit_quant_storage") or "uint8").endswith(FLOATS)
 
 

@@ -12,11 +12,12 @@ from typing import Any
 
 from .peft import QUERY_AND_VALUE, Targets
 from .peft import TARGET_MODULES as PEFT_TARGETS
-from .trainer import Trainer
+from .trainer import SHARDS_PARAMETERS, Trainer
 
 __all__ = [
     "PEFT_TARGETS",
     "QUERY_AND_VALUE",
+    "SHARDS_PARAMETERS",
     "TRAINERS",
     "Targets",
     "Trainer",

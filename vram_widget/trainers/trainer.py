@@ -10,6 +10,9 @@ from .peft import QUERY_AND_VALUE, TARGET_MODULES, Targets
 
 Settings = Mapping[str, Any]
 
+#: What shards the parameters too; the others do so with gradients or optimizer states at most.
+SHARDS_PARAMETERS = frozenset({"zero3", "fsdp", "hsdp"})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Trainer:
@@ -64,6 +67,10 @@ class Trainer:
     liger_keeps_logits: frozenset[str] = frozenset()
     leaves_targets_to_peft: bool = False
     configurable: frozenset[str] = frozenset()
+
+    def can_shard(self, quantization: str, sharding: str) -> bool:
+        """Return whether it can run `sharding` over a base in this quantisation."""
+        return sharding not in SHARDS_PARAMETERS or quantization in self.shardable_quantization
 
     def target_modules(self, target_modules: Targets, model_type: str) -> Targets:
         """Return what is adapted: the modules named, or PEFT's own where they are left to it."""

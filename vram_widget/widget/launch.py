@@ -6,17 +6,11 @@ from pprint import pformat
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
+from ..export import TARGETS, to_yaml
+from ..export.target import Target
 
 if TYPE_CHECKING:
     from ..config import TrainingConfig
-
-#: The targets by the names people know them by, and whether they read YAML; else Python.
-TARGETS = {
-    "training_hub": ("Training Hub", False),
-    "trl": ("TRL", False),
-    "axolotl": ("Axolotl", True),
-    "kubeflow": ("TrainJob", True),
-}
 
 
 def launches(config: TrainingConfig) -> list[dict[str, Any]]:
@@ -36,19 +30,17 @@ def launches(config: TrainingConfig) -> list[dict[str, Any]]:
     TrainJob can
     """
     whole = {"name": "python", "label": "Python dict", "text": _python(config.config)}
-    return [{**whole, "notices": []}, *(_launch(config, target) for target in TARGETS)]
+    return [{**whole, "notices": []}, *(_launch(config, target) for target in TARGETS.values())]
 
 
-def _launch(config: TrainingConfig, target: str) -> dict[str, Any]:
-    from ..export import draft, to_yaml
-
-    label, yaml = TARGETS[target]
+def _launch(config: TrainingConfig, target: Target) -> dict[str, Any]:
+    named = {"name": target.name, "label": target.label}
     try:
-        written = draft(config, target)
+        draft = target.export(config)
     except ConfigError as error:
-        return {"name": target, "label": label, "text": "", "notices": [str(error)]}
-    text = to_yaml(written.settings) if yaml else _python(written.settings)
-    return {"name": target, "label": label, "text": text, "notices": written.notices}
+        return {**named, "text": "", "notices": [str(error)]}
+    text = to_yaml(draft.settings) if target.reads_yaml else _python(draft.settings)
+    return {**named, "text": text, "notices": draft.notices}
 
 
 def _python(settings: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What a trainer can be told: no advice is given that it could not follow."""
+"""What a trainer has a setting for: no advice is given that it could not follow."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from ... import trainers
 from ...config import TrainingConfig
 from ...errors import ConfigError
 from ...export import TARGETS, draft
-from ...export.trl import DIVIDES_WEIGHTS
+from ...trainers import TRAINERS, supports
 
-#: What every trainer is told, or what is not the trainer's to know.
+#: What every trainer has a setting for, or what is none of its settings.
 ALWAYS = {
     "training_method",
     "micro_batch_size",
@@ -26,37 +25,14 @@ ALWAYS = {
     "gpu_memory",
 }
 
-#: What the trainers that nothing is exported to are told beside that. Unsloth: the arguments of
-#: get_peft_model and of its SFTConfig. torchtune: the keys of its recipes' files
-#: (recipes/configs/llama3_1/8B_lora_single_device.yaml, 8B_full.yaml): `loss`, `optimizer`,
-#: `optimizer_in_bwd`, `enable_activation_checkpointing`, `enable_activation_offloading`.
-TOLD = {
-    "unsloth": {"gradient_checkpointing", "offload_activations", "optim", "lora_dropout"},
-    "torchtune": {
-        "gradient_checkpointing",
-        "offload_activations",
-        "optim",
-        "optimizer_in_backward",
-        "loss_kernel",
-        "param_dtype",
-        "lora_dropout",
-        "use_dora",
-    },
-}
-
-#: Optimizers of bitsandbytes, which take whole tensors: none that are divided among GPUs.
-WHOLE_TENSORS = {"adamw_8bit", "adamw_bnb_8bit", "paged_adamw_8bit", "paged_adamw_32bit"}
-
-#: What of a quantised base can be divided: FSDP and ZeRO-3 divide floats, not the whole numbers of
-#: other schemes. TRL is told to pack NF4 into floats (bnb_4bit_quant_storage), Axolotl does so by
-#: itself (loaders/model.py), and torchtune has a tensor of its own that FSDP divides.
-DIVISIBLE = {("trl", "nf4"), ("axolotl", "nf4"), ("torchtune", "nf4")}
+#: Optimizers of bitsandbytes, which take no sharded tensors.
+BITSANDBYTES = {"adamw_8bit", "adamw_bnb_8bit", "paged_adamw_8bit", "paged_adamw_32bit"}
 
 
 def can(config: TrainingConfig, changes: Mapping[str, Any]) -> bool:
-    """Return whether the trainer of a configuration can be told to change these fields.
+    """Return whether the trainer of a configuration has settings for these changes.
 
-    Where an export to the trainer is known, the export says what it can be told.
+    Where there is an export to the trainer, that knows them.
 
     Examples
     --------
@@ -66,12 +42,12 @@ def can(config: TrainingConfig, changes: Mapping[str, Any]) -> bool:
     """
     after = config.replace(**changes)
     trainer, method = after.trainer, after.training_method
-    if not (trainers.supports(trainer, method) and consistent(after.config)):
+    if not (supports(trainer, method) and consistent(after.config)):
         return False
-    asked = tuple((name, value) for name, value in changes.items() if name not in ALWAYS)
+    fields = tuple((name, value) for name, value in changes.items() if name not in ALWAYS)
     if trainer not in TARGETS:
-        return {name for name, _ in asked} <= TOLD[trainer]
-    return not asked or _told(trainer, method, after.num_gpus > 1, after.sharding, asked)
+        return {name for name, _ in fields} <= TRAINERS[trainer].configurable
+    return not fields or _exports(trainer, method, after.num_gpus > 1, after.sharding, fields)
 
 
 def consistent(values: Mapping[str, Any]) -> bool:
@@ -90,21 +66,21 @@ def consistent(values: Mapping[str, Any]) -> bool:
         return False  # a gradient is gone before the next pass could add to it
     if values["num_gpus"] == 1 or values["sharding"] == "ddp":
         return True
-    if values["optim"] in WHOLE_TENSORS:
+    if values["optim"] in BITSANDBYTES:
         return False
-    if values["training_method"] != "qlora" or values["sharding"] not in DIVIDES_WEIGHTS:
+    if values["training_method"] != "qlora":
         return True
-    return (values["trainer"], values["quantization"]) in DIVISIBLE
+    return TRAINERS[values["trainer"]].can_shard(values["quantization"], values["sharding"])
 
 
 @lru_cache(maxsize=1024)
-def _told(
-    trainer: str, method: str, several: bool, sharding: str, asked: tuple[tuple[str, Any], ...]
+def _exports(
+    trainer: str, method: str, several: bool, sharding: str, fields: tuple[tuple[str, Any], ...]
 ) -> bool:
-    wanted = {"num_gpus": 2 if several else 1, "sharding": sharding, **dict(asked)}
+    wanted = {"num_gpus": 2 if several else 1, "sharding": sharding, **dict(fields)}
     config = TrainingConfig(trainer=trainer, training_method=method, **wanted)
     try:
-        untold = draft(config, trainer).untold
+        unsupported = draft(config, trainer).unsupported
     except ConfigError:
         return False
-    return not {name for name, _ in asked} & set(untold)
+    return not {name for name, _ in fields} & set(unsupported)
