@@ -37,3 +37,8 @@ __all__ = [
     "sweep",
     "trace",
 ]
+
+
+def __dir__() -> list[str]:
+    """Return what a person imports, and what every module has."""
+    return [*__all__, *(name for name in globals() if name.startswith("__"))]

@@ -153,7 +153,8 @@ class _Search:
     def at(self, value: int) -> MemoryEstimate:
         """Return the estimate at a value."""
         if value not in self.made:
-            self.made[value] = estimate(self.config.replace(**{self.field: value}))
+            changes: dict[str, Any] = {self.field: value}
+            self.made[value] = estimate(self.config.replace(**changes))
         return self.made[value]
 
     def room(self, value: int) -> int | None:

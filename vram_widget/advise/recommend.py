@@ -221,7 +221,7 @@ def recommend(
 
 
 def _one(name: object) -> list[str]:
-    return [TrainingConfig(model_path=name).model_path]
+    return [TrainingConfig.of({"model_path": name}).model_path]
 
 
 def _alike() -> list[list[str]]:
@@ -240,7 +240,8 @@ def _row(names: list[str], methods: list[str], settings: dict[str, Any]) -> Row:
     outcomes: dict[str, Outcome] = {}
     refused: dict[str, str] = {}
     for method in methods:
-        each = attempt(TrainingConfig(names[0], training_method=method, **settings))
+        choices = {**settings, "model_path": names[0], "training_method": method}
+        each = attempt(TrainingConfig.of(choices))
         if isinstance(each, VRAMWidgetError):
             refused[method] = str(each)
         else:  # not the estimate itself: a catalogue of replayed steps would fill the memory

@@ -186,8 +186,9 @@ def attempt(config: TrainingConfig) -> MemoryEstimate | VRAMWidgetError:
 
 def at(config: TrainingConfig, field: str, value: object) -> MemoryEstimate | VRAMWidgetError:
     """Return the estimate with a field at a value, or the error that says why there is none."""
+    changes: dict[str, Any] = {field: value}
     try:
-        return attempt(config.replace(**{field: value}))
+        return attempt(config.replace(**changes))
     except ConfigError as error:
         return error
 

@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from functools import cache
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from traitlets import HasTraits
 
 from .. import trainers
 from ..errors import ConfigError, UnknownFieldError, shown
+from .choices import Choices
 from .fields import Bytes, Choice, Count, Field, Modules, Number, Switch, Text, nearest
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .choices import (
+        AdapterDtype,
+        Attention,
+        LossKernel,
+        MemoryModel,
+        Method,
+        MixedPrecision,
+        Objective,
+        Offload,
+        Optimizer,
+        ParamDtype,
+        Quantization,
+        Sharding,
+    )
+
+#: A class or a function that takes fields by name.
+Taker = TypeVar("Taker", bound=Callable[..., Any])
 
 LORA = {"training_method": ["lora", "qlora"]}
 QLORA = {"training_method": ["qlora"]}
@@ -56,7 +79,7 @@ class TrainingConfig(HasTraits):
     )
 
     # -- method --------------------------------------------------------------------------------
-    training_method = Choice(
+    training_method: Choice[Method] = Choice(
         "sft",
         {"sft": "SFT", "lora": "LoRA", "qlora": "QLoRA", "osft": "OSFT"},
         group="method",
@@ -64,7 +87,7 @@ class TrainingConfig(HasTraits):
         help="SFT trains every weight; LoRA trains small adapters; QLoRA does so on a quantised "
         "base; OSFT trains the low singular directions of each weight.",
     )
-    objective = Choice(
+    objective: Choice[Objective] = Choice(
         "sft",
         {"sft": "SFT"},
         group="method",
@@ -107,7 +130,7 @@ class TrainingConfig(HasTraits):
         slider=[0, 0.5],
         shown_when=LORA,
     )
-    target_modules = Modules(
+    target_modules: Modules[str | list[str]] = Modules(
         "all-linear",
         group="method",
         label="Target modules",
@@ -121,7 +144,7 @@ class TrainingConfig(HasTraits):
         help="Also trains the magnitude of each adapted weight.",
         shown_when=LORA,
     )
-    lora_dtype = Choice(
+    lora_dtype: Choice[AdapterDtype] = Choice(
         "float32",
         {"float32": "float32", "bfloat16": "bfloat16"},
         group="method",
@@ -129,7 +152,7 @@ class TrainingConfig(HasTraits):
         help="PEFT keeps adapters in float32 unless told otherwise.",
         shown_when=LORA,
     )
-    quantization = Choice(
+    quantization: Choice[Quantization] = Choice(
         "nf4",
         {
             "nf4": "NF4 (4-bit)",
@@ -180,7 +203,7 @@ class TrainingConfig(HasTraits):
         slider=[256, 131072],
         scale="log",
     )
-    max_tokens_per_gpu = Count(
+    max_tokens_per_gpu: Count[int | None] = Count(
         None,
         allow_none=True,
         group="batch",
@@ -209,21 +232,21 @@ class TrainingConfig(HasTraits):
     )
 
     # -- precision -----------------------------------------------------------------------------
-    param_dtype = Choice(
+    param_dtype: Choice[ParamDtype] = Choice(
         "bfloat16",
         {"float32": "float32", "bfloat16": "bfloat16", "float16": "float16"},
         group="precision",
         label="Weights",
         help="The dtype the weights are stored in.",
     )
-    mixed_precision = Choice(
+    mixed_precision: Choice[MixedPrecision] = Choice(
         "no",
         {"no": "none", "bf16": "bf16", "fp16": "fp16"},
         group="precision",
         label="Mixed precision",
         help="Autocast: matrix products run in this dtype, weights stay as they are.",
     )
-    optim = Choice(
+    optim: Choice[Optimizer] = Choice(
         "adamw_torch",
         {
             "adamw_torch": "AdamW",
@@ -263,14 +286,14 @@ class TrainingConfig(HasTraits):
         help="Keeps the checkpointed inputs in the host's memory.",
         shown_when={"gradient_checkpointing": [True]},
     )
-    attn_implementation = Choice(
+    attn_implementation: Choice[Attention] = Choice(
         "sdpa",
         {"eager": "eager", "sdpa": "sdpa", "flash_attention_2": "flash_attention_2"},
         group="memory savers",
         label="Attention",
         help="eager keeps the whole length x length matrix; the others never make it.",
     )
-    loss_kernel = Choice(
+    loss_kernel: Choice[LossKernel] = Choice(
         "eager",
         {"eager": "eager", "fused": "fused", "chunked": "chunked", "liger": "Liger"},
         group="memory savers",
@@ -292,14 +315,14 @@ class TrainingConfig(HasTraits):
     )
 
     # -- hardware ------------------------------------------------------------------------------
-    gpu = Text(
+    gpu: Text[str | None] = Text(
         None,
         allow_none=True,
         group="hardware",
         label="GPU",
         help="A name in the GPU catalogue; none takes the card found in this machine.",
     )
-    gpu_memory = Bytes(
+    gpu_memory: Bytes[int | None] = Bytes(
         None,
         allow_none=True,
         group="hardware",
@@ -326,7 +349,7 @@ class TrainingConfig(HasTraits):
         scale="log",
         shown_when=SEVERAL_GPUS,
     )
-    sharding = Choice(
+    sharding: Choice[Sharding] = Choice(
         "ddp",
         {
             "ddp": "DDP",
@@ -342,7 +365,7 @@ class TrainingConfig(HasTraits):
         "gradients too (ZeRO-2), everything (ZeRO-3, FSDP), or within a node only (hybrid).",
         shown_when=SEVERAL_GPUS,
     )
-    cpu_offload = Choice(
+    cpu_offload: Choice[Offload] = Choice(
         "none",
         {"none": "none", "optimizer": "optimizer", "all": "optimizer and weights"},
         group="hardware",
@@ -368,7 +391,7 @@ class TrainingConfig(HasTraits):
     num_epochs = Number(
         3.0, 0.001, 10_000.0, group="run", label="Epochs", help="Passes over the data set."
     )
-    gpu_hour_price = Number(
+    gpu_hour_price: Number[float | None] = Number(
         None,
         0.0,
         1e6,
@@ -379,7 +402,7 @@ class TrainingConfig(HasTraits):
     )
 
     # -- reading -------------------------------------------------------------------------------
-    memory_model = Choice(
+    memory_model: Choice[MemoryModel] = Choice(
         "replay",
         {
             "replay": "Step replay",
@@ -391,7 +414,9 @@ class TrainingConfig(HasTraits):
         help="The replay of one training step, or a published formula.",
     )
 
-    def __init__(self, model_path: str | PathLike[str] | None = None, /, **choices: Any) -> None:
+    def __init__(
+        self, model_path: str | PathLike[str] | None = None, /, **choices: Unpack[Choices]
+    ) -> None:
         if model_path is not None:
             choices = {"model_path": model_path, **choices}
         fields = self.fields()
@@ -416,7 +441,7 @@ class TrainingConfig(HasTraits):
             self._take_down(name, getattr(self, name))
 
     @classmethod
-    def of(cls, config: AnyConfig | None = None, **choices: Any) -> TrainingConfig:
+    def of(cls, config: AnyConfig | None = None, **choices: Unpack[Choices]) -> TrainingConfig:
         """Return the configuration that a person means: one, its fields, or only the model.
 
         Examples
@@ -443,11 +468,13 @@ class TrainingConfig(HasTraits):
         hint = nearest(name, cls.fields())
         return UnknownFieldError(f"{cls.__name__} has no field {shown(name)}.{hint}")
 
-    def __setattr__(self, name: str, value: object) -> None:
-        """Refuse a misspelt field, which would otherwise be an attribute that nobody reads."""
-        if not (name.startswith("_") or hasattr(type(self), name)):
-            raise self._unknown(name)
-        super().__setattr__(name, value)
+    if not TYPE_CHECKING:  # a type checker that saw it would let any attribute be set
+
+        def __setattr__(self, name: str, value: object) -> None:
+            """Refuse a misspelt field, which would otherwise be an attribute that nobody reads."""
+            if not (name.startswith("_") or hasattr(type(self), name)):
+                raise self._unknown(name)
+            super().__setattr__(name, value)
 
     @classmethod
     def _defaults_of(cls, trainer: str, method: str) -> dict[str, Any]:
@@ -464,7 +491,7 @@ class TrainingConfig(HasTraits):
 
     @staticmethod
     @cache
-    def fields() -> dict[str, Field]:
+    def fields() -> dict[str, Field[Any]]:
         """Return every field by name, in the order of a form."""
         return {
             name: trait for name, trait in vars(TrainingConfig).items() if isinstance(trait, Field)
@@ -527,7 +554,7 @@ class TrainingConfig(HasTraits):
                 f"{self.num_nodes:,}: num_gpus counts the GPUs of all nodes together."
             )
 
-    def replace(self, **choices: Any) -> TrainingConfig:
+    def replace(self, **choices: Unpack[Choices]) -> TrainingConfig:
         """Return a plain configuration with some fields changed.
 
         Where those are the method or the trainer, fields that were not chosen follow, as ever.
@@ -551,3 +578,42 @@ class TrainingConfig(HasTraits):
 
 #: What the functions take for a configuration: one, its fields, or only the model.
 AnyConfig = TrainingConfig | Mapping[str, Any] | str | PathLike[str]
+
+
+def names_fields(taker: Taker) -> Taker:
+    """Show every field with its type and default in the signature of what takes ``**choices``.
+
+    Shift-Tab and an editor's help show it. Each default is the one that `TrainingConfig()` has:
+    another trainer or method has others.
+
+    Examples
+    --------
+    >>> @names_fields
+    ... def double(config, **choices):
+    ...     return 2 * estimate(config, **choices).expected
+    >>> str(inspect.signature(double).parameters["lora_dtype"])
+    "lora_dtype: Literal['float32', 'bfloat16'] = 'float32'"
+    """
+    marked: Any = taker
+    plain = inspect.signature(marked.__init__ if isinstance(taker, type) else taker)
+    fields = {
+        name: inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=default,
+            annotation=Choices.__annotations__[name],
+        )
+        for name, default in TrainingConfig().config.items()
+    }
+    own = [
+        fields.pop(each.name).replace(kind=inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        if each.name in fields
+        else each
+        for each in plain.parameters.values()
+        if each.name not in ("self", "choices")
+    ]
+    marked.__signature__ = plain.replace(parameters=[*own, *fields.values()])
+    return taker
+
+
+names_fields(TrainingConfig)

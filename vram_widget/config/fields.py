@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from numbers import Integral, Real
 from os import PathLike, fspath
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from traitlets import HasTraits, TraitType
 
@@ -70,11 +70,17 @@ def plain(value: object) -> object:
     return value if number is None else number
 
 
-class Field(TraitType[Any, Any]):
+#: What a field holds.
+Held = TypeVar("Held")
+#: What a choice holds: one of its options.
+Option = TypeVar("Option", bound=str)
+
+
+class Field(TraitType[Held, Any]):
     """A trait that is synced with the front end and described for a form."""
 
     def __init__(
-        self, default: object, *, allow_none: bool = False, help: str = "", **described: object
+        self, default: Held, *, allow_none: bool = False, help: str = "", **described: object
     ) -> None:
         super().__init__(default, allow_none=allow_none, help=help)
         self.tag(sync=True, kind=type(self).__name__.lower(), **described)
@@ -84,7 +90,7 @@ class Field(TraitType[Any, Any]):
         return ConfigError(f"{self.name} must be {wanted}, not {shown(value)}.")
 
 
-class Text(Field):
+class Text(Field[Held]):
     """A line of text."""
 
     def validate(self, obj: HasTraits, value: object) -> str:
@@ -96,10 +102,10 @@ class Text(Field):
         return value.strip()
 
 
-class Choice(Field):
+class Choice(Field[Option]):
     """One of a few words, given as ``{value: label}``."""
 
-    def __init__(self, default: object, options: Mapping[str, str], **described: Any) -> None:
+    def __init__(self, default: Option, options: Mapping[Option, str], **described: Any) -> None:
         super().__init__(default, options=dict(options), **described)
 
     def validate(self, obj: HasTraits, value: object) -> str:
@@ -113,7 +119,7 @@ class Choice(Field):
         )
 
 
-class Switch(Field):
+class Switch(Field[Held]):
     """On or off."""
 
     def validate(self, obj: HasTraits, value: object) -> bool:
@@ -123,11 +129,11 @@ class Switch(Field):
         return bool(value)
 
 
-class Count(Field):
+class Count(Field[Held]):
     """A whole number between two bounds; ``scale='log'`` steps by powers of two."""
 
     def __init__(
-        self, default: object, minimum: int = 1, maximum: int = 1 << 24, **described: Any
+        self, default: Held, minimum: int = 1, maximum: int = 1 << 24, **described: Any
     ) -> None:
         super().__init__(default, minimum=minimum, maximum=maximum, **described)
 
@@ -142,10 +148,10 @@ class Count(Field):
         return int(number)
 
 
-class Number(Field):
+class Number(Field[Held]):
     """A real number between two bounds."""
 
-    def __init__(self, default: object, minimum: float, maximum: float, **described: Any) -> None:
+    def __init__(self, default: Held, minimum: float, maximum: float, **described: Any) -> None:
         super().__init__(default, minimum=minimum, maximum=maximum, **described)
 
     def validate(self, obj: HasTraits, value: object) -> float:
@@ -157,7 +163,7 @@ class Number(Field):
         return float(number)
 
 
-class Modules(Field):
+class Modules(Field[Held]):
     """PEFT's target_modules: ``"all-linear"``, a regular expression, or a list of name endings."""
 
     def validate(self, obj: HasTraits, value: object) -> str | list[str]:
@@ -181,7 +187,7 @@ class Modules(Field):
         raise self.refuse(value, '"all-linear", a regular expression or a list of module names')
 
 
-class Bytes(Field):
+class Bytes(Field[Held]):
     """An amount of memory: bytes as a whole number, or text such as ``"48GiB"``."""
 
     UNITS: ClassVar = {

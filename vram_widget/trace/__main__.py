@@ -15,6 +15,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 from ..config import TrainingConfig
 from ..errors import VRAMWidgetError
@@ -35,9 +36,9 @@ def read_arguments(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def read_choices(pairs: list[str]) -> dict[str, object]:
+def read_choices(pairs: list[str]) -> dict[str, Any]:
     """Turn ``["lora_r=8", "optim=sgd"]`` into fields; a value is JSON or else text."""
-    choices: dict[str, object] = {}
+    choices: dict[str, Any] = {}
     for pair in pairs:
         name, _, text = pair.partition("=")
         try:

@@ -18,6 +18,7 @@ import warnings
 from typing import Any
 
 from ..config import TrainingConfig
+from ..config.choices import MemoryModel, Method
 from ..config.fields import nearest
 from ..errors import ConfigError, shown
 from ..estimate import published
@@ -77,7 +78,7 @@ class BasicEstimator:
     27.9
     """
 
-    training_method = "sft"
+    training_method: Method = "sft"
 
     def __init__(
         self,
@@ -91,7 +92,7 @@ class BasicEstimator:
         verbose: int = 1,
         trust_remote_code: bool = False,
         *,
-        memory_model: str = "training_hub",
+        memory_model: MemoryModel = "training_hub",
     ) -> None:
         self.num_gpus = count(num_gpus, "num_gpus")
         if verbose not in (0, 1, 2):
@@ -108,7 +109,7 @@ class BasicEstimator:
         self.tokens_per_gpu = self._resolve_tokens_per_gpu(
             batch_size, max_seq_len, max_tokens_per_gpu
         )
-        batch: dict[str, int] = {}
+        batch: dict[str, Any] = {}
         if max_seq_len is not None:
             batch["max_seq_len"] = max_seq_len
         if self.tokens_per_gpu == max_tokens_per_gpu:
@@ -126,7 +127,7 @@ class BasicEstimator:
             **self._method_settings(),
         )
         self.model_path: str = self.config.model_path
-        self.gpu_memory: int = self.config.gpu_memory
+        self.gpu_memory: int = self.config.config["gpu_memory"]
         self.use_liger: bool = self.config.use_liger
         self.architecture = load(self.model_path)
         self._sizes = published.hub_components(self.architecture, self.config, self.tokens_per_gpu)
@@ -234,7 +235,7 @@ trust_remote_code, memory_model
     [16.9, 19.5, 21.3]
     """
 
-    training_method = "lora"
+    training_method: Method = "lora"
 
     def __init__(
         self,
@@ -248,7 +249,7 @@ trust_remote_code, memory_model
         trust_remote_code: bool = False,
         lora_r: int = 32,
         *,
-        memory_model: str = "training_hub",
+        memory_model: MemoryModel = "training_hub",
     ) -> None:
         self.lora_r = lora_r
         super().__init__(
@@ -322,7 +323,7 @@ verbose, trust_remote_code, memory_model
         trust_remote_code: bool = False,
         unfreeze_rank_ratio: float = 0.25,
         *,
-        memory_model: str = "training_hub",
+        memory_model: MemoryModel = "training_hub",
     ) -> None:
         self.unfreeze_rank_ratio = unfreeze_rank_ratio
         super().__init__(
@@ -375,7 +376,7 @@ def estimate(
     unfreeze_rank_ratio: float = 0.25,
     lora_r: int = 32,
     *,
-    memory_model: str = "training_hub",
+    memory_model: MemoryModel = "training_hub",
 ) -> Figures:
     """Estimate the memory of one GPU; the function form of the estimators.
 

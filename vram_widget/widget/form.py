@@ -90,7 +90,7 @@ def _whole() -> dict[str, Any]:
     }
 
 
-def _describe(name: str, field: Field) -> dict[str, Any]:
+def _describe(name: str, field: Field[Any]) -> dict[str, Any]:
     described: dict[str, Any] = {
         "name": name,
         "kind": field.metadata["kind"],

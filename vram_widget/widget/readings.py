@@ -178,7 +178,8 @@ class Reader:
     async def _work(self, name: str, config: TrainingConfig, revision: int) -> None:
         field = along(name, config)
         # A move along the axis changes nothing but where the mark is.
-        elsewhere = config if field == "training_method" else config.replace(**{field: 1})
+        moved: dict[str, Any] = {} if field == "training_method" else {field: 1}
+        elsewhere = config.replace(**moved)
         key, found = self._kept.get(name, ("", {}))
         if key != repr(elsewhere) or getattr(config, field) not in found["values"]:
             found = await reading(name, config)

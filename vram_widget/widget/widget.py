@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import traitlets
 
+from ..config.choices import Choices
+from ..config.config import names_fields
 from ..errors import VRAMWidgetError
 from ..estimate.estimate import MemoryEstimate
 from ..estimate.why import notes
@@ -25,6 +27,7 @@ from .report import report
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from typing_extensions import Unpack
 
     from ..trace import Trace
     from .verification import Verifier
@@ -38,6 +41,15 @@ SAID = (
 )
 
 
+class WidgetChoices(Choices, total=False):
+    """Any field, and what every ipywidget takes."""
+
+    layout: Any
+    tabbable: bool | None
+    tooltip: str | None
+
+
+@names_fields
 class VRAMWidget(FrontEnd):
     """An interactive view of the GPU memory of a fine-tune.
 
@@ -97,9 +109,10 @@ class VRAMWidget(FrontEnd):
     def __init__(
         self,
         model_path: str | PathLike[str] | None = None,
+        /,
         *,
         controls: Iterable[str] | None = None,
-        **choices: Any,
+        **choices: Unpack[WidgetChoices],
     ) -> None:
         if model_path is not None:
             choices = {"model_path": model_path, **choices}

@@ -78,7 +78,7 @@ def _exports(
     trainer: str, method: str, several: bool, sharding: str, fields: tuple[tuple[str, Any], ...]
 ) -> bool:
     wanted = {"num_gpus": 2 if several else 1, "sharding": sharding, **dict(fields)}
-    config = TrainingConfig(trainer=trainer, training_method=method, **wanted)
+    config = TrainingConfig.of({"trainer": trainer, "training_method": method, **wanted})
     try:
         unsupported = draft(config, trainer).unsupported
     except ConfigError:

@@ -1,0 +1,85 @@
+"""The fields of a configuration as keywords, for editors and type checkers.
+
+A type checker cannot read a trait's options and bounds: each field of `TrainingConfig` stands here
+again, with the type of what it takes; tests/test_config.py holds the two equal. Only the names of
+the trainers do not: each of those has a file of its own.
+"""
+
+from collections.abc import Collection
+from os import PathLike
+from typing import Literal, TypedDict
+
+Method = Literal["sft", "lora", "qlora", "osft"]
+Objective = Literal["sft"]
+AdapterDtype = Literal["float32", "bfloat16"]
+Quantization = Literal["nf4", "int8", "gptq", "awq", "fp8", "mxfp4"]
+ParamDtype = Literal["float32", "bfloat16", "float16"]
+MixedPrecision = Literal["no", "bf16", "fp16"]
+Optimizer = Literal[
+    "adamw_torch",
+    "adamw_torch_fused",
+    "adamw_8bit",
+    "adamw_bnb_8bit",
+    "paged_adamw_8bit",
+    "paged_adamw_32bit",
+    "adafactor",
+    "lion_32bit",
+    "lion_8bit",
+    "sgd",
+]
+Attention = Literal["eager", "sdpa", "flash_attention_2"]
+LossKernel = Literal["eager", "fused", "chunked", "liger"]
+Sharding = Literal["ddp", "zero1", "zero2", "zero3", "fsdp", "hsdp"]
+Offload = Literal["none", "optimizer", "all"]
+MemoryModel = Literal["replay", "training_hub", "rule_of_thumb"]
+
+
+class Choices(TypedDict, total=False):
+    """Any field of `TrainingConfig`, by name."""
+
+    model_path: str | PathLike[str]
+
+    training_method: Method
+    objective: Objective
+    trainer: str
+    lora_r: int
+    lora_alpha: float
+    lora_dropout: float
+    target_modules: str | Collection[str]
+    use_dora: bool
+    lora_dtype: AdapterDtype
+    quantization: Quantization
+    bnb_4bit_use_double_quant: bool
+    unfreeze_rank_ratio: float
+
+    micro_batch_size: int
+    max_seq_len: int
+    max_tokens_per_gpu: int | None
+    gradient_accumulation_steps: int
+    padded: bool
+
+    param_dtype: ParamDtype
+    mixed_precision: MixedPrecision
+    optim: Optimizer
+    optimizer_in_backward: bool
+
+    gradient_checkpointing: bool
+    offload_activations: bool
+    attn_implementation: Attention
+    loss_kernel: LossKernel
+    keeps_outputs: bool
+    use_liger: bool
+
+    gpu: str | None
+    gpu_memory: int | str | None
+    num_gpus: int
+    num_nodes: int
+    sharding: Sharding
+    cpu_offload: Offload
+
+    num_samples: int
+    tokens_per_sample: int
+    num_epochs: float
+    gpu_hour_price: float | None
+
+    memory_model: MemoryModel
