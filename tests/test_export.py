@@ -8,12 +8,13 @@ import sys
 import warnings
 import zipfile
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vram_widget import TrainingConfig, trainers
+from vram_widget import TrainingConfig
 from vram_widget.errors import ConfigError
 from vram_widget.export import (
     TARGETS,
@@ -27,6 +28,7 @@ from vram_widget.export import (
 )
 from vram_widget.export.draft import BESIDE, applies
 from vram_widget.export.training_hub import FUNCTIONS
+from vram_widget.trainers import TRAINERS
 
 #: The releases that the exports are written for.
 RELEASES = {
@@ -35,12 +37,12 @@ RELEASES = {
     "rhai-innovation-mini-trainer": "0.9.0",
     "trl": "1.16.0",
     "axolotl": "0.19.0",
+    "llamafactory": "0.9.5",
     "kubeflow-trainer-api": "2.3.0",
 }
-#: Which trainer a target runs, and how its export is read back.
-TRAINER = {"training_hub": "training_hub", "trl": "trl", "axolotl": "axolotl"}
+#: How an export is read back.
 READ = {"training_hub": from_training_hub, "trl": from_trl, "axolotl": from_axolotl}
-PAIRS = [(target, m) for target in READ for m in trainers.TRAINERS[TRAINER[target]].defaults]
+PAIRS = [(name, m) for name in TARGETS if name in TRAINERS for m in TRAINERS[name].defaults]
 
 
 @pytest.fixture(scope="session")
@@ -96,10 +98,10 @@ def variants(trainer, method):
 
 
 def cases(target):
-    trainer = TRAINER.get(target, "training_hub")
+    trainer = target if target in TRAINERS else "training_hub"
     return [
         TrainingConfig("org/model", trainer=trainer, training_method=method, **choices)
-        for method in trainers.TRAINERS[trainer].defaults
+        for method in TRAINERS[trainer].defaults
         for choices in variants(trainer, method)
     ]
 
@@ -364,6 +366,78 @@ def test_a_deepspeed_file_is_read_or_said_to_be_missing(tmp_path):
         from_axolotl({**told, "deepspeed": "deepspeed_configs/missing.json"})
 
 
+# -- LLaMA-Factory ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def llamafactory(imported, monkeypatch):
+    """Return its parser, with names in place of two packages that it imports for other things."""
+    for package, name in (("datasets", "DownloadMode"), ("omegaconf", "OmegaConf")):
+        stand_in = ModuleType(package)
+        setattr(stand_in, name, SimpleNamespace(REUSE_DATASET_IF_EXISTS=None))
+        monkeypatch.setitem(sys.modules, package, stand_in)
+    monkeypatch.setenv("DISABLE_VERSION_CHECK", "1")  # it holds transformers to 5.6 at most
+    return imported("llamafactory", "llamafactory.hparams.parser")
+
+
+def test_llamafactorys_own_parser_takes_every_file(llamafactory, tmp_path):
+    pytest.importorskip("torch")
+    beside = {"dataset": "alpaca", "template": "llama3", "learning_rate": 1e-5, "use_cpu": True}
+    for config in cases("llamafactory"):
+        file = draft(config, "llamafactory").settings
+        half = {key: False for key in ("bf16", "fp16") if file.get(key)}  # refused without a GPU
+        told = {**file, **beside, **half, "output_dir": str(tmp_path)}
+        model, data, training, method, _ = llamafactory._parse_train_args(told)
+        llamafactory._verify_model_args(model, data, method)
+        assert data.packing is (None if config.padded else True)
+        assert data.cutoff_len == config.max_seq_len - bool(data.packing)
+        assert model.disable_gradient_checkpointing != config.gradient_checkpointing
+        assert training.optim.value == config.optim
+        assert (training.deepspeed is not None) == (file.get("deepspeed") is not None)
+        if config.adapts:
+            assert (method.finetuning_type, method.lora_rank) == ("lora", config.lora_r)
+            assert (model.quantization_bit is None) == (config.training_method == "lora")
+
+
+@pytest.mark.parametrize(
+    ("method", "stored", "computed", "keys"),
+    [
+        ("sft", "float32", "bf16", {"bf16"}),
+        ("sft", "float32", "fp16", {"fp16"}),
+        ("sft", "bfloat16", "no", {"pure_bf16"}),
+        ("sft", "float32", "no", set()),
+        ("lora", "bfloat16", "bf16", {"bf16"}),
+        ("lora", "bfloat16", "no", set()),
+    ],
+)
+def test_llamafactorys_precision_is_that_of_what_trains(method, stored, computed, keys):
+    choices = {"param_dtype": stored, "mixed_precision": computed, "training_method": method}
+    written = draft(TrainingConfig("m", trainer="llamafactory", **choices), "llamafactory")
+    assert {"bf16", "fp16", "pure_bf16"} & written.settings.keys() == keys
+    assert not written.unsupported
+
+
+def test_llamafactory_is_told_the_revision_apart_from_the_name():
+    settings = export_quietly(
+        TrainingConfig("org/model@v1", trainer="llamafactory"), "llamafactory"
+    )
+    assert (settings["model_name_or_path"], settings["model_revision"]) == ("org/model", "v1")
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"quantization": "int8", "num_gpus": 2, "sharding": "zero3"},
+        {"quantization": "gptq", "num_gpus": 2, "sharding": "fsdp"},
+        {"quantization": "awq", "use_dora": True},
+    ],
+)
+def test_what_llamafactory_refuses_is_refused(choices):
+    config = TrainingConfig("m", trainer="llamafactory", training_method="qlora", **choices)
+    with pytest.raises(ConfigError, match="LLaMA-Factory"):
+        draft(config, "llamafactory")
+
+
 # -- Kubeflow ---------------------------------------------------------------------------------
 
 
@@ -428,7 +502,7 @@ def other_values(field):
 def test_every_choice_is_told_or_noticed(target, method):
     base = {
         "model_path": "m",
-        "trainer": TRAINER[target],
+        "trainer": target,
         "training_method": method,
         "gradient_checkpointing": True,
         "num_gpus": 8192,
@@ -451,8 +525,7 @@ def test_every_choice_is_told_or_noticed(target, method):
 
 @st.composite
 def configurations(draw, target):
-    trainer = TRAINER[target]
-    method = draw(st.sampled_from(sorted(trainers.TRAINERS[trainer].defaults)))
+    method = draw(st.sampled_from(sorted(TRAINERS[target].defaults)))
     choices = {}
     for name, field in TrainingConfig.fields().items():
         if name in ("trainer", "training_method", "model_path", "gpu_memory", "memory_model"):
@@ -462,7 +535,7 @@ def configurations(draw, target):
     choices.pop("gpu", None)
     nodes = draw(st.sampled_from([1, 1, 2, 4]))
     choices |= {"num_nodes": nodes, "num_gpus": nodes * draw(st.sampled_from([1, 2, 8]))}
-    return TrainingConfig("org/model", trainer=trainer, training_method=method, **choices)
+    return TrainingConfig("org/model", trainer=target, training_method=method, **choices)
 
 
 def read_back(target, told, config):
@@ -495,17 +568,22 @@ def test_round_trips(target, data):
 
 
 @pytest.mark.parametrize(("target", "method"), PAIRS)
-def test_the_trainers_own_settings_round_trip_without_a_word(target, method):
-    config = TrainingConfig("org/model", trainer=TRAINER[target], training_method=method)
+def test_the_trainers_own_settings_are_exported_without_a_word(target, method):
+    config = TrainingConfig("org/model", trainer=target, training_method=method)
+    assert draft(config, target).notices == []
+
+
+@pytest.mark.parametrize(("target", "method"), [pair for pair in PAIRS if pair[0] in READ])
+def test_the_trainers_own_settings_round_trip(target, method):
+    config = TrainingConfig("org/model", trainer=target, training_method=method)
     written = draft(config, target)
-    assert written.notices == []
     again = read_back(target, written.settings, config)
     if method == "osft":  # osft must be told its tokens
         config = config.replace(max_tokens_per_gpu=config.tokens)
     assert {**again.config, "max_tokens_per_gpu": config.max_tokens_per_gpu} == config.config
 
 
-@pytest.mark.parametrize("target", ["trl", "axolotl"])
+@pytest.mark.parametrize("target", ["trl", "axolotl", "llamafactory"])
 def test_osft_is_training_hubs_alone(target):
     with pytest.raises(ConfigError, match="Training Hub"):
         export(TrainingConfig("m", training_method="osft"), target)
