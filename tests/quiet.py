@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from vram_widget.step import replay
+from vram_widget.step.replay import replay
 
 #: Seconds that `_loop` takes on one idle core of a server (CPython 3.11).
 IDLE = 0.05
@@ -19,7 +19,7 @@ def seconds(action: Callable[[], object], runs: int = 3) -> float:
     """
     taken = []
     for _ in range(runs):
-        replay._recent.clear()
+        replay.cache_clear()
         slowness = max(1.0, _timed(_loop) / IDLE)
         taken.append(_timed(action) / slowness)
     return min(taken)

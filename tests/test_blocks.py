@@ -23,9 +23,9 @@ from vram_widget.gpu import lookup
 from vram_widget.model.catalog import names
 from vram_widget.model.load import load
 from vram_widget.step.architecture import Architecture
-from vram_widget.step.methods.methods import num_trainable
-from vram_widget.step.record import Moment
+from vram_widget.step.record import Moment, Record
 from vram_widget.step.replay import replay
+from vram_widget.step.run import Run
 from vram_widget.step.timeline import COMPONENTS
 
 Config = dict[str, Any]
@@ -183,6 +183,17 @@ CHOICES: dict[str, Config] = {
 }
 GPU = lookup("A100-80GB")
 
+
+def replayed(architecture: Architecture, config: vw.TrainingConfig) -> Record:
+    """Return the record of a model's first steps."""
+    return replay(Run.of(config, architecture, GPU))
+
+
+def num_trainable(architecture: Architecture, config: vw.TrainingConfig) -> int:
+    """Return how many parameters are trained."""
+    return Run.of(config, architecture, GPU).num_trainable
+
+
 models = st.sampled_from(sorted(MODELS))
 choices = st.sampled_from(sorted(CHOICES))
 
@@ -203,7 +214,7 @@ def targets(model: str, choice: str) -> Config:
 
 def peak(model: str, choice: str, **more: Any) -> int:
     chosen = config(choice, **{**targets(model, choice), **more})
-    return replay(from_config(MODELS[model]), chosen, GPU).peak
+    return replayed(from_config(MODELS[model]), chosen).peak
 
 
 def test_every_known_model_has_its_blocks():
@@ -229,7 +240,7 @@ def test_the_models_here_are_of_every_family_that_is_not_llama_like():
 @pytest.mark.parametrize("choice", CHOICES)
 @pytest.mark.parametrize("model", MODELS)
 def test_memory_is_never_negative_and_each_step_ends_as_it_began(model, choice):
-    record = replay(from_config(MODELS[model]), config(choice, **targets(model, choice)), GPU)
+    record = replayed(from_config(MODELS[model]), config(choice, **targets(model, choice)))
     line, _ = record.timeline
     for component in COMPONENTS:
         assert min(line.bytes[component]) >= 0
@@ -243,7 +254,7 @@ def test_memory_is_never_negative_and_each_step_ends_as_it_began(model, choice):
 
 def moments(architecture: Architecture) -> int:
     """Return for how many parameters AdamW keeps its first moment after two steps."""
-    record = replay(architecture, config("full", max_seq_len=16), GPU)
+    record = replayed(architecture, config("full", max_seq_len=16))
     last = len(record.segments) - 1
     end = Moment(last, 0, len(record.segments[last].events))
     kept = [(a, count) for a, count in record.alive(end) if a.what == "exp_avg"]
@@ -275,7 +286,7 @@ def test_every_weight_that_trains_gets_a_gradient(model):
 
 def test_other_towers_are_held_and_not_trained():
     architecture = load("google/gemma-3-4b-it")
-    line, _ = replay(architecture, config("full"), GPU).timeline
+    line, _ = replayed(architecture, config("full")).timeline
     held = line.bytes["parameters"][line.step.index(1)]
     assert held == pytest.approx(2 * architecture.num_parameters, rel=0.001)
     assert moments(architecture) == num_trainable(architecture, config("full"))
@@ -299,7 +310,7 @@ def test_checkpointing_never_keeps_more_activations_where_every_layer_trains(mod
 
     def activations(checkpointing: bool) -> int:
         chosen = config(choice, gradient_checkpointing=checkpointing)
-        line, _ = replay(architecture, chosen, GPU).timeline
+        line, _ = replayed(architecture, chosen).timeline
         return max(line.bytes["activations"])
 
     assert activations(True) <= activations(False)
@@ -309,7 +320,7 @@ def test_checkpointing_never_keeps_more_activations_where_every_layer_trains(mod
 def test_a_mixture_replays_one_layer_for_all_that_are_alike(model):
     few, many = ({**MODELS[model], "num_hidden_layers": count} for count in (4, 90))
     events = [
-        sum(len(segment.events) for segment in replay(from_config(c), config("full"), GPU).segments)
+        sum(len(segment.events) for segment in replayed(from_config(c), config("full")).segments)
         # what is loaded and stepped is listed parameter by parameter
         for c in (few, many)
     ]
@@ -322,8 +333,8 @@ def test_a_small_step_is_as_traced(model, choice):
     transformers()
     chosen = config(choice)
     traced = vw.trace(chosen, MODELS[model])
-    replayed = replay(from_config(MODELS[model]), chosen, GPU)
-    assert replayed.peak == pytest.approx(traced.allocated, rel=0.01)
+    record = replayed(from_config(MODELS[model]), chosen)
+    assert record.peak == pytest.approx(traced.allocated, rel=0.01)
 
 
 def test_an_unknown_mixture_runs_as_mixtral_with_its_shared_expert(tmp_path):

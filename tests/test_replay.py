@@ -16,6 +16,7 @@ from reference_steps import REFERENCE
 
 import vram_widget as vw
 from vram_widget.step.replay import replay
+from vram_widget.step.run import Run
 from vram_widget.step.timeline import COMPONENTS
 
 
@@ -211,7 +212,7 @@ def test_layers_that_repeat_stand_for_all(choices, monkeypatch):
         "vram_widget.step.architecture._patterns",
         lambda kinds: [(place, 1, 1) for place in range(len(kinds))],
     )
-    record = replay(one_by_one, est.config, est.gpu)
+    record = replay(Run.of(est.config, one_by_one, est.gpu))
     assert len(record.segments) > 3 * one_by_one.num_hidden_layers
     assert (est.allocated, est.peak_phase) == (record.peak, record.peak_phase)
     levels = dict(zip(COMPONENTS, record.at(record.peak_moment), strict=True))

@@ -73,10 +73,12 @@ def test_a_quantised_checkpoint_cannot_be_trained_whole():
     whole = model.load("meta-llama/Llama-3.1-8B")
     from dataclasses import replace
 
-    from vram_widget.step.methods.methods import method_for, num_trainable
+    from vram_widget.gpu import lookup
+    from vram_widget.step.run import Run
 
-    stored = replace(whole, quantization="gptq")
+    stored, gpu = replace(whole, quantization="gptq"), lookup("H100")
     with pytest.raises(ConfigError, match="gptq"):
-        method_for(vw.TrainingConfig("x", training_method="sft"), stored)
+        Run.of(vw.TrainingConfig("x", training_method="sft"), stored, gpu).method()
     lora = vw.TrainingConfig("x", training_method="lora")
-    assert num_trainable(stored, lora) == num_trainable(whole, lora)
+    quantised, plain = (Run.of(lora, each, gpu) for each in (stored, whole))
+    assert quantised.num_trainable == plain.num_trainable

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from .. import trainers
 from ..config import AnyConfig, TrainingConfig
+from ..config.config import names_fields
 from ..gpu import GPU, resolve
 from ..model.load import load
 from ..show import text
 from ..step.architecture import Architecture
-from ..step.methods.methods import PACKED, num_trainable
-from ..step.methods.targets import beside_layers, told_apart
-from ..step.record import Moment, Record
+from ..step.methods.methods import PACKED
+from ..step.methods.targets import targets_outside_layers
+from ..step.record import Moment
 from ..step.replay import replay
+from ..step.run import Run
 from ..step.timeline import COMPONENTS, Timeline
 from . import explain, published
 from .overhead import FRAGMENTED_SLACK, USUAL_SLACK, fixed
@@ -25,6 +27,9 @@ from .why import notes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from typing_extensions import Unpack
+
+    from ..config.choices import Choices
 
 #: An unknown family is replayed as a generic decoder: its blocks may keep this much more or less.
 UNKNOWN_FAMILY = 0.10
@@ -72,11 +77,12 @@ class MemoryEstimate:
     timeline: Timeline
     notes: dict[str, str]
 
-    def __init__(self, config: TrainingConfig, architecture: Architecture, gpu: GPU) -> None:
+    def __init__(self, config: TrainingConfig, run: Run, gpu: GPU) -> None:
         self.config = config
-        self.architecture = architecture
+        self.architecture = run.architecture
         self.gpu = gpu
-        self.notices = architecture.notices
+        self.num_trainable = run.num_trainable
+        self.notices = run.architecture.notices
 
     def __iter__(self) -> Iterator[int]:
         return iter((self.low, self.expected, self.high))
@@ -123,14 +129,11 @@ class MemoryEstimate:
 class ReplayedEstimate(MemoryEstimate):
     """An estimate by the replay of a training step: the peak, and every byte of it."""
 
-    def __init__(
-        self, config: TrainingConfig, architecture: Architecture, gpu: GPU, record: Record
-    ) -> None:
-        super().__init__(config, architecture, gpu)
-        self._record = record
+    def __init__(self, config: TrainingConfig, run: Run, gpu: GPU) -> None:
+        super().__init__(config, run, gpu)
+        self._record = record = replay(run)
         self.allocated = record.peak
-        self.num_trainable = num_trainable(architecture, config)
-        unknown = 0.0 if architecture.known else UNKNOWN_FAMILY
+        unknown = 0.0 if run.architecture.known else UNKNOWN_FAMILY
         self._fixed = fixed(config, gpu)
         least, usual, most = (sum(sizes) for sizes in zip(*self._fixed.values(), strict=True))
         self.low = int(self.allocated * (1 - unknown)) + least
@@ -194,15 +197,14 @@ class ReplayedEstimate(MemoryEstimate):
 class PublishedEstimate(MemoryEstimate):
     """An estimate by a published closed formula: one sum, no course over time."""
 
-    def __init__(self, config: TrainingConfig, architecture: Architecture, gpu: GPU) -> None:
-        super().__init__(config, architecture, gpu)
-        formula = published.estimate(architecture, config)
+    def __init__(self, config: TrainingConfig, run: Run, gpu: GPU) -> None:
+        super().__init__(config, run, gpu)
+        formula = published.estimate(run.architecture, config)
         self.low, self.expected, self.high = formula.low, formula.expected, formula.high
         self.components = {**dict.fromkeys(COMPONENTS, 0), **formula.components}
         self.components["overhead"] += self.expected - sum(self.components.values())
         self.allocated = self.expected - self.components["overhead"]
         self.peak_phase, self.peak_step = formula.peak_phase, 1
-        self.num_trainable = num_trainable(architecture, config)
         levels = [self.components[component] for component in COMPONENTS]
         self.timeline = Timeline()
         for seconds in (0.0, 1.0):
@@ -222,7 +224,8 @@ class PublishedEstimate(MemoryEstimate):
         )
 
 
-def estimate(config: AnyConfig | None = None, **choices: Any) -> MemoryEstimate:
+@names_fields
+def estimate(config: AnyConfig | None = None, **choices: Unpack[Choices]) -> MemoryEstimate:
     """Estimate the GPU memory of a fine-tune.
 
     Parameters
@@ -257,27 +260,27 @@ def estimate(config: AnyConfig | None = None, **choices: Any) -> MemoryEstimate:
     """
     config = TrainingConfig.of(config, **choices)
     config.check()
-    architecture = told_apart(load(config.model_path), config)
+    architecture = load(config.model_path)
     gpu, notice = resolve(config.gpu, config.gpu_memory, config.num_gpus)
+    run = Run.of(config, architecture, gpu)
     notices = [notice] if notice else []
     stored = architecture.quantization
     if stored in PACKED and (config.training_method, config.quantization) != ("qlora", stored):
         notices.append(f"The checkpoint is stored as {stored}, and the base stays so.")
     notices += [
         f"The adapter of {name} is not counted, nor what it keeps."
-        for name in beside_layers(config, architecture)
+        for name in targets_outside_layers(run.settings, architecture)
     ]
-    kind, adapted = architecture.model_type, config.training_method in ("lora", "qlora")
-    if adapted and trainers.leaves_open(config.trainer, config.target_modules, kind):
+    kind = architecture.model_type
+    if config.adapts and trainers.leaves_open(config.trainer, config.target_modules, kind):
         notices.append(
             f"TRL leaves target_modules to PEFT, which has none for {kind} and will ask for them: "
             f"counted are {' and '.join(trainers.QUERY_AND_VALUE)}."
         )
     found: MemoryEstimate
     if config.memory_model == "replay":
-        record = replay(architecture, config, gpu)
-        found = ReplayedEstimate(config, architecture, gpu, record)
+        found = ReplayedEstimate(config, run, gpu)
     else:
-        found = PublishedEstimate(config, architecture, gpu)
+        found = PublishedEstimate(config, run, gpu)
     found.notices = (*found.notices, *notices)
     return found

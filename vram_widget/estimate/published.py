@@ -39,6 +39,7 @@ from ..errors import ConfigError
 from ..step.architecture import Architecture
 from ..step.methods.methods import check_adapters
 from ..step.methods.targets import osft_target, target
+from ..step.settings import Settings
 
 #: What Training Hub multiplies the sum with: low, expected, high.
 MARGINS = {
@@ -197,10 +198,11 @@ def lora_parameters(architecture: Architecture, config: TrainingConfig) -> int:
     ConfigError
         If no linear is targeted, or the rank is larger than every one that is.
     """
-    check_adapters(architecture, config)
+    settings = Settings.of(config, architecture.model_type)
+    check_adapters(architecture, settings)
     edges = 0
     for run in architecture.layers:
-        targeted = target(config, architecture, run)
+        targeted = target(settings, architecture, run)
         edges += run.count * sum(
             sum(shape)
             for name, shape in run.weights.items()

@@ -10,19 +10,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import ceil, inf
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..config import AnyConfig, TrainingConfig
+from ..config.config import names_fields
 from ..gpu import GPU, resolve
 from ..gpu.catalogue import PCIE, link
 from ..model.load import load
 from ..step.architecture import Architecture
-from ..step.methods.methods import num_trainable
-from ..step.methods.targets import told_apart
-from ..step.replay import Pass
-from ..step.sharding.sharding import sharding
+from ..step.replay import one_pass
+from ..step.run import Run
 from ..units import duration, quantity
 from .pace import FAST, SLOW, USUAL, Pace
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ..config.choices import Choices
 
 #: What AdamW moves for a trained parameter: gradient, weight and two moments read, three written.
 OPTIMIZER_TRAFFIC = 7
@@ -103,7 +107,8 @@ class RunTime:
         return [{"label": label, "value": value, "note": note} for label, value, note in shown]
 
 
-def run_time(config: AnyConfig, **choices: Any) -> RunTime:
+@names_fields
+def run_time(config: AnyConfig, **choices: Unpack[Choices]) -> RunTime:
     """Return how long a run takes, and what it costs where `gpu_hour_price` is set.
 
     Parameters
@@ -132,8 +137,9 @@ def run_time(config: AnyConfig, **choices: Any) -> RunTime:
     """
     config = TrainingConfig.of(config, **choices)
     config.check()
-    architecture = told_apart(load(config.model_path), config)
+    architecture = load(config.model_path)
     gpu, chosen = resolve(config.gpu, config.gpu_memory, config.num_gpus)
+    run = Run.of(config, architecture, gpu)
     batches = Batches(config)
     counted: dict[int, Work] = {}
     seconds = []
@@ -141,7 +147,7 @@ def run_time(config: AnyConfig, **choices: Any) -> RunTime:
         length = batches.length(pace)
         if length not in counted:
             counted[length] = Work(architecture, batches.one_pass(length))
-        step = _step_seconds(config, architecture, gpu, counted[length], pace)
+        step = _step_seconds(config, run, gpu, counted[length], pace)
         seconds.append(batches.steps(pace) * step)
     price = config.gpu_hour_price
     cost = None
@@ -222,13 +228,11 @@ class Work:
 
 
 def _clock(architecture: Architecture, config: TrainingConfig, gpu: GPU) -> float:
-    segments = Pass(architecture, config, gpu).segments
+    segments = one_pass(Run.of(config, architecture, gpu)).segments
     return float(sum(segment.seconds * segment.count for segment in segments))
 
 
-def _step_seconds(
-    config: TrainingConfig, architecture: Architecture, gpu: GPU, work: Work, pace: Pace
-) -> float:
+def _step_seconds(config: TrainingConfig, run: Run, gpu: GPU, work: Work, pace: Pace) -> float:
     """Return the seconds of one optimizer step."""
     rate = gpu.bf16_flops * pace.matmul
     if config.param_dtype == "float32" and config.mixed_precision == "no":
@@ -236,38 +240,35 @@ def _step_seconds(
     device = work.flops / rate + pace.traffic * work.traffic / gpu.bandwidth
     if config.training_method == "osft":
         device *= pace.osft
-    compute = max(device, pace.layer * architecture.num_hidden_layers)
+    compute = max(device, pace.layer * run.architecture.num_hidden_layers)
     passes = config.gradient_accumulation_steps
-    trained = num_trainable(architecture, config)
-    linked = _communication(config, architecture, gpu, trained, pace)
+    linked = _communication(config, run, gpu, pace)
     exposed = max(linked * (1 - pace.hidden), linked - compute * passes)
-    return float(compute * passes + exposed + _optimizer(config, gpu, trained, pace))
+    return float(compute * passes + exposed + _optimizer(config, run, gpu, pace))
 
 
-def _communication(
-    config: TrainingConfig, architecture: Architecture, gpu: GPU, trained: int, pace: Pace
-) -> float:
+def _communication(config: TrainingConfig, run: Run, gpu: GPU, pace: Pace) -> float:
     """Return the seconds that the collectives of one step take.
 
     An all-gather and a reduce-scatter over n GPUs move (n - 1) / n of their bytes over each GPU's
-    link, an all-reduce twice that. Weights that are divided are gathered twice a pass, in 2 bytes.
+    link, an all-reduce twice that. Weights that are sharded are gathered twice a pass, in 2 bytes.
     """
     gpus, passes = config.num_gpus, config.gradient_accumulation_steps
     if gpus == 1:
         return 0.0
-    divided = sharding(config)
+    sharding, trained = run.sharding, run.num_trainable
     local = gpus // config.num_nodes
     inside = link(gpu) * pace.link
     across = min(inside, local * pace.network * pace.link) if config.num_nodes > 1 else inside
     gradients = trained * (4 if config.param_dtype == "float32" else 2)
     moved = 2 * gradients  # all-reduced, once a step
-    if divided.parameters > 1:
-        moved = passes * (2 * 2 * architecture.num_parameters + gradients)
-    elif divided.gradients > 1:
+    if sharding.parameters > 1:
+        moved = passes * (2 * 2 * run.architecture.num_parameters + gradients)
+    elif sharding.gradients > 1:
         moved = passes * gradients + 2 * trained
-    if 1 < divided.parameters < gpus:  # hybrid: over the nodes only the gradients' shares
-        between = _share(config.num_nodes) * 2 * gradients / divided.parameters / across
-        return _share(divided.parameters) * moved / inside + between
+    if 1 < sharding.parameters < gpus:  # hybrid: over the nodes only the gradients' shares
+        between = _share(config.num_nodes) * 2 * gradients / sharding.parameters / across
+        return _share(sharding.parameters) * moved / inside + between
     return _share(gpus) * moved / across
 
 
@@ -275,10 +276,10 @@ def _share(members: int) -> float:
     return (members - 1) / members
 
 
-def _optimizer(config: TrainingConfig, gpu: GPU, trained: int, pace: Pace) -> float:
+def _optimizer(config: TrainingConfig, run: Run, gpu: GPU, pace: Pace) -> float:
     """Return the seconds of the optimizer's own step, on the card or on the host."""
     width = 4 if config.param_dtype == "float32" else 2
-    held = trained / sharding(config).optimizer
+    held = run.num_trainable / run.sharding.optimizer
     if config.cpu_offload == "none":
         return OPTIMIZER_TRAFFIC * width * held / gpu.bandwidth
     on_host = OPTIMIZER_TRAFFIC * 4 * held / pace.host_memory

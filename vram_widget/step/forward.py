@@ -24,7 +24,7 @@ from .norms import (
 from .tape import BOOL, FLOAT32, INT64, Boundary, Node, Tensor
 
 if TYPE_CHECKING:
-    from .replay import Pass
+    from .passes import Pass
 
 #: Families that rotate nothing: their positions are learned, or no attention sees any.
 WITHOUT_ROTATION = {"gpt2", "gpt_bigcode", "nemotron_h"}
@@ -106,11 +106,12 @@ OUTSIDE = {
 
 def forward(step: Pass) -> Tensor:
     """Run the model on a micro-batch and return the loss."""
-    tape, config, architecture = step.tape, step.config, step.architecture
+    tape, settings, architecture = step.tape, step.settings, step.architecture
     outside = OUTSIDE.get(architecture.model_type, Outside())
+    step.communication.pre_forward(step.outside)
     tape.operator = "batch"
-    tokens = tape.new(config.tokens, 1, INT64, "input_ids")
-    labels = tape.new(config.tokens, 1, INT64, "labels")
+    tokens = tape.new(settings.tokens, 1, INT64, "input_ids")
+    labels = tape.new(settings.tokens, 1, INT64, "labels")
     step.keep(tokens, labels)
     outputs = base_model(step, tokens)  # held until the loss is there
     x = ops.scale(outputs) if outside.scales_output else outputs
@@ -132,35 +133,35 @@ def forward(step: Pass) -> Tensor:
             logits = ops.tanh(logits)
             logits = ops.scale(logits)
         tape.operator = "loss"
-        if config.keeps_outputs:
+        if settings.keeps_outputs:
             step.held.append(logits)
         return logits
 
-    if config.loss_kernel == "liger":
+    if settings.loss_kernel == "liger":
         loss = losses.liger(x, lm_head)
     else:
-        loss = losses.OVER_LOGITS[config.loss_kernel](x, labels, head)
+        loss = losses.OVER_LOGITS[settings.loss_kernel](x, labels, head)
     tape.component = "activations"
     return loss
 
 
 def base_model(step: Pass, tokens: Tensor) -> Tensor:
     """Run the embedding, the layers and the last norm."""
-    tape, config, architecture = step.tape, step.config, step.architecture
+    tape, settings, architecture = step.tape, step.settings, step.architecture
     outside = OUTSIDE.get(architecture.model_type, Outside())
     tape.operator = architecture.embedding_name
     x = ops.embedding(tokens, step.outside.weights[f"{architecture.embedding_name}.weight"])
     if outside.embedding_scales:
         x = ops.scale(x, "hidden state")
     leaf = None
-    if x.node is None and config.gradient_checkpointing:
+    if x.node is None and settings.gradient_checkpointing:
         ops.require_grad(x)  # PEFT's enable_input_require_grads
         leaf = x
     if outside.scales_embedding:
         x = ops.scale(x, "hidden state")
     elif not architecture.positions_name and not architecture.config.get("embedding_dropout"):
         leaf = None  # it is the first layer's input, which that layer holds
-    length = min(config.max_seq_len, config.tokens)
+    length = min(settings.max_seq_len, settings.tokens)
     embedded: tuple[Tensor, ...] = ()
     if architecture.positions_name:
         embedded = x, *learned_positions(step, length)
@@ -172,7 +173,7 @@ def base_model(step: Pass, tokens: Tensor) -> Tensor:
         x = ops.dropout(x)
     cos, sin = rotary_positions(step, length, x)
     new = tape.new
-    attention = config.attn_implementation
+    attention = settings.attn_implementation
     if attention == "sdpa" and architecture.model_type in WITHOUT_SDPA:
         attention = "eager"
     tape.operator = "attention mask"
@@ -180,11 +181,11 @@ def base_model(step: Pass, tokens: Tensor) -> Tensor:
     windows = {run.sliding_window for run in architecture.layers}
     eager_masks = []
     if attention == "eager":  # a mask of numbers for each distance that attention reaches back
-        eager_masks = [new(config.tokens, length, x.dtype, "mask") for _ in windows]
+        eager_masks = [new(settings.tokens, length, x.dtype, "mask") for _ in windows]
     else:
         # flash attention takes padding out of its inputs, and has no use for a mask
-        masked = attention == "sdpa" and (config.padded or architecture.model_type in MASKED)
-        mask = new(config.tokens, length, BOOL, "mask") if masked else None
+        masked = attention == "sdpa" and (settings.padded or architecture.model_type in MASKED)
+        mask = new(settings.tokens, length, BOOL, "mask") if masked else None
         slides = attention == "sdpa" and any(length >= window for window in windows if window)
         sliding_mask = new(length, length, BOOL, "mask") if slides else None
     by_layer = per_layer_inputs(step, tokens, x)
@@ -192,15 +193,15 @@ def base_model(step: Pass, tokens: Tensor) -> Tensor:
         architecture.config, length, attention, x.dtype, cos, sin, mask, sliding_mask, by_layer
     )
     # the layers share them; the graph holds a leaf that wants a gradient, a checkpoint its masks
-    masks = (*eager_masks, mask, sliding_mask) if config.gradient_checkpointing else ()
+    masks = (*eager_masks, mask, sliding_mask) if settings.gradient_checkpointing else ()
     others = [rotary_positions(step, length, x) for _ in range(1, outside.position_tables)]
     step.keep(cos, sin, others, leaf, masks, by_layer)
     # the model's forward holds what goes into the first layer, which that layer may keep itself
-    kept = config.gradient_checkpointing and not config.offload_activations
-    norm_keeps = x.dtype is FLOAT32 or outside.norm is layer_norm or config.use_liger
+    kept = settings.gradient_checkpointing and not settings.offload_activations
+    norm_keeps = x.dtype is FLOAT32 or outside.norm is layer_norm or settings.use_liger
     kept = kept or (norm_keeps and x.node is not None)
     # a projection that trains keeps it too, long after that layer is done with it
-    projected = by_layer is not None and config.training_method in ("sft", "osft")
+    projected = by_layer is not None and not settings.adapts
     tape.operator = architecture.embedding_name
     inputs_embeds = (
         None if kept or projected or embedded else new(x.rows, x.width, x.dtype, "hidden state")

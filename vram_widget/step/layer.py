@@ -2,46 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
 
-from ..config import TrainingConfig
 from . import ops
 from .architecture import Shape
 from .methods.methods import Method
 from .methods.optimizers import temporaries
 from .methods.parameter import Parameter
-from .sharding.communication import Exchange
+from .settings import Settings
 from .sharding.sharding import Sharding
-from .tape import DTYPES, Boundary, Leaf, Tape, Tensor
+from .tape import DTYPES, DType, Leaf, Tape, Tensor
 
 
-def computes(p: Parameter) -> bool:
-    """Whether it is gathered in the compute dtype: packed weights and their scales never are."""
-    return p.divided and p.dtype.name in DTYPES
+def has_compute_dtype(p: Parameter) -> bool:
+    """Whether it is unsharded in the compute dtype: packed weights and their scales never are."""
+    return p.sharded and p.dtype.name in DTYPES
 
 
 def stored(method: Method, sharding: Sharding, name: str, shape: Shape) -> list[Parameter]:
-    """Return the tensors that stand for a weight on this GPU, whole."""
+    """Return the tensors that stand for a weight, unsharded."""
     parameters, compute = method.parameters(name, shape), sharding.compute
     if not sharding.masters or compute is None:
         return parameters
-    return [p._replace(dtype=compute) if computes(p) else p for p in parameters]
+    return [p._replace(dtype=compute) if has_compute_dtype(p) else p for p in parameters]
 
 
 class Layer:
     """One layer (or what lies outside the layers), ready to run.
 
+    Parameters
+    ----------
+    leaf_of : callable
+        Makes the leaf of a trainable weight, from the layer, the weight and what an optimizer that
+        updates it in backward makes (`Communication.leaf`).
+
     Attributes
     ----------
     parameters : list of Parameter
-        Every stored tensor, whole.
+        Every stored tensor, unsharded.
     weights : dict of str to Tensor
-        The same by name, as the operators see them: whole, in the dtype they are used in.
+        The same by name, as the operators see them: unsharded, in the dtype they are used in.
     copies : int
         How many layers it stands for.
-    whole : Tensor or None
-        The memory of its whole weights, where they are gathered only while it runs.
+    unsharded : Tensor or None
+        The memory of its unsharded weights, where they are sharded until it runs.
     input_takes_gradient : bool
         Whether backward goes on below it.
     """
@@ -49,15 +53,14 @@ class Layer:
     def __init__(
         self,
         tape: Tape,
+        settings: Settings,
+        sharding: Sharding,
         method: Method,
         weights: Mapping[str, Shape],
-        exchange: Exchange,
-        config: TrainingConfig,
+        leaf_of: Callable[[Layer, Parameter, tuple[DType, ...] | None], Leaf],
     ) -> None:
         self.tape = tape
         self.method = method
-        sharding = exchange.sharding
-        self.exchange = exchange
         self.parameters = [
             parameter
             for name, shape in weights.items()
@@ -65,30 +68,17 @@ class Layer:
         ]
         self.weights: dict[str, Tensor] = {}
         self.copies = 1
-        self.whole: Tensor | None = None
+        self.unsharded: Tensor | None = None
         self.input_takes_gradient = True
-        self.liger = config.use_liger
+        self.liger = settings.use_liger
         for p in self.parameters:
-            computed = computes(p) and sharding.compute
+            computed = has_compute_dtype(p) and sharding.compute
             leaf = None
             if p.trainable:
-                steps = config.optimizer_in_backward
-                leaf = Leaf(exchange.waits, steps, temporaries(config.optim, p.dtype))
-                leaf.owned = exchange.owns_gradients
-                if exchange.takes_gradients:
-                    leaf.arrives = partial(exchange.arrive, self, p)
+                in_backward = settings.optimizer_in_backward
+                made = temporaries(settings.optim, p.dtype) if in_backward else None
+                leaf = leaf_of(self, p, made)
             self.weights[p.name] = Tensor(tape, p.rows, p.width, computed or p.dtype, None, leaf)
-
-    def enter(self, x: Tensor) -> None:
-        """Make the weights whole before the layer runs on x; after its backward, give them up."""
-        self.input_takes_gradient = x.node is not None
-        self.exchange.before_forward(self)
-        Boundary(self.tape, partial(self.exchange.after_backward, self))
-
-    def leave(self) -> None:
-        """Give up the whole weights after the layer has run, until its backward comes."""
-        self.exchange.after_forward(self)
-        Boundary(self.tape, partial(self.exchange.before_backward, self))
 
     def begin(self, operator: str) -> str:
         """Name what runs from here on; return what ran before."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from ..config import TrainingConfig
-
 #: Families that Liger has kernels for, by model_type (MODEL_TYPE_TO_APPLY_LIGER_FN in
 #: liger_kernel/transformers/monkey_patch.py). For any other the trainers go on without it.
 FAMILIES = {
@@ -56,24 +54,23 @@ FAMILIES = {
 MAKES_LOGITS = {"granite"}
 
 
-def as_run(config: TrainingConfig, model_type: str) -> TrainingConfig:
-    """Return the configuration with what `use_liger` means for a family.
+def kernels(
+    use_liger: bool, loss_kernel: str, model_type: str, trainer: str, training_method: str
+) -> tuple[bool, str]:
+    """Return whether a run gets Liger's kernels, and its loss kernel.
 
     Training Hub's sft needs the logits too: instructlab/training/model.py asks Liger for
     ``cross_entropy=True, fused_linear_cross_entropy=False``.
 
     Examples
     --------
-    >>> config = TrainingConfig("m", training_method="osft", use_liger=True)
-    >>> as_run(config, "llama").loss_kernel, as_run(config, "granite").loss_kernel
-    ('liger', 'fused')
-    >>> as_run(config, "gpt2").use_liger
-    False
+    >>> kernels(True, "eager", "llama", "trl", "sft"), kernels(True, "eager", "gpt2", "trl", "sft")
+    ((True, 'liger'), (False, 'eager'))
+    >>> kernels(True, "eager", "granite", "trl", "sft")
+    (True, 'fused')
     """
-    if not config.use_liger:
-        return config
-    if model_type not in FAMILIES:
-        return config.replace(use_liger=False)
-    instructlab = (config.trainer, config.training_method) == ("training_hub", "sft")
+    if not use_liger or model_type not in FAMILIES:
+        return False, loss_kernel
+    instructlab = (trainer, training_method) == ("training_hub", "sft")
     makes_logits = model_type in MAKES_LOGITS or instructlab
-    return config.replace(loss_kernel="fused" if makes_logits else "liger")
+    return True, "fused" if makes_logits else "liger"

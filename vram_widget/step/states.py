@@ -4,39 +4,37 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from ..config import TrainingConfig
-from .architecture import Architecture
 from .layer import Layer, stored
-from .methods.methods import method_for
 from .methods.optimizers import ALL_AT_ONCE, ONE_AT_A_TIME, STATES, temporaries
 from .methods.parameter import Parameter, as_matrix, dropped, made
+from .run import Run
 from .sharding import zero
-from .sharding.sharding import Sharding, sharding
+from .sharding.sharding import Sharding
 from .tape import BOOL, FLOAT32, Allocation, Event, Leaf
 
 
-def load(layers: list[Layer], architecture: Architecture, config: TrainingConfig) -> list[Event]:
+def load(run: Run, layers: list[Layer]) -> list[Event]:
     """Return the allocations of loading: weights as they are stored, masks, lasting buffers."""
-    shares = sharding(config)
+    sharding = run.sharding
     events: list[Event] = []
-    for name, shape in architecture.masks.items():
+    for name, shape in run.architecture.masks.items():
         events.append(made("parameters", "mask", Parameter(name, *as_matrix(shape), BOOL, False)))
     stored_here = [(p, layer.copies) for layer in layers for p in layer.parameters]
-    method = method_for(config, architecture)
-    for name, shape, count in architecture.alike_in_towers:
-        stored_here += [(p, count) for p in stored(method, shares, name, shape)]
+    method = run.method()
+    for name, shape, count in run.architecture.alike_in_towers:
+        stored_here += [(p, count) for p in stored(method, sharding, name, shape)]
     for p, count in stored_here:
-        if p.divided and shares.parameters_on_host:
+        if p.sharded and sharding.parameters_on_host:
             continue
-        share = shares.share(p, shares.parameters)
-        events.append(made("parameters", "weight", share, count))
-    if config.training_method == "osft":
+        shard = sharding.shard(p, sharding.parameters)
+        events.append(made("parameters", "weight", shard, count))
+    if run.settings.training_method == "osft":
         events += _decomposition(layers)
-    if shares.buckets:
+    if sharding.buckets:
         for layer, p in zero.trained(layers):
             bucket = p._replace(name="DDP buckets")
             events.append(made("buffers", "gradient", bucket, layer.copies))
-    return events + zero.lasting(layers, shares)
+    return events + zero.lasting(layers, sharding)
 
 
 def _decomposition(layers: list[Layer]) -> list[Event]:
@@ -65,12 +63,12 @@ def _decomposition(layers: list[Layer]) -> list[Event]:
     return events + [dropped(event) for event in events]
 
 
-def optimizer_step(layers: list[Layer], config: TrainingConfig) -> tuple[list[Event], list[Event]]:
+def optimizer_step(run: Run, layers: list[Layer]) -> tuple[list[Event], list[Event]]:
     """Return what the first and every later optimizer step do to memory.
 
     The first makes the states; each makes and drops its temporaries, then drops the gradients.
     """
-    shares = sharding(config)
+    sharding, settings = run.sharding, run.settings
     reached: list[tuple[Parameter, int]] = []
     left: dict[Allocation, Event] = {}
     for layer, p in zero.trained(layers):
@@ -82,12 +80,12 @@ def optimizer_step(layers: list[Layer], config: TrainingConfig) -> tuple[list[Ev
             allocation = leaf.grad.storage.allocation
             left[allocation] = -allocation.nbytes, allocation
     gone = [*left.values()]
-    if shares.optimizer_on_host:
+    if sharding.optimizer_on_host:
         reached.clear()
-    in_backward = config.optimizer_in_backward
-    states, scratch, count = _stepped(tuple(reached), shares, config.optim, in_backward)
-    if shares.strategy in zero.STAGES:
-        later = zero.step(layers, shares, gone, count or config.optim in ALL_AT_ONCE)
+    in_backward = settings.optimizer_in_backward
+    states, scratch, count = _stepped(tuple(reached), sharding, settings.optim, in_backward)
+    if sharding.strategy in zero.STAGES:
+        later = zero.step(layers, sharding, gone, count or settings.optim in ALL_AT_ONCE)
     else:
         later = [*scratch, *map(dropped, scratch), *gone]
     return [*states, *later], later
@@ -95,7 +93,7 @@ def optimizer_step(layers: list[Layer], config: TrainingConfig) -> tuple[list[Ev
 
 @lru_cache(maxsize=128)
 def _stepped(
-    reached: tuple[tuple[Parameter, int], ...], shares: Sharding, optim: str, in_backward: bool
+    reached: tuple[tuple[Parameter, int], ...], sharding: Sharding, optim: str, in_backward: bool
 ) -> tuple[list[Event], list[Event], int]:
     """Return the states of parameters, each in some layers, and what a step makes besides.
 
@@ -106,16 +104,16 @@ def _stepped(
     scratch: list[Event] = []
     largest: Parameter | None = None
     for p, copies in reached:
-        share = shares.share(p, shares.optimizer)
-        if shares.masters:
-            share = share._replace(dtype=FLOAT32)
-        for what, elements, dtype in STATES[optim](share):
+        shard = sharding.shard(p, sharding.optimizer)
+        if sharding.masters:
+            shard = shard._replace(dtype=FLOAT32)
+        for what, elements, dtype in STATES[optim](shard):
             state = Parameter(p.name, 1, elements, dtype, False)
             states.append(made("optimizer", what, state, copies))
         if optim in ALL_AT_ONCE and not in_backward:
-            scratch.append(made("optimizer", "temporary", share, copies))
-        if largest is None or share.size > largest.size:
-            largest = share
+            scratch.append(made("optimizer", "temporary", shard, copies))
+        if largest is None or shard.size > largest.size:
+            largest = shard
     if optim not in ONE_AT_A_TIME or largest is None or in_backward:
         return states, scratch, 0
     scratch = [

@@ -177,75 +177,53 @@ class Boundary:
 class Leaf:
     """Where a trainable weight's gradient arrives (autograd's AccumulateGrad).
 
+    It sums the gradients of all uses of the weight and hands the sum to `take`, which who shards
+    gradients, or updates weights in backward, overrides.
+
     Attributes
     ----------
+    uses : int
+        Gradients that are still to come.
     grad : Tensor or None
         The gradient as it is kept until the optimizer steps.
-    waits : bool
-        Whether gradients wait to be divided among the GPUs.
-    whole : Tensor or None
-        This pass's gradient, where it waits to be divided among the GPUs.
-    summed : Tensor or None
-        The whole gradients of earlier passes, where those of all passes are divided at once.
-    updated : bool
-        Whether the optimizer steps as soon as the gradient is there.
-    temporaries : tuple of DType
-        What it makes and drops then: tensors of the gradient's size.
-    owned : bool
-        Whether the gradient that comes first has bytes of its own.
-    arrives : callable or None
-        Told when the gradient is there; it is given that.
     reached : bool
         Whether a gradient ever came: the optimizer passes over a weight that gets none.
     """
 
-    __slots__ = (
-        *("arrived", "arrives", "grad", "owned", "reached", "summed", "temporaries", "updated"),
-        *("uses", "waits", "whole"),
-    )
+    __slots__ = ("arrived", "grad", "reached", "uses")
 
-    def __init__(
-        self, waits: bool = False, updated: bool = False, temporaries: tuple[DType, ...] = ()
-    ) -> None:
+    #: Whether the gradient that comes first has bytes of its own, to which another can be added.
+    owns_first = False
+
+    def __init__(self) -> None:
         self.uses = 0
-        self.waits = waits
-        self.updated = updated
-        self.temporaries = temporaries
-        self.owned = False
-        self.arrives: Callable[[Tensor], None] | None = None
-        self.reached = False
         self.arrived: Tensor | None = None
-        self.whole: Tensor | None = None
-        self.summed: Tensor | None = None
         self.grad: Tensor | None = None
+        self.reached = False
 
     def accumulate(self, grad: Tensor) -> None:
-        """Sum the gradients of all uses; keep the sum, or add it in place to what is kept."""
+        """Sum the gradients of all uses; take the sum when the last is there."""
         self.uses -= 1
         if self.arrived is None:
             self.arrived = grad
-        elif self.arrived.is_view and not self.owned:
+        elif self.arrived.is_view and not self.owns_first:
             # A tied weight: autograd adds in place only where it owns the first gradient's bytes.
             # A linear's is the transpose of a product, so the sum is a third tensor (seen in the
             # CPU allocator's own counts, PyTorch 2.13); autocast's cast makes one of its own.
             self.arrived = grad.tape.new(grad.rows, grad.width, grad.dtype, "gradient", "gradients")
         if self.uses == 0:
             self.reached = True
-            if self.waits:
-                in_place = self.summed is not None and self.summed.dtype is self.arrived.dtype
-                self.whole = self.summed if in_place else self.arrived
-            elif self.updated:  # the optimizer steps at once, and drops it
-                self.step(grad.tape, grad.rows, grad.width)
-            elif self.grad is None:
-                self.grad = self.arrived
-            if self.arrives is not None:
-                grad.tape.arrivals.append((self.arrives, self.arrived))
+            self.take(self.arrived)
             self.arrived = None
 
-    def step(self, tape: Tape, rows: int, width: int) -> None:
-        """Make and drop what the optimizer needs to update this weight alone."""
-        made = [tape.new(rows, width, d, "temporary", "optimizer") for d in self.temporaries]
-        del made
+    def take(self, grad: Tensor) -> None:
+        """Keep the gradient, or add it in place to the one that an earlier pass left."""
+        if self.grad is None:
+            self.grad = grad
+
+    def accumulate_onto(self, earlier: Leaf, weight: Tensor) -> None:
+        """Add to the gradient of an earlier pass, whose bytes that pass has counted."""
+        self.grad = Tensor(weight.tape, 1, 1, FLOAT32, None)
 
 
 class Tape:
@@ -263,8 +241,8 @@ class Tape:
         Whether backward is in what a checkpoint has run again.
     autocast : DType or None
         The dtype that matrix products are cast to, where autocast is on.
-    arrivals : list of (callable, Tensor)
-        Who is to be told of which gradient, once autograd itself holds it no longer.
+    post_accumulate_grad : list of (callable, Tensor)
+        Hooks to run, each with its gradient, once autograd itself holds that no longer.
     outlasting : list of Tensor or None
         What operators keep until the whole graph goes; None in what a checkpoint runs again.
     """
@@ -277,7 +255,7 @@ class Tape:
         self.outlasting: list[Tensor] | None = []
         self.autocast = autocast
         self.casts: dict[int, Tensor] = {}
-        self.arrivals: list[tuple[Callable[[Tensor], None], Tensor]] = []
+        self.post_accumulate_grad: list[tuple[Callable[[Tensor], None], Tensor]] = []
         self.operator = ""
         self.component = "activations"
         self.clock = 0.0
@@ -350,9 +328,9 @@ class Tape:
         for edge, result in zip(node.edges, results, strict=True):
             if edge is not None and result is not None:
                 edge.accumulate(result)
-        if self.arrivals:
+        if self.post_accumulate_grad:
             del results, result
-            while self.arrivals:
-                arrives, gradient = self.arrivals.pop(0)
-                arrives(gradient)
+            while self.post_accumulate_grad:
+                hook, gradient = self.post_accumulate_grad.pop(0)
+                hook(gradient)
                 del gradient

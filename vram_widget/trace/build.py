@@ -16,6 +16,7 @@ from transformers.initialization import no_init_weights
 
 from ..config import TrainingConfig
 from ..errors import ConfigError, ModelError, shown
+from ..step.sharding.sharding import Sharding
 from .attention import use_flash_attention
 from .osft import decompose
 from .quantized import adapt, quantize
@@ -26,6 +27,7 @@ STORAGE_KEYS = ("quantization_config", "dtype", "torch_dtype", "auto_map", "tran
 
 def build(
     config: TrainingConfig,
+    sharding: Sharding,
     model_config: Mapping[str, Any],
     kernels: Callable[[], AbstractContextManager[Any]],
 ) -> PreTrainedModel | PeftModel:
@@ -37,6 +39,8 @@ def build(
     ----------
     config : TrainingConfig
         The method, the dtypes and the memory savers.
+    sharding : Sharding
+        Whether weights are sharded, which decides how a quantised base is prepared.
     model_config : mapping
         The model's config.json.
     kernels : callable
@@ -66,7 +70,7 @@ def build(
         if config.training_method == "osft":
             decompose(base, config)
         if config.training_method == "qlora":
-            quantize(base, config)
+            quantize(base, config, sharding)
         if config.training_method in ("lora", "qlora"):
             model = _with_lora(base, config)
     _make_weights(model)
@@ -125,9 +129,10 @@ def _derived(kind: type, key: str) -> bool:
 
 
 def _with_lora(model: PreTrainedModel, config: TrainingConfig) -> PeftModel:
+    alpha: Any = config.lora_alpha  # PEFT takes a float too, and scales by it
     lora = LoraConfig(
         r=config.lora_r,
-        lora_alpha=config.lora_alpha,
+        lora_alpha=alpha,
         lora_dropout=config.lora_dropout,
         target_modules=config.target_modules,
         use_dora=config.use_dora,

@@ -33,7 +33,7 @@ from torch.utils._pytree import tree_leaves
 
 from ..config import TrainingConfig
 from ..errors import ConfigError
-from ..step.sharding.sharding import sharding
+from ..step.sharding.sharding import Sharding
 from .events import Storage
 from .storages import Scope, StorageLog
 
@@ -85,8 +85,8 @@ def cluster(gpus: int) -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def shard(model: nn.Module, config: TrainingConfig) -> nn.Module:
-    """Divide every decoder layer, and what lies outside them, over the cluster.
+def shard(model: nn.Module, config: TrainingConfig, sharding: Sharding) -> nn.Module:
+    """Shard every decoder layer, and what lies outside them, over the cluster.
 
     As the trainer does it (vram_widget/step/sharding/): with ``fully_shard``, or with the
     ``FullyShardedDataParallel`` before it.
@@ -99,38 +99,43 @@ def shard(model: nn.Module, config: TrainingConfig) -> nn.Module:
     if config.optimizer_in_backward:
         raise ConfigError("optimizer_in_backward cannot be traced with FSDP; switch one off.")
     nodes = config.num_nodes if config.sharding == "hsdp" else 1
-    names = ("replicated", "divided") if nodes > 1 else ("divided",)
+    names = ("replicated", "sharded") if nodes > 1 else ("sharded",)
     shape = (nodes, config.num_gpus // nodes) if nodes > 1 else (config.num_gpus,)
     with unset_fake_temporarily():
         mesh = init_device_mesh("cpu", shape, mesh_dim_names=names)
     kinds = set(cast(list[str], cast(Any, model)._no_split_modules))
     layers = [module for module in model.modules() if type(module).__name__ in kinds]
-    make = _flatten if sharding(config).strategy == "flat" else _fully_shard
-    return make(model, layers, mesh, config)
+    if sharding.strategy == "fsdp1":
+        return _flatten(model, layers, mesh, config)
+    return _fully_shard(model, layers, mesh, config, sharding)
 
 
 def _fully_shard(
-    model: nn.Module, layers: list[nn.Module], mesh: DeviceMesh, config: TrainingConfig
+    model: nn.Module,
+    layers: list[nn.Module],
+    mesh: DeviceMesh,
+    config: TrainingConfig,
+    sharding: Sharding,
 ) -> nn.Module:
-    """Gather weights in the dtype of mixed precision and sum gradients in float32.
+    """Unshard weights in the dtype of mixed precision and reduce gradients in float32.
 
-    What stays whole from forward to backward is what PyTorch leaves so, or the last layer.
+    What stays unsharded from forward to backward is what PyTorch leaves so, or the last layer.
     """
     policy = MixedPrecisionPolicy()
     if config.mixed_precision != "no":
         policy = MixedPrecisionPolicy(COMPUTE[config.mixed_precision], torch.float32)
-    keeps_last = not sharding(config).keeps_outside
+    last_stays = not sharding.root_stays_unsharded
     for layer in layers:
-        kept = keeps_last and layer is layers[-1]
-        fully_shard(layer, mesh=mesh, mp_policy=policy, reshard_after_forward=not kept)
-    fully_shard(model, mesh=mesh, mp_policy=policy, reshard_after_forward=keeps_last or None)
+        stays = last_stays and layer is layers[-1]
+        fully_shard(layer, mesh=mesh, mp_policy=policy, reshard_after_forward=not stays)
+    fully_shard(model, mesh=mesh, mp_policy=policy, reshard_after_forward=last_stays or None)
     return model
 
 
 def _flatten(
     model: nn.Module, layers: list[nn.Module], mesh: DeviceMesh, config: TrainingConfig
 ) -> nn.Module:
-    """Gather weights and sum gradients in the dtype of mixed precision, as accelerate sets it."""
+    """Unshard weights and reduce gradients in the dtype of mixed precision, as accelerate does."""
     precision = None
     if config.mixed_precision != "no":
         dtype = COMPUTE[config.mixed_precision]
@@ -149,9 +154,9 @@ def _flatten(
         )
 
 
-def reduce_in_last_pass(model: nn.Module, config: TrainingConfig, is_last: bool) -> None:
-    """Leave gradients whole until the last pass, where the trainer does."""
-    if isinstance(model, FSDPModule) and sharding(config).reduces_once:
+def reduce_in_last_pass(model: nn.Module, sharding: Sharding, is_last: bool) -> None:
+    """Leave gradients unsharded until the last pass, where the trainer does."""
+    if isinstance(model, FSDPModule) and sharding.reduces_in_last_pass:
         model.set_requires_gradient_sync(is_last)
 
 

@@ -21,6 +21,7 @@ from transformers.pytorch_utils import Conv1D
 from ..config import TrainingConfig
 from ..errors import ConfigError
 from ..step.methods.methods import upcasts
+from ..step.sharding.sharding import Sharding
 
 Tensor = torch.Tensor
 
@@ -31,7 +32,7 @@ SCALES_A_SCALE = 256
 COMPUTE_DTYPE = torch.bfloat16
 
 
-def quantize(model: PreTrainedModel, config: TrainingConfig) -> None:
+def quantize(model: PreTrainedModel, config: TrainingConfig, sharding: Sharding) -> None:
     """Replace every linear but the lm_head, and prepare the rest as the trainer does.
 
     Raises
@@ -58,7 +59,7 @@ def quantize(model: PreTrainedModel, config: TrainingConfig) -> None:
             stand_in = Int8Linear(linear)
         parent, _, last = name.rpartition(".")
         setattr(model.get_submodule(parent), last, stand_in)
-    if upcasts(config):
+    if upcasts(config.trainer, sharding):
         prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
 
 

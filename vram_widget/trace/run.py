@@ -10,7 +10,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import PreTrainedModel
 
 from ..config import TrainingConfig
-from ..step.sharding.sharding import sharding
+from ..step.settings import Settings
+from ..step.sharding.sharding import Sharding, sharding
 from . import by_deepspeed, followed
 from .attention import without_packing
 from .build import build
@@ -26,6 +27,7 @@ def run(
 ) -> tuple[list[Event], int, int]:
     """Return every storage event, the parameters, and how many of them are trained."""
     kernels, block = (CudaKernels, CUDA_BLOCK) if device == "cuda" else (nullcontext, 1)
+    shares = sharding(Settings.of(config, str(model_config.get("model_type"))))
     divides = by_deepspeed(followed(config))  # where it is not installed, nobody does
     with ExitStack() as stack:
         log, take_steps = StorageLog(block), TrainingSteps
@@ -39,19 +41,22 @@ def run(
             log, take_steps = zero.ZeroStorageLog(block), zero.ZeroSteps
         stack.enter_context(FakeTensorMode())
         stack.enter_context(without_packing())
-        model = build(cast_whole(config) if divides else config, model_config, kernels)
+        model = build(
+            cast_to_compute(config, shares) if divides else config, shares, model_config, kernels
+        )
         parameters = sum(parameter.numel() for parameter in model.parameters())
         trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
         if is_sharded(config):
-            model = cast(PreTrainedModel, shard(model, config))
+            model = cast(PreTrainedModel, shard(model, config, shares))
         with kernels():
-            take_steps(config, model, log).run()
+            take_steps(config, shares, model, log).run()
     return log.events, parameters, trainable
 
 
-def cast_whole(config: TrainingConfig) -> TrainingConfig:
+def cast_to_compute(config: TrainingConfig, sharding: Sharding) -> TrainingConfig:
     """Return the choices with all weights in the compute dtype, to which DeepSpeed casts them."""
-    compute = sharding(config).compute
+    compute = sharding.compute
     if compute is None:
         return config
-    return config.replace(param_dtype=compute.name, lora_dtype=compute.name)
+    dtypes: dict[str, Any] = {"param_dtype": compute.name, "lora_dtype": compute.name}
+    return config.replace(**dtypes)

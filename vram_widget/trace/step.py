@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
 from ..config import TrainingConfig
+from ..step.sharding.sharding import Sharding
 from .fsdp import COMPUTE, hand_over_gradients, is_sharded, own_part, reduce_in_last_pass
 from .optimizers import make_optimizer
 from .storages import StorageLog
@@ -31,6 +32,8 @@ class TrainingSteps:
     ----------
     config : TrainingConfig
         The batch, the precision and the optimizer.
+    sharding : Sharding
+        When gradients are reduced.
     model : torch.nn.Module
         The model, ready to train.
     log : StorageLog
@@ -40,10 +43,12 @@ class TrainingSteps:
     def __init__(
         self,
         config: TrainingConfig,
+        sharding: Sharding,
         model: PreTrainedModel | PeftModel,
         log: StorageLog,
     ) -> None:
-        self.config, self.model, self.log = config, model, log
+        self.config, self.sharding = config, sharding
+        self.model, self.log = model, log
         self.trainable = [p for p in model.parameters() if p.requires_grad]
         self.owned = [own_part(parameter) for parameter in self.trainable]
         self.fused = config.optim == "adamw_torch_fused"
@@ -88,7 +93,7 @@ class TrainingSteps:
         return {name: torch.zeros(rows, length, dtype=torch.int64) for name in names}
 
     def _begin_pass(self, is_last: bool) -> None:
-        reduce_in_last_pass(self.model, self.config, is_last)
+        reduce_in_last_pass(self.model, self.sharding, is_last)
 
     def _forward_and_backward(self, batch: dict[str, torch.Tensor]) -> None:
         log = self.log

@@ -2,7 +2,7 @@
 
 Transformers 5 joined the experts of these families into stacked parameters. PEFT goes on taking
 their old names, "all-linear" among them, for those parameters: it adds an adapter to each expert,
-and makes the sum of experts and adapters whole in every pass
+and sums experts and adapters in every pass
 (peft/utils/transformers_weight_conversion.py, ``_convert_peft_config_moe``, and ParamWrapper in
 peft/tuners/lora/layer.py; seen in PEFT 0.21).
 """
@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from ... import trainers
-from ...config import TrainingConfig
 from ...errors import ConfigError
 from ...trainers import Targets
 from ..architecture import Architecture, LayerRun
+from ..settings import Settings
 
 #: What was a linear's name -> the end of the parameter's name that holds it now.
 QWEN = {
@@ -37,14 +37,20 @@ RENAMED: dict[str, Mapping[str, str]] = {
 }
 
 
-def resolved(config: TrainingConfig, architecture: Architecture) -> Targets:
-    """Return `target_modules`, told to PEFT or left to it; of these families no expression.
+def named_targets(settings: Settings, architecture: Architecture) -> Targets:
+    """Return `target_modules`, or what PEFT takes where the trainer leaves it to PEFT."""
+    named = settings.target_modules
+    modules = named if isinstance(named, str) else list(named)
+    return trainers.targets(settings.trainer, modules, architecture.model_type)
+
+
+def target_modules_of(settings: Settings, architecture: Architecture) -> Targets:
+    """Return `target_modules` as PEFT gets it; of these families no expression.
 
     PEFT takes an expression there for the last names of all that it matches, in whichever layer
     (``_resolve_string_target_modules``).
     """
-    kind = architecture.model_type
-    wanted = trainers.targets(config.trainer, config.target_modules, kind)
+    kind, wanted = architecture.model_type, named_targets(settings, architecture)
     if kind not in RENAMED or not isinstance(wanted, str) or wanted == "all-linear":
         return wanted
     return list(_last_names(architecture, wanted))
@@ -62,18 +68,16 @@ def _last_names(architecture: Architecture, expression: str) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def old_names(config: TrainingConfig, architecture: Architecture) -> set[str]:
+def old_names(settings: Settings, architecture: Architecture) -> set[str]:
     """Return the former linears of a family that `target_modules` names."""
     renamed = RENAMED.get(architecture.model_type, {})
-    wanted = resolved(config, architecture) if renamed else []
+    wanted = target_modules_of(settings, architecture) if renamed else []
     if wanted == "all-linear":
         return set(renamed)
     return {name for name in renamed if any(f".{end}".endswith(f".{name}") for end in wanted)}
 
 
-def expert_targets(
-    config: TrainingConfig, architecture: Architecture, run: LayerRun
-) -> dict[str, int]:
+def expert_targets(settings: Settings, architecture: Architecture, run: LayerRun) -> dict[str, int]:
     """Return the parameters of a layer that get an adapter, and how many ranks each gets.
 
     Gate and up are one parameter, whose adapter has the rank of both.
@@ -83,7 +87,7 @@ def expert_targets(
     ConfigError
         If only one of two joined linears is named.
     """
-    named, model_type = old_names(config, architecture), architecture.model_type
+    named, model_type = old_names(settings, architecture), architecture.model_type
     found: dict[str, int] = {}
     for new in {RENAMED[model_type][name] for name in named}:
         joined = [name for name, other in RENAMED[model_type].items() if other == new]

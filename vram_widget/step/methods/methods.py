@@ -7,14 +7,13 @@ from functools import lru_cache
 from math import floor, prod
 from types import MappingProxyType
 
-from ... import trainers
-from ...config import TrainingConfig
 from ...errors import ConfigError, shown
 from .. import ops
 from ..architecture import Architecture, LayerRun, Shape
-from ..sharding.sharding import sharding
+from ..settings import Settings
+from ..sharding.sharding import Sharding
 from ..tape import BFLOAT16, DTYPES, FLOAT32, INT8, NF4, DType, Tensor
-from .expert_targets import expert_targets
+from .expert_targets import expert_targets, named_targets
 from .parameter import Parameter, as_matrix, stacked
 from .quantized import quantized
 from .targets import Matches, nothing, osft_target, target
@@ -27,8 +26,8 @@ class Full:
 
     trains_base = True
 
-    def __init__(self, config: TrainingConfig) -> None:
-        self.dtype = DTYPES[config.param_dtype]
+    def __init__(self, settings: Settings) -> None:
+        self.dtype = DTYPES[settings.param_dtype]
 
     def parameters(self, name: str, shape: Shape) -> list[Parameter]:
         """Return the tensors that stand for the weight `name`."""
@@ -54,16 +53,16 @@ class LoRA(Full):
 
     def __init__(
         self,
-        config: TrainingConfig,
+        settings: Settings,
         is_target: Matches,
         expert_targets: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
-        super().__init__(config)
+        super().__init__(settings)
         self.expert_targets = expert_targets
-        self.rank = config.lora_r
-        self.adapter_dtype = DTYPES[config.lora_dtype]
-        self.drops = config.lora_dropout > 0
-        self.dora = config.use_dora
+        self.rank = settings.lora_r
+        self.adapter_dtype = DTYPES[settings.lora_dtype]
+        self.drops = settings.lora_dropout > 0
+        self.dora = settings.use_dora
         self.is_target = is_target
 
     def parameters(self, name: str, shape: Shape) -> list[Parameter]:
@@ -94,7 +93,7 @@ class LoRA(Full):
         ]
 
     def weight(self, weights: Weights, name: str) -> Tensor:
-        """Return a weight; one with an adapter of its own is the sum of both, made whole."""
+        """Return a weight; one with an adapter of its own is the sum of both, as a new tensor."""
         down = weights.get(f"{name}.lora_A")
         if down is None:
             return weights[name]
@@ -169,23 +168,24 @@ class LoRA(Full):
 
 
 class QLoRA(LoRA):
-    """LoRA on a base whose linears are stored in few bits and made whole as they run."""
+    """LoRA on a base whose linears are stored in few bits and dequantised as they run."""
 
     def __init__(
         self,
-        config: TrainingConfig,
+        settings: Settings,
+        sharding: Sharding,
         is_target: Matches,
         expert_targets: Mapping[str, int],
         is_linear: Matches,
         quantization: str,
     ) -> None:
-        super().__init__(config, is_target, expert_targets)
+        super().__init__(settings, is_target, expert_targets)
         self.is_linear = is_linear
         self.quantization = quantization
-        self.double = config.bnb_4bit_use_double_quant
-        self.divides_scales = quantization != "nf4" or divides_scales(config)
+        self.double = settings.bnb_4bit_use_double_quant
+        self.shards_scales = quantization != "nf4" or shards_scales(settings.trainer)
         self.compute_dtype = BFLOAT16
-        if upcasts(config):
+        if upcasts(settings.trainer, sharding):
             self.dtype = FLOAT32
 
     def base(self, name: str, shape: Shape) -> list[Parameter]:
@@ -194,7 +194,7 @@ class QLoRA(LoRA):
         if module == name or not self.is_linear(module):
             return super().base(name, shape)
         matrix = as_matrix(shape)
-        return [*quantized(self.quantization, name, *matrix, self.double, self.divides_scales)]
+        return [*quantized(self.quantization, name, *matrix, self.double, self.shards_scales)]
 
     def linear(self, weights: Weights, name: str, x: Tensor) -> Tensor:
         """Run the base and add the adapter's share, as PEFT does over a quantised linear.
@@ -217,7 +217,7 @@ class QLoRA(LoRA):
         return ops.add(result, share)
 
     def run_base(self, weights: Weights, name: str, x: Tensor) -> Tensor:
-        """Run a quantised linear in the compute dtype, on a whole copy of its weight."""
+        """Run a quantised linear in the compute dtype, on its dequantised weight."""
         packed = weights[f"{name}.weight"]
         if packed.dtype in DTYPES.values():
             return super().run_base(weights, name, x)
@@ -229,23 +229,23 @@ class QLoRA(LoRA):
         return ops.to(out, dtype)
 
 
-def upcasts(config: TrainingConfig) -> bool:
+def upcasts(trainer: str, sharding: Sharding) -> bool:
     """Whether what is not quantised, and with it the hidden stream, is turned to float32.
 
     PEFT's ``prepare_model_for_kbit_training`` does. Axolotl 0.19 calls it where weights are not
-    divided (``loaders/model.py``); TRL 1.16 does no longer (``trainer/sft_trainer.py``), and
+    sharded (``loaders/model.py``); TRL 1.16 does no longer (``trainer/sft_trainer.py``), and
     Unsloth and torchtune have their own preparation.
     """
-    return bool(config.trainer == "axolotl") and sharding(config).parameters == 1
+    return trainer == "axolotl" and sharding.parameters == 1
 
 
-def divides_scales(config: TrainingConfig) -> bool:
-    """Whether FSDP and ZeRO-3 divide the scales of 4-bit weights too.
+def shards_scales(trainer: str) -> bool:
+    """Whether FSDP and ZeRO-3 shard the scales of 4-bit weights too.
 
     bitsandbytes keeps them in the module's ``quant_state``, which is no parameter; torchtune's NF4
-    is torchao's, which divides them with the weight.
+    is torchao's, which is sharded scales and all.
     """
-    return bool(config.trainer == "torchtune")
+    return trainer == "torchtune"
 
 
 class OSFT(Full):
@@ -254,10 +254,10 @@ class OSFT(Full):
     mini-trainer, ``osft_utils.py``: `create_svd_dict`, `_factorized_linear`.
     """
 
-    def __init__(self, config: TrainingConfig, is_target: Matches) -> None:
-        super().__init__(config)
+    def __init__(self, settings: Settings, is_target: Matches) -> None:
+        super().__init__(settings)
         # mini-trainer takes a rank ratio of 0 (everything unfrozen) for "not given", which is half
-        self.rank_ratio = (1 - config.unfreeze_rank_ratio) or 0.5
+        self.rank_ratio = (1 - settings.unfreeze_rank_ratio) or 0.5
         self.is_target = is_target
 
     def parameters(self, name: str, shape: Shape) -> list[Parameter]:
@@ -304,36 +304,39 @@ def factors(
 Method = Full
 
 
-#: Quantised checkpoints whose weights take no gradient; fp8 and mxfp4 ones are made whole again.
+#: Quantised checkpoints whose weights take no gradient; fp8 and mxfp4 ones are dequantised.
 PACKED = {"nf4", "int8", "gptq", "awq"}
 
 
 def method_for(
-    config: TrainingConfig, architecture: Architecture, run: LayerRun | None = None
+    settings: Settings,
+    sharding: Sharding,
+    architecture: Architecture,
+    run: LayerRun | None = None,
 ) -> Method:
-    """Return the method of a configuration for the layers of a run, or for what lies outside.
+    """Return the method of a run for some layers, or for what lies outside the layers.
 
     LoRA on a checkpoint that is quantised already is QLoRA.
     """
-    method, stored = config.training_method, architecture.quantization
+    method, stored = settings.training_method, architecture.quantization
     if method in ("sft", "osft") and stored in PACKED:
         raise ConfigError(
-            f"{config.model_path} is stored as {stored}, which cannot be trained whole: "
+            f"{settings.model_path} is stored as {stored}, which cannot be trained whole: "
             f"choose lora or qlora, or the model it was quantised from."
         )
     if method == "sft":
-        return Full(config)
+        return Full(settings)
     if method == "osft":
-        return OSFT(config, osft_target(run) if run else nothing)
-    is_target = target(config, architecture, run) if run else nothing
-    experts = expert_targets(config, architecture, run) if run else {}
+        return OSFT(settings, osft_target(run) if run else nothing)
+    is_target = target(settings, architecture, run) if run else nothing
+    experts = expert_targets(settings, architecture, run) if run else {}
     if method == "lora" and stored not in PACKED:
-        return LoRA(config, is_target, experts)
+        return LoRA(settings, is_target, experts)
     is_linear = (run.linears if run else architecture.tower_linears).__contains__
-    return QLoRA(config, is_target, experts, is_linear, stored or config.quantization)
+    return QLoRA(settings, sharding, is_target, experts, is_linear, stored or settings.quantization)
 
 
-def check_adapters(architecture: Architecture, config: TrainingConfig) -> None:
+def check_adapters(architecture: Architecture, settings: Settings) -> None:
     """Check that there is a layer to adapt, and one that the rank is not larger than.
 
     Raises
@@ -343,36 +346,21 @@ def check_adapters(architecture: Architecture, config: TrainingConfig) -> None:
     """
     targets: dict[str, Shape] = {}
     for run in architecture.layers:
-        adapted = filter(target(config, architecture, run), run.linears)
+        adapted = filter(target(settings, architecture, run), run.linears)
         targets |= {name: run.oriented[f"{name}.weight"] for name in adapted}
-        experts = expert_targets(config, architecture, run)
+        experts = expert_targets(settings, architecture, run)
         targets |= {name: run.oriented[name][-2:] for name in experts}
     if not targets:
         names = sorted({name for run in architecture.layers for name in run.linears})
-        kind = architecture.model_type
-        wanted = trainers.targets(config.trainer, config.target_modules, kind)
+        wanted = named_targets(settings, architecture)
         raise ConfigError(
             f"target_modules = {shown(wanted)} matches no linear layer of "
-            f"{config.model_path}, which has {', '.join(names)}."
+            f"{settings.model_path}, which has {', '.join(names)}."
         )
     widest, shape = max(targets.items(), key=lambda found: min(found[1]))
-    if config.lora_r > min(shape):
+    if settings.lora_r > min(shape):
         outputs, inputs = shape
         raise ConfigError(
-            f"lora_r = {config.lora_r:,} is larger than {widest} ({outputs:,} × {inputs:,}): "
+            f"lora_r = {settings.lora_r:,} is larger than {widest} ({outputs:,} × {inputs:,}): "
             f"take at most {min(shape):,}."
         )
-
-
-def num_trainable(architecture: Architecture, config: TrainingConfig) -> int:
-    """Return how many parameters the method trains."""
-    parts: list[tuple[int, LayerRun | None, Mapping[str, Shape]]]
-    parts = [(1, None, architecture.outside)]
-    parts += [(run.count, run, run.oriented) for run in architecture.layers]
-    total = 0
-    for count, run, weights in parts:
-        method = method_for(config, architecture, run)
-        for name, shape in weights.items():
-            trained = (p.size for p in method.parameters(name, shape) if p.trainable)
-            total += count * sum(trained)
-    return total

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ..tape import FLOAT32, UINT8, DType
+from ..tape import FLOAT32, UINT8, DType, Leaf, Tape, Tensor
 from .parameter import Parameter
 
 #: bitsandbytes: values that share one scale in a blockwise-quantised state (optim/optimizer.py).
@@ -130,3 +130,29 @@ def temporaries(optim: str, dtype: DType) -> tuple[DType, ...]:
     if optim in ONE_AT_A_TIME:
         return (FLOAT32,) * (2 if dtype is FLOAT32 else 4)
     return ()
+
+
+class UpdatedInBackward(Leaf):
+    """A weight that the optimizer updates as soon as its gradient is there, which it then drops.
+
+    Attributes
+    ----------
+    temporaries : tuple of DType
+        What the update makes and drops: tensors of the gradient's size.
+    """
+
+    __slots__ = ("temporaries",)
+
+    def __init__(self, temporaries: tuple[DType, ...]) -> None:
+        super().__init__()
+        self.temporaries = temporaries
+
+    def take(self, grad: Tensor) -> None:
+        """Update the weight."""
+        update(grad.tape, grad.rows, grad.width, self.temporaries)
+
+
+def update(tape: Tape, rows: int, width: int, temporaries: tuple[DType, ...]) -> None:
+    """Make and drop what the optimizer needs to update one weight of this size."""
+    made = [tape.new(rows, width, dtype, "temporary", "optimizer") for dtype in temporaries]
+    del made

@@ -13,8 +13,8 @@ class Parameter(NamedTuple):
     """A tensor that holds a weight or a part of it: `rows` x `width` elements of `dtype`.
 
     `stack` says how many matrices it holds one above the other, as the experts of a layer are. What
-    is not `divided` is no parameter of its module: each GPU has all of it, however weights are
-    shared out.
+    is not `sharded` is no parameter of its module: each GPU has all of it, however weights are
+    sharded.
     """
 
     name: str
@@ -23,7 +23,7 @@ class Parameter(NamedTuple):
     dtype: DType
     trainable: bool
     stack: int = 1
-    divided: bool = True
+    sharded: bool = True
 
     @property
     def size(self) -> int:
@@ -35,7 +35,7 @@ class Parameter(NamedTuple):
         """Bytes, as the allocator hands them out."""
         return rounded(-(-self.size * self.dtype.itemsize // self.dtype.packed))
 
-    def flat_share(self, gpus: int) -> Parameter:
+    def flat_shard(self, gpus: int) -> Parameter:
         """Return what one of `gpus` holds of it where its elements are counted out."""
         return self if gpus == 1 else self._replace(rows=1, width=-(-self.size // gpus))
 

@@ -80,8 +80,8 @@ STORED: dict[str, Stored] = {
 
 @lru_cache(maxsize=4096)
 def quantized(
-    quantization: str, name: str, rows: int, width: int, double: bool, divides_scales: bool
+    quantization: str, name: str, rows: int, width: int, double: bool, shards_scales: bool
 ) -> tuple[Parameter, ...]:
     """Return the packed weight and its scales, which are the same whatever the batch."""
     packed, *scales = STORED[quantization](name, rows, width, double)
-    return packed, *(p._replace(divided=divides_scales) for p in scales)
+    return packed, *(p._replace(sharded=shards_scales) for p in scales)

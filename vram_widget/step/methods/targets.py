@@ -8,70 +8,72 @@ from dataclasses import replace
 from functools import lru_cache
 from itertools import groupby
 
-from ...config import TrainingConfig
 from ..architecture import Architecture, LayerRun
-from .expert_targets import old_names, resolved
+from ..settings import Settings
+from .expert_targets import old_names, target_modules_of
 
 Matches = Callable[[str], bool]
 
 
-def target(config: TrainingConfig, architecture: Architecture, run: LayerRun) -> Matches:
+def target(settings: Settings, architecture: Architecture, run: LayerRun) -> Matches:
     """Return the test for the linears of `run` that get an adapter, as PEFT matches them."""
     inside = run.linears
-    experts = old_names(config, architecture)
+    experts = old_names(settings, architecture)
     if experts:  # PEFT takes these names for the experts, and for nothing else
         inside = frozenset(name for name in inside if name.rsplit(".", 1)[-1] not in experts)
     if run.adapted is not None:
         return (inside & run.adapted).__contains__
-    wanted = resolved(config, architecture)
+    wanted = target_modules_of(settings, architecture)
     if wanted == "all-linear":
         return inside.__contains__
     named = _named(wanted)
     return lambda name: name in inside and named(f"{architecture.layers_name}.0.{name}")
 
 
-def told_apart(architecture: Architecture, config: TrainingConfig) -> Architecture:
-    r"""Return a model with its layers apart where `target_modules` tells them apart by number.
+def split_by_adapters(architecture: Architecture, settings: Settings) -> Architecture:
+    r"""Return a model with its layers split where `target_modules` names some by their number.
 
     Examples
     --------
+    >>> from vram_widget.config import TrainingConfig
     >>> from vram_widget.model.load import load
     >>> config = TrainingConfig("meta-llama/Llama-3.1-8B", training_method="lora",
     ...     target_modules=r".*\.(30|31)\..*_proj")
-    >>> [run.count for run in told_apart(load(config.model_path), config).layers]
+    >>> settings = Settings.of(config, "llama")
+    >>> [run.count for run in split_by_adapters(load(config.model_path), settings).layers]
     [30, 2]
     """
-    wanted = resolved(config, architecture)
-    if config.training_method not in ("lora", "qlora") or not re.search(r"\d|\\d", str(wanted)):
+    wanted = target_modules_of(settings, architecture)
+    if not settings.adapts or not re.search(r"\d|\\d", str(wanted)):
         return architecture
-    return _told_apart(architecture, wanted if isinstance(wanted, str) else tuple(wanted))
+    return _split(architecture, wanted if isinstance(wanted, str) else tuple(wanted))
 
 
 @lru_cache(maxsize=64)
-def _told_apart(architecture: Architecture, wanted: str | tuple[str, ...]) -> Architecture:
+def _split(architecture: Architecture, wanted: str | tuple[str, ...]) -> Architecture:
     named = _named(wanted)
 
     def adapted(layer: int, run: LayerRun) -> frozenset[str]:
         stem = f"{architecture.layers_name}.{layer}"
         return frozenset(name for name in run.linears if named(f"{stem}.{name}"))
 
-    apart: list[LayerRun] = []
+    split: list[LayerRun] = []
     first = 0
     for run in architecture.layers:
         each = [adapted(layer, run) for layer in range(first, first + run.count)]
         first += run.count
-        apart += [
+        split += [
             replace(run, count=len(list(alike)), adapted=names) for names, alike in groupby(each)
         ]
-    if all(run.adapted == adapted(0, run) for run in apart):
+    if all(run.adapted == adapted(0, run) for run in split):
         return architecture
-    return replace(architecture, layers=tuple(apart))
+    return replace(architecture, layers=tuple(split))
 
 
-def beside_layers(config: TrainingConfig, architecture: Architecture) -> list[str]:
+def targets_outside_layers(settings: Settings, architecture: Architecture) -> list[str]:
     """Return the modules outside the layers that `target_modules` names for an adapter."""
-    wanted = resolved(config, architecture)
-    if config.training_method not in ("lora", "qlora") or wanted == "all-linear":
+    wanted = target_modules_of(settings, architecture)
+    if not settings.adapts or wanted == "all-linear":
         return []
     outside = (architecture.embedding_name, architecture.lm_head_name)
     return list(filter(_named(wanted), outside))

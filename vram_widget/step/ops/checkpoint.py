@@ -14,9 +14,11 @@ def checkpoint(run: Callable[[Tensor], Tensor], x: Tensor, offload: bool = False
     With `offload` the input waits in the host's memory and comes back when it is needed.
     """
     tape = x.tape
-    tape.recording = False
+    recording, tape.recording = tape.recording, False
     out = run(x)
-    tape.recording = True
+    tape.recording = recording
+    if not recording:
+        return out
     kept = None if offload else detach(x)
     rows, width, dtype, wants_gradient = x.rows, x.width, x.dtype, x.node is not None
 

@@ -1,7 +1,26 @@
-"""What the GPUs of a run exchange around a layer: nothing, where each holds all weights.
+"""What the GPUs of a run communicate around a layer: nothing, where each holds all weights.
 
-A pass tells its exchange when a layer runs; the strategies that divide weights (`fsdp`,
-`flat`, `zero`) say there what they gather, how long they hold it, and where gradients go.
+A pass calls these hooks in PyTorch's own order, and each strategy that shards (`fsdp2`, `fsdp1`,
+`zero`) says there what it unshards, how long it holds it, and where gradients go. With two layers::
+
+    pre_forward(outside)                    embed
+    pre_forward(1)  post_forward(1)         layer 1 runs between the two
+    pre_forward(2)  post_forward(2)         layer 2
+    layers_post_forward()                   last norm, lm_head, loss
+    root_pre_backward(outside)              backward of loss and lm_head
+    layers_pre_backward()
+    pre_backward(2) post_backward(2)        each gradient comes to its leaf between the two
+    pre_backward(1) post_backward(1)
+    layers_post_backward()                  backward of the embedding
+    root_post_backward(outside)
+
+With ``fully_shard`` on 4 GPUs, `pre_forward(1)` all-gathers the quarters of layer 1 and copies them
+out, `post_forward(1)` frees them, `root_pre_backward` prefetches layer 2, `pre_backward(2)` copies
+that out and prefetches layer 1, and `post_backward(2)` frees layer 2 and reduce-scatters its
+gradients. With DDP none of them does anything.
+
+Layers that repeat are executed once. What one of them prefetches for the next is then not what the
+one that was executed prefetched for the last: `prefetched_between` says what takes its place.
 """
 
 from __future__ import annotations
@@ -9,6 +28,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from ..methods.optimizers import UpdatedInBackward
 from ..methods.parameter import Parameter
 from ..tape import UINT8, Allocation, DType, Leaf, Tape, Tensor
 from .sharding import Sharding
@@ -16,43 +36,34 @@ from .sharding import Sharding
 if TYPE_CHECKING:
     from ..layer import Layer
 
-#: Weights whose gradients wait to be handed out.
-Arrived = list[tuple[Parameter, Leaf]]
-
 #: What takes the place of an allocation.
 Swaps = dict[Allocation, Allocation]
 
 
-class Exchange:
-    """Each GPU holds all weights and its whole gradients: nothing is exchanged around a layer.
+class Communication:
+    """Each GPU holds all weights and all of its gradients: nothing is communicated around a layer.
 
     Parameters
     ----------
     tape : Tape
         Where allocations are written down.
     sharding : Sharding
-        How the states are divided.
+        How the states are sharded.
     elements : int
         Of all weights.
 
     Attributes
     ----------
     operator : str
-        Whose buffers an exchange makes.
+        Whose buffers it makes.
     is_last : bool
         Whether this is the last of the passes whose gradients are summed.
-    waits : bool
-        Whether gradients wait, whole, until the backward of their layer is over.
-    takes_gradients : bool
-        Whether each gradient is taken as it arrives.
-    owns_gradients : bool
-        Whether a linear's gradient is no view of another, so that one can be added to it in place.
+    fills_bucket : bool
+        Whether gradients are copied to a bucket as they come, and reduced whenever it is full.
     """
 
     operator = ""
-    waits = False
-    takes_gradients = False
-    owns_gradients = False
+    fills_bucket = False
 
     def __init__(self, tape: Tape, sharding: Sharding, elements: int) -> None:
         self.tape = tape
@@ -60,32 +71,38 @@ class Exchange:
         self.elements = elements
         self.is_last = True
 
-    def take_over(self, earlier: Exchange) -> None:
-        """Go on where the exchange of the pass before has ended."""
+    def take_over(self, earlier: Communication) -> None:
+        """Go on where the communication of the pass before has ended."""
 
-    def before_forward(self, layer: Layer) -> None:
-        """Make the weights of a layer whole."""
+    def leaf(
+        self, layer: Layer, parameter: Parameter, temporaries: tuple[DType, ...] | None
+    ) -> Leaf:
+        """Return where a trainable weight's gradient arrives.
 
-    def after_forward(self, layer: Layer) -> None:
-        """Give them up until its backward comes."""
+        `temporaries` are those of an optimizer that updates the weight in backward, if one does.
+        """
+        return Leaf() if temporaries is None else UpdatedInBackward(temporaries)
 
-    def after_layers(self) -> None:
+    def pre_forward(self, layer: Layer) -> None:
+        """Unshard the weights of a layer."""
+
+    def post_forward(self, layer: Layer) -> None:
+        """Reshard them until its backward comes."""
+
+    def layers_post_forward(self) -> None:
         """Forward is through all layers."""
 
-    def begin_backward(self, outside: Layer) -> None:
+    def root_pre_backward(self, outside: Layer) -> None:
         """Forward is over; `outside` holds what lies outside the layers."""
 
-    def before_backward(self, layer: Layer) -> None:
-        """Make the weights whole again."""
+    def pre_backward(self, layer: Layer) -> None:
+        """Unshard the weights again."""
 
-    def after_backward(self, layer: Layer) -> None:
-        """Give them up, and hand out the gradients."""
-
-    def arrive(self, layer: Layer, parameter: Parameter, gradient: Tensor) -> None:
-        """Take the gradient of a weight."""
+    def post_backward(self, layer: Layer) -> None:
+        """Reshard them, and reduce the gradients."""
 
     def fill(self, copies: int) -> Iterator[tuple[int, int | None]]:
-        """Take the gradients of layers that were executed once for `copies` of them.
+        """Put the gradients of layers that were executed once for `copies` of them in the bucket.
 
         Yields
         ------
@@ -96,40 +113,31 @@ class Exchange:
         yield copies, None
 
     def reduce(self) -> None:
-        """Reduce the gradients that were taken."""
+        """Reduce the gradients in the bucket."""
 
-    def begin_of_layers(self) -> None:
+    def layers_pre_backward(self) -> None:
         """Backward has come to the layers."""
 
-    def end_of_layers(self) -> None:
+    def layers_post_backward(self) -> None:
         """Backward is through all layers."""
 
-    def end_backward(self, outside: Layer) -> None:
+    def root_post_backward(self, outside: Layer) -> None:
         """Backward is over."""
 
     def held(self) -> list[Allocation]:
         """Return what the layer that runs next will release."""
         return []
 
-    def gathered_between(self, layer: Layer) -> Swaps:
-        """Return what layers that repeat gather in place of what the last of them gathered.
+    def prefetched_between(self, layer: Layer) -> Swaps:
+        """Return what layers that repeat prefetch in place of what the last of them prefetched.
 
-        `layer` runs backward first of them; what it needs is gathered ahead by the one behind it.
+        `layer` runs backward first of them; what it needs is prefetched by the one behind it.
         """
         return {}
 
     def buffer(self, what: str, elements: int, dtype: DType = UINT8) -> Tensor:
-        """Make a tensor of the exchange's own."""
+        """Make a tensor of the communication's own."""
         outer, self.tape.operator = self.tape.operator, self.operator
         made = self.tape.new(1, elements, dtype, what, "buffers")
         self.tape.operator = outer
         return made
-
-
-def arrived(layer: Layer) -> Arrived:
-    """Return the weights of a layer whose whole gradients wait to be handed out."""
-    return [
-        (p, leaf)
-        for p in layer.parameters
-        if isinstance(leaf := layer.weights[p.name].node, Leaf) and leaf.whole is not None
-    ]

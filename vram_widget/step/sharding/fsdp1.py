@@ -1,55 +1,54 @@
 """FSDP's first version (``FullyShardedDataParallel``): one flat parameter for all of a layer.
 
 Read in torch/distributed/fsdp/_runtime_utils.py and _flat_param.py (PyTorch 2.13), whose functions
-are named here. Weights are gathered into the flat parameter, of which they are views: nothing is
-copied out. Autograd joins their gradients into one before it is reduced.
+are named here. Weights are all-gathered into the flat parameter, of which they are views: nothing
+is copied out. Autograd concatenates their gradients before they are reduced.
 """
 
 from __future__ import annotations
 
 from ..layer import Layer
-from .communication import arrived
-from .fsdp2 import FullyShard
+from .fsdp2 import FullyShard, unsharded
 
 
 class FlatParameters(FullyShard):
     """The communication of all flat parameters of one GPU.
 
-    `gathered` is what was gathered ahead; forward gathers nothing ahead, and holds nothing.
+    `all_gather_output` is what backward prefetched; forward prefetches nothing, and holds nothing.
     """
 
-    def before_forward(self, layer: Layer) -> None:
-        """Gather a layer's weights (``_pre_forward_unshard``)."""
+    def pre_forward(self, layer: Layer) -> None:
+        """All-gather a layer's weights (``_pre_forward_unshard``)."""
         self.sizes[layer] = self._sizes(layer)
-        layer.whole = self._gather(self.sizes[layer])
+        layer.unsharded = self._all_gather(self.sizes[layer])
 
-    def begin_backward(self, outside: Layer) -> None:
-        """Gather ahead for the first layer to run backward."""
-        self._gather_ahead()
+    def root_pre_backward(self, outside: Layer) -> None:
+        """Prefetch the first layer to run backward."""
+        self._prefetch()
 
-    def before_backward(self, layer: Layer) -> None:
-        """Take what was gathered ahead, and gather ahead for the next (``BACKWARD_PRE``)."""
-        layer.whole = self.gathered
-        self.order.pop()
-        self._gather_ahead()
+    def pre_backward(self, layer: Layer) -> None:
+        """Take what was prefetched, and prefetch the next (``BACKWARD_PRE``)."""
+        layer.unsharded = self.all_gather_output
+        self.post_forward_order.pop()
+        self._prefetch()
 
-    def after_backward(self, layer: Layer) -> None:
-        """Join the gradients, free the whole weights and reduce (``_post_backward_hook``)."""
-        self._give_up(layer)
+    def post_backward(self, layer: Layer) -> None:
+        """Concatenate the gradients, reshard the weights and reduce (``_post_backward_hook``)."""
+        self._post_backward(layer)
 
-    def _give_up(self, layer: Layer) -> None:
-        gpus, grads = self.sharding.parameters, arrived(layer)
+    def _post_backward(self, layer: Layer) -> None:
+        gpus, grads = self.sharding.parameters, unsharded(layer)
         if not grads:
-            layer.whole = None
+            layer.unsharded = None
             return
-        elements = sum(self.sharding.share(p, gpus).size for p, _ in grads)
-        whole = grads[0][1].whole
-        assert whole is not None
-        dtype = whole.dtype
-        del whole
-        joined = self.buffer("gradients joined", gpus * elements, dtype)
+        elements = sum(self.sharding.shard(p, gpus).size for p, _ in grads)
+        first = grads[0][1].unsharded
+        assert first is not None
+        dtype = first.dtype
+        del first
+        flat = self.buffer("gradients joined", gpus * elements, dtype)
         for _, leaf in grads:
-            leaf.whole = None
-        layer.whole = None
-        self._hand_out(grads, elements, self.sharding.reduce or dtype)
-        del joined
+            leaf.unsharded = None
+        layer.unsharded = None
+        self._keep_shards(grads, elements, self.sharding.reduce or dtype)
+        del flat

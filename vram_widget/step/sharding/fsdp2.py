@@ -1,10 +1,10 @@
 """FSDP as PyTorch's ``fully_shard`` runs it: the life of a layer's weights and gradients.
 
 Each layer is a group that communicates as one, and what lies outside the layers is another. The
-shares of a group's weights are gathered in one tensor and copied out to whole weights; its whole
-gradients are lined up in one tensor and reduced to shares. Read in torch/distributed/fsdp/
-_fully_shard (PyTorch 2.13), whose functions are named here: what a local variable there holds is
-held here for as long.
+shards of a group's weights are all-gathered in one tensor and copied out; its unsharded gradients
+are copied in one tensor and reduce-scattered. Read in torch/distributed/fsdp/_fully_shard
+(PyTorch 2.13), whose functions are named here: what a local variable there holds is held here for
+as long.
 """
 
 from __future__ import annotations
@@ -12,219 +12,291 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..layer import Layer
+from ..methods.optimizers import update
 from ..methods.parameter import Parameter
-from ..tape import UINT8, Allocation, DType, Leaf, Tape, Tensor, rounded
-from .communication import Arrived, Exchange, Swaps, arrived
+from ..tape import UINT8, Allocation, DType, Leaf, Storage, Tape, Tensor, rounded
+from .communication import Communication, Swaps
 from .sharding import Sharding
 
 
+class FSDPLeaf(Leaf):
+    """A gradient that waits, unsharded, until the backward of its layer is over.
+
+    Attributes
+    ----------
+    unsharded : Tensor or None
+        This pass's gradient.
+    accumulated : Tensor or None
+        The unsharded gradients of earlier passes, where all passes are reduced at once.
+    temporaries : tuple of DType or None
+        What the optimizer makes to update the shard as soon as it is there, if it does.
+    """
+
+    __slots__ = ("accumulated", "temporaries", "unsharded")
+
+    def __init__(self, temporaries: tuple[DType, ...] | None) -> None:
+        super().__init__()
+        self.temporaries = temporaries
+        self.unsharded: Tensor | None = None
+        self.accumulated: Tensor | None = None
+
+    def take(self, grad: Tensor) -> None:
+        """Add the gradient in place to those of earlier passes, where it has their dtype."""
+        in_place = self.accumulated is not None and self.accumulated.dtype is grad.dtype
+        self.unsharded = self.accumulated if in_place else grad
+
+    def accumulate_onto(self, earlier: Leaf, weight: Tensor) -> None:
+        """Take over the unsharded gradient of an earlier pass, or add to its shard."""
+        assert isinstance(earlier, FSDPLeaf)
+        before = earlier.accumulated
+        if before is None or before.storage is None:
+            super().accumulate_onto(earlier, weight)
+            return
+        storage = Storage.taken_over(weight.tape.log, before.storage.allocation)
+        self.accumulated = Tensor(weight.tape, weight.rows, weight.width, before.dtype, storage)
+
+
+#: Weights whose unsharded gradients wait to be reduced.
+Unsharded = list[tuple[Parameter, FSDPLeaf]]
+
+
 class Sizes(NamedTuple):
-    """Bytes of a group's weights: shares in the compute dtype, gathered shares, copied out."""
+    """Bytes of a group's weights in an all-gather, and copied out of it.
 
-    cast: int
-    gathered: int
-    whole: int
+    It takes shards in where they are cast to the compute dtype or come from the host; others it
+    takes where they are.
+    """
+
+    all_gather_input: int
+    all_gather_output: int
+    unsharded: int
 
 
-class FullyShard(Exchange):
+class FullyShard(Communication):
     """The communication of all groups of one GPU (``FSDPCommContext``).
 
     Attributes
     ----------
-    order : list of Layer
+    post_forward_order : list of Layer
         The layers that have run forward and not yet backward.
-    gathered : Tensor
-        What the last all-gather brought. Forward holds it until the next one is copied out;
-        backward gathers ahead, while the layer before runs.
-    cast : Allocation
+    all_gather_output : Tensor
+        Forward holds the last one until the next is copied out; backward prefetches, while the
+        layer before runs.
+    all_gather_input : Allocation
         What the last all-gather took in.
-    reducing : Tensor
-        What the last reduce-scatter took in, held until the next layer's gradients are there.
-    kept : Tensor
-        The last layer's whole weights from forward to backward, where they are kept.
-    replicated : list of Tensor
+    reduce_scatter_input : Tensor
+        Of the last reduce-scatter, held until the next layer's gradients are there.
+    last_unsharded : Tensor
+        The last layer's weights from forward to backward, where they stay unsharded.
+    all_reduce_inputs : list of Tensor
         What is summed over the replicas of a hybrid, held until backward is over.
-    waiting : list of Layer
+    without_input_grad : list of Layer
         Layers whose input takes no gradient: PyTorch does not see the end of their backward.
     """
 
     operator = "FSDP"
-    waits = True
 
     def __init__(self, tape: Tape, sharding: Sharding, elements: int) -> None:
         super().__init__(tape, sharding, elements)
         self.sizes: dict[Layer, Sizes] = {}
-        self.order: list[Layer] = []
-        self.gathered = self.buffer("gathered shares", 0)
-        self.cast = _allocation(self.gathered)
-        self.reducing = self.buffer("gradients to be reduced", 0)
-        self.kept = self.buffer("whole weights", 0)
-        self.replicated: list[Tensor] = []
-        self.waiting: list[Layer] = []
+        self.post_forward_order: list[Layer] = []
+        self.all_gather_output = self.buffer("gathered shares", 0)
+        self.all_gather_input = _allocation(self.all_gather_output)
+        self.reduce_scatter_input = self.buffer("gradients to be reduced", 0)
+        self.last_unsharded = self.buffer("whole weights", 0)
+        self.all_reduce_inputs: list[Tensor] = []
+        self.without_input_grad: list[Layer] = []
 
-    def before_forward(self, layer: Layer) -> None:
-        """Gather a layer's weights and copy them out (``pre_forward``)."""
+    def leaf(
+        self, layer: Layer, parameter: Parameter, temporaries: tuple[DType, ...] | None
+    ) -> Leaf:
+        """Return a leaf that waits for the end of the layer's backward."""
+        return FSDPLeaf(temporaries)
+
+    def pre_forward(self, layer: Layer) -> None:
+        """All-gather a layer's weights and copy them out (``pre_forward``)."""
         self.sizes[layer] = self._sizes(layer)
-        gathered = self._gather(self.sizes[layer])
+        gathered = self._all_gather(self.sizes[layer])
         self._copy_out(layer)
-        self.gathered = gathered  # lets go of the one before, which a local variable held so long
+        self.all_gather_output = gathered  # frees the one before, which a local variable held
 
-    def after_forward(self, layer: Layer) -> None:
-        """Free the whole weights (``post_forward``)."""
-        layer.whole = None
-        self.order.append(layer)
+    def post_forward(self, layer: Layer) -> None:
+        """Reshard the weights (``post_forward``)."""
+        layer.unsharded = None
+        self.post_forward_order.append(layer)
 
-    def after_layers(self) -> None:
-        """Have the last layer whole still, where that is the one to be kept."""
-        if not self.sharding.keeps_outside:
-            self.kept = self.buffer("whole weights", self.sizes[self.order[-1]].whole)
+    def layers_post_forward(self) -> None:
+        """Leave the last layer unsharded, where that is the one that stays so."""
+        if not self.sharding.root_stays_unsharded:
+            self.last_unsharded = self.buffer(
+                "whole weights", self.sizes[self.post_forward_order[-1]].unsharded
+            )
 
-    def begin_backward(self, outside: Layer) -> None:
-        """End forward, and gather ahead for the first layer to run backward."""
-        self._forget_gathered()
-        if self.sharding.keeps_outside:
-            self._gather_ahead()
+    def root_pre_backward(self, outside: Layer) -> None:
+        """End forward, and prefetch the first layer to run backward."""
+        self._free_all_gather()
+        if self.sharding.root_stays_unsharded:
+            self._prefetch()
         else:
-            outside.whole = None
-            gathered = self._gather(self.sizes[outside])
+            outside.unsharded = None
+            gathered = self._all_gather(self.sizes[outside])
             self._copy_out(outside)
             del gathered
 
-    def before_backward(self, layer: Layer) -> None:
-        """Copy out what was gathered ahead, and gather ahead for the next (``pre_backward``)."""
-        self.kept = self.buffer("whole weights", 0)
+    def pre_backward(self, layer: Layer) -> None:
+        """Copy out what was prefetched, and prefetch the next (``pre_backward``)."""
+        self.last_unsharded = self.buffer("whole weights", 0)
         self._copy_out(layer)
-        self._forget_gathered()
-        self.order.pop()
-        self._gather_ahead()
+        self._free_all_gather()
+        self.post_forward_order.pop()
+        self._prefetch()
 
-    def after_backward(self, layer: Layer) -> None:
-        """Free the whole weights and reduce the gradients (``post_backward``)."""
+    def post_backward(self, layer: Layer) -> None:
+        """Reshard the weights and reduce-scatter the gradients (``post_backward``)."""
         if layer.input_takes_gradient:
-            self._give_up(layer)
+            self._post_backward(layer)
         else:
-            self.waiting.append(layer)
+            self.without_input_grad.append(layer)
 
-    def end_backward(self, outside: Layer) -> None:
+    def root_post_backward(self, outside: Layer) -> None:
         """Do so for the groups that are left, the outermost first."""
-        for layer in (outside, *self.waiting):
-            self._give_up(layer)
-        self.waiting.clear()
-        self.replicated.clear()
-        self.reducing = self.buffer("gradients to be reduced", 0)
+        for layer in (outside, *self.without_input_grad):
+            self._post_backward(layer)
+        self.without_input_grad.clear()
+        self.all_reduce_inputs.clear()
+        self.reduce_scatter_input = self.buffer("gradients to be reduced", 0)
 
     def held(self) -> list[Allocation]:
-        """Return what was gathered, what is being reduced, and what was kept."""
-        return [_allocation(held) for held in (self.gathered, self.reducing, self.kept)]
+        """Return what was gathered, what is being reduced, and the last layer's weights."""
+        return [
+            _allocation(self.all_gather_output),
+            _allocation(self.reduce_scatter_input),
+            _allocation(self.last_unsharded),
+        ]
 
-    def gathered_between(self, layer: Layer) -> Swaps:
-        """Return what repeated layers gather ahead in place of what the last of them gathered."""
+    def prefetched_between(self, layer: Layer) -> Swaps:
+        """Return what repeated layers prefetch in place of what the last of them prefetched."""
         size = self.sizes[layer]
         return {
-            self.cast: _described("shares in the compute dtype", size.cast),
-            _allocation(self.gathered): _described("gathered shares", size.gathered),
+            self.all_gather_input: _described("shares in the compute dtype", size.all_gather_input),
+            _allocation(self.all_gather_output): _described(
+                "gathered shares", size.all_gather_output
+            ),
         }
 
     # -- a group's weights ---------------------------------------------------------------------
     def _sizes(self, layer: Layer) -> Sizes:
         gpus = self.sharding.parameters
-        cast = gathered = whole = 0
+        taken_in = gathered = copied = 0
         for p in layer.parameters:
-            if not p.divided:
+            if not p.sharded:
                 continue
             dtype = layer.weights[p.name].dtype
-            nbytes = -(-self.sharding.share(p, gpus).size * dtype.itemsize // dtype.packed)
+            nbytes = -(-self.sharding.shard(p, gpus).size * dtype.itemsize // dtype.packed)
             if dtype is not p.dtype or self.sharding.parameters_on_host:
-                cast += nbytes
+                taken_in += nbytes
             gathered += gpus * nbytes
-            whole += rounded(gpus * nbytes)
-        return Sizes(cast, gathered, whole) if gpus > 1 else Sizes(0, 0, whole)
+            copied += rounded(gpus * nbytes)
+        return Sizes(taken_in, gathered, copied) if gpus > 1 else Sizes(0, 0, copied)
 
-    def _gather(self, sizes: Sizes) -> Tensor:
-        """Gather the shares of all GPUs (``foreach_all_gather``)."""
-        cast = self.buffer("shares in the compute dtype", sizes.cast)
-        self.cast = _allocation(cast)
-        return self.buffer("gathered shares", sizes.gathered)
+    def _all_gather(self, sizes: Sizes) -> Tensor:
+        """Gather the shards of all GPUs (``foreach_all_gather``)."""
+        taken_in = self.buffer("shares in the compute dtype", sizes.all_gather_input)
+        self.all_gather_input = _allocation(taken_in)
+        return self.buffer("gathered shares", sizes.all_gather_output)
 
-    def _gather_ahead(self) -> None:
-        """Gather for the next layer to run backward, unless it is whole (``_prefetch_unshard``)."""
-        sizes = self.sizes[self.order[-1]] if self.order else Sizes(0, 0, 0)
-        self.gathered = self._gather(sizes)
+    def _prefetch(self) -> None:
+        """All-gather the next layer to run backward, if there is one (``_prefetch_unshard``)."""
+        sizes = (
+            self.sizes[self.post_forward_order[-1]] if self.post_forward_order else Sizes(0, 0, 0)
+        )
+        self.all_gather_output = self._all_gather(sizes)
 
-    def _forget_gathered(self) -> None:
-        self.gathered = self.buffer("gathered shares", 0)
+    def _free_all_gather(self) -> None:
+        self.all_gather_output = self.buffer("gathered shares", 0)
 
     def _copy_out(self, layer: Layer) -> None:
-        """Make the weights whole of what was gathered (``foreach_all_gather_copy_out``)."""
-        layer.whole = self.buffer("whole weights", self.sizes[layer].whole)
+        """Unshard the weights (``foreach_all_gather_copy_out``)."""
+        layer.unsharded = self.buffer("whole weights", self.sizes[layer].unsharded)
 
     # -- a group's gradients -------------------------------------------------------------------
-    def _give_up(self, layer: Layer) -> None:
-        if self.sharding.reduces_once:
-            _add_up(layer)
-        layer.whole = None
-        if self.sharding.reduces_once and not self.is_last:
-            self._keep_whole(layer)
+    def _post_backward(self, layer: Layer) -> None:
+        if self.sharding.reduces_in_last_pass:
+            _accumulate_unsharded_grads(layer)
+        layer.unsharded = None
+        if self.sharding.reduces_in_last_pass and not self.is_last:
+            self._keep_unsharded_grads(layer)
         else:
-            self._reduce(layer)
+            self._reduce_scatter(layer)
 
-    def _keep_whole(self, layer: Layer) -> None:
-        """Leave whole gradients to the next pass, in the dtype in which they will be summed."""
-        for p, leaf in arrived(layer):
-            assert leaf.whole is not None
-            dtype = self.sharding.reduce or leaf.whole.dtype
-            if dtype is not leaf.whole.dtype:
+    def _keep_unsharded_grads(self, layer: Layer) -> None:
+        """Leave unsharded gradients to the next pass, in the dtype in which they will be summed."""
+        for p, leaf in unsharded(layer):
+            assert leaf.unsharded is not None
+            dtype = self.sharding.reduce or leaf.unsharded.dtype
+            if dtype is not leaf.unsharded.dtype:
                 outer, self.tape.operator = self.tape.operator, p.name
-                leaf.whole = self.tape.new(p.rows, p.width, dtype, "summed gradient", "gradients")
+                leaf.unsharded = self.tape.new(
+                    p.rows, p.width, dtype, "summed gradient", "gradients"
+                )
                 self.tape.operator = outer
-            leaf.summed, leaf.whole = leaf.whole, None
+            leaf.accumulated, leaf.unsharded = leaf.unsharded, None
 
-    def _reduce(self, layer: Layer) -> None:
+    def _reduce_scatter(self, layer: Layer) -> None:
         """Sum the gradients over the GPUs (``foreach_reduce``)."""
-        gpus, grads = self.sharding.parameters, arrived(layer)
-        elements = sum(self.sharding.share(p, gpus).size for p, _ in grads)
-        self.reducing = self.buffer("gradients to be reduced", 0)
+        gpus, grads = self.sharding.parameters, unsharded(layer)
+        elements = sum(self.sharding.shard(p, gpus).size for p, _ in grads)
+        self.reduce_scatter_input = self.buffer("gradients to be reduced", 0)
         if not grads:
             return
         last = grads[-1][1]
-        assert last.whole is not None
-        dtype = self.sharding.reduce or last.whole.dtype
-        self.reducing = self.buffer("gradients to be reduced", gpus * elements, dtype)
+        assert last.unsharded is not None
+        dtype = self.sharding.reduce or last.unsharded.dtype
+        self.reduce_scatter_input = self.buffer("gradients to be reduced", gpus * elements, dtype)
         for _, leaf in grads[:-1]:
-            leaf.whole = None
-        reduced = self._hand_out(grads, elements, dtype)
-        last.whole = None  # a loop's variable held it
+            leaf.unsharded = None
+        reduced = self._keep_shards(grads, elements, dtype)
+        last.unsharded = None  # a loop's variable held it
         if reduced is not None and self.sharding.replicas > 1:
-            self.replicated.append(reduced)
+            self.all_reduce_inputs.append(reduced)
 
-    def _hand_out(self, grads: Arrived, elements: int, dtype: DType) -> Tensor | None:
-        """Keep the shares; return what was reduced, where that is not itself the shares."""
+    def _keep_shards(self, grads: Unsharded, elements: int, dtype: DType) -> Tensor | None:
+        """Keep the shards; return what was reduced, where that is not itself the shards."""
         p, leaf = grads[0]
-        is_share = leaf.grad is None and dtype is p.dtype and not self.sharding.parameters_on_host
-        reduced = None if is_share else self.buffer("reduced gradients", elements, dtype)
+        is_shard = leaf.grad is None and dtype is p.dtype and not self.sharding.parameters_on_host
+        reduced = None if is_shard else self.buffer("reduced gradients", elements, dtype)
         for p, leaf in grads:
-            self._keep_share(p, leaf)
+            self._keep_shard(p, leaf)
         return reduced
 
-    def _keep_share(self, p: Parameter, leaf: Leaf) -> None:
-        """Take this GPU's share of a gradient, or add it in place to the one that is there."""
+    def _keep_shard(self, p: Parameter, leaf: FSDPLeaf) -> None:
+        """Take this GPU's shard of a gradient, or add it in place to the one that is there."""
         if leaf.grad is not None or self.sharding.parameters_on_host:
             return
-        tape, share = self.tape, self.sharding.share(p, self.sharding.gradients)
+        tape, shard = self.tape, self.sharding.shard(p, self.sharding.gradients)
         outer, tape.operator = tape.operator, p.name
-        grad = tape.new(share.rows, share.width, p.dtype, "gradient", "gradients")
-        if leaf.updated:  # the optimizer steps at once, and drops it
-            leaf.step(tape, share.rows, share.width)
-        else:
+        grad = tape.new(shard.rows, shard.width, p.dtype, "gradient", "gradients")
+        if leaf.temporaries is None:
             leaf.grad = grad
+        else:  # the optimizer updates the weight at once, and drops the gradient
+            update(tape, shard.rows, shard.width, leaf.temporaries)
         tape.operator = outer
 
 
-def _add_up(layer: Layer) -> None:
+def _accumulate_unsharded_grads(layer: Layer) -> None:
     """Add a layer's gradients to those of the passes before (``accumulate_unsharded_grad``)."""
-    for _, leaf in arrived(layer):
-        if leaf.summed is not None:
-            leaf.whole, leaf.summed = leaf.summed, None
+    for _, leaf in unsharded(layer):
+        if leaf.accumulated is not None:
+            leaf.unsharded, leaf.accumulated = leaf.accumulated, None
+
+
+def unsharded(layer: Layer) -> Unsharded:
+    """Return the weights of a layer whose unsharded gradients wait to be reduced."""
+    return [
+        (p, leaf)
+        for p in layer.parameters
+        if isinstance(leaf := layer.weights[p.name].node, FSDPLeaf) and leaf.unsharded is not None
+    ]
 
 
 def _allocation(tensor: Tensor) -> Allocation:

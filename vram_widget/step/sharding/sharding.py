@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ...config import TrainingConfig
 from ..methods.parameter import Parameter
+from ..settings import Settings
 from ..tape import BFLOAT16, FLOAT16, FLOAT32, DType
 
 #: mixed_precision -> the dtype of matrix products.
@@ -18,26 +18,26 @@ REDUCE_ONCE = {"trl", "axolotl"}
 
 
 class Sharding(NamedTuple):
-    """How the states are divided, and what is made whole while it is used.
+    """How the states are sharded, and in which dtype weights are unsharded and gradients reduced.
 
     Attributes
     ----------
     parameters, gradients, optimizer : int
-        Over how many GPUs each is divided; 1 is whole.
+        Over how many GPUs each is sharded; 1 is not.
     replicas : int
         Groups of GPUs that each hold everything between them (hybrid sharding).
     strategy : str
-        Who divides: PyTorch's ``fully_shard`` (`fsdp`), ``FullyShardedDataParallel`` before it
-        (`flat`), DeepSpeed (`zero1`, `zero2`, `zero3`), or nobody (`ddp`).
-    keeps_outside : bool
-        Whether what lies outside the layers stays whole from forward to backward, as PyTorch has it
-        unless told otherwise; mini-trainer has the last layer stay whole instead.
+        Who shards: PyTorch's ``fully_shard`` (`fsdp2`), ``FullyShardedDataParallel`` before it
+        (`fsdp1`), DeepSpeed (`zero1`, `zero2`, `zero3`), or nobody (`ddp`).
+    root_stays_unsharded : bool
+        Whether what lies outside the layers stays unsharded from forward to backward, as PyTorch
+        has it by default; mini-trainer has the last layer stay so instead.
     compute : DType or None
-        The dtype a gathered weight is made in, where it is not its own.
+        The dtype of an unsharded weight, where it is not its own.
     reduce : DType or None
-        The dtype in which gradients are summed over the GPUs, where it is not their own.
-    reduces_once : bool
-        Whether gradients stay whole from pass to pass and are reduced in the last one.
+        The dtype in which gradients are reduced over the GPUs, where it is not their own.
+    reduces_in_last_pass : bool
+        Whether gradients stay unsharded from pass to pass and are reduced in the last one.
     masters : bool
         Whether weights and gradients are in the compute dtype throughout, and the optimizer keeps
         a float32 copy of the weights beside its moments, whatever their dtype (DeepSpeed).
@@ -52,61 +52,62 @@ class Sharding(NamedTuple):
     optimizer: int = 1
     replicas: int = 1
     strategy: str = "ddp"
-    keeps_outside: bool = True
+    root_stays_unsharded: bool = True
     compute: DType | None = None
     reduce: DType | None = None
-    reduces_once: bool = False
+    reduces_in_last_pass: bool = False
     masters: bool = False
     buckets: bool = False
     parameters_on_host: bool = False
     optimizer_on_host: bool = False
 
-    def share(self, parameter: Parameter, gpus: int) -> Parameter:
+    def shard(self, parameter: Parameter, gpus: int) -> Parameter:
         """Return what one of `gpus` holds: ``fully_shard`` cuts the first dimension."""
-        if gpus == 1 or not parameter.divided:
+        if gpus == 1 or not parameter.sharded:
             return parameter
-        return parameter.chunk(gpus) if self.strategy == "fsdp" else parameter.flat_share(gpus)
+        return parameter.chunk(gpus) if self.strategy == "fsdp2" else parameter.flat_shard(gpus)
 
 
-def sharding(config: TrainingConfig) -> Sharding:
-    """Return how a configuration divides its states.
+def sharding(settings: Settings) -> Sharding:
+    """Return how a run shards its states.
 
     Sources: the ZeRO paper (Rajbhandari et al. 2020, sections 3.1 and 5) for stages 1 to 3 and for
     what mixed precision keeps there: 2 bytes a weight, 2 a gradient and 12 of optimizer states.
     FSDP's FULL_SHARD is stage 3 on the stored dtype, HYBRID_SHARD is that within a node. One GPU
-    divides nothing.
+    shards nothing.
 
-    mini-trainer 0.9.0 (OSFT) runs ``fully_shard``, with gradients summed in float32 and the last
-    layer kept whole (``wrap_fsdp2`` in setup_model_for_training.py). instructlab-training 0.16.2
-    (Training Hub's sft) has accelerate run ``FullyShardedDataParallel``, with flat parameters and
-    gradients summed in the compute dtype (``get_fsdp_config`` in accelerator.py). accelerate 1.15
-    itself gives embedding and lm_head groups of their own and sums in the compute dtype, which
-    takes less than is said here for the trainers on it.
+    mini-trainer 0.9.0 (OSFT) runs ``fully_shard``, with gradients reduced in float32 and the last
+    layer left unsharded (``wrap_fsdp2`` in setup_model_for_training.py). instructlab-training
+    0.16.2 (Training Hub's sft) has accelerate run ``FullyShardedDataParallel``, with flat
+    parameters and gradients reduced in the compute dtype (``get_fsdp_config`` in accelerator.py).
+    accelerate 1.15 itself gives embedding and lm_head groups of their own and reduces in the
+    compute dtype, which takes less than is said here for the trainers on it.
     """
-    gpus = config.num_gpus
-    divided = gpus // config.num_nodes if config.sharding == "hsdp" else gpus
-    stage = {"ddp": 0, "zero1": 1, "zero2": 2}.get(config.sharding, 3)
-    strategy = config.sharding if gpus > 1 else "ddp"
-    on_host = config.cpu_offload == "all"
-    if strategy == "hsdp" or (on_host and strategy != "zero3"):
-        strategy = "fsdp"
-    hub = (config.trainer, config.training_method) == ("training_hub", "sft")
-    if hub and strategy == "fsdp" and gpus > 1:
-        strategy = "flat"
-    mixed = COMPUTE[config.mixed_precision]
+    gpus = settings.num_gpus
+    members = gpus // settings.num_nodes if settings.sharding == "hsdp" else gpus
+    stage = {"ddp": 0, "zero1": 1, "zero2": 2}.get(settings.sharding, 3)
+    strategy = settings.sharding if gpus > 1 else "ddp"
+    on_host = settings.cpu_offload == "all"
+    if strategy in ("fsdp", "hsdp") or (on_host and strategy != "zero3"):
+        strategy = "fsdp2"
+    hub = (settings.trainer, settings.training_method) == ("training_hub", "sft")
+    if hub and strategy == "fsdp2" and gpus > 1:
+        strategy = "fsdp1"
+    mixed = COMPUTE[settings.mixed_precision]
     deepspeed = strategy.startswith("zero")
     return Sharding(
-        parameters=divided if stage == 3 else 1,
-        gradients=divided if stage >= 2 else 1,
-        optimizer=divided if stage >= 1 else 1,
-        replicas=gpus // divided,
+        parameters=members if stage == 3 else 1,
+        gradients=members if stage >= 2 else 1,
+        optimizer=members if stage >= 1 else 1,
+        replicas=gpus // members,
         strategy=strategy,
-        keeps_outside=config.training_method != "osft",
+        root_stays_unsharded=settings.training_method != "osft",
         compute=None if strategy == "ddp" else mixed,
-        reduce=FLOAT32 if strategy == "fsdp" and mixed else None,
-        reduces_once=strategy == "zero1" or (strategy == "fsdp" and config.trainer in REDUCE_ONCE),
+        reduce=FLOAT32 if strategy == "fsdp2" and mixed else None,
+        reduces_in_last_pass=strategy == "zero1"
+        or (strategy == "fsdp2" and settings.trainer in REDUCE_ONCE),
         masters=deepspeed,
         buckets=strategy == "ddp" and gpus > 1,
         parameters_on_host=on_host,
-        optimizer_on_host=config.cpu_offload != "none",
+        optimizer_on_host=settings.cpu_offload != "none",
     )

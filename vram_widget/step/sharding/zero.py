@@ -3,18 +3,20 @@
 Sources: deepspeed/runtime/zero/stage_1_and_2.py and stage3.py (0.19.8), whose functions are named
 here, and traces of DeepSpeed's engine (tests/reference/zero.csv). The constants are DeepSpeed's
 defaults for ``zero_optimization``, by its names for them. Gradients are copied into a bucket as
-they arrive, and reduced to shares when it is full. The GPU is the last: its share holds the last
+they arrive, and reduced to shards when it is full. The GPU is the last: its shard holds the last
 weights, whose gradients come first, so that it makes room for them before the others do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from ..layer import Layer
+from ..methods.optimizers import update
 from ..methods.parameter import Parameter, dropped, made
 from ..tape import FLOAT32, FLOAT64, DType, Event, Leaf, Storage, Tape, Tensor
-from .communication import Exchange
+from .communication import Communication
 from .sharding import Sharding
 
 #: reduce_bucket_size: elements of the bucket, however small the model.
@@ -25,8 +27,58 @@ LIVE = 1_000_000_000
 SUB_GROUP = 1_000_000_000
 
 
-class ZeRO1(Exchange):
-    """Gradients are whole until the last of the passes that are summed; then they are reduced.
+class ZeROLeaf(Leaf):
+    """A gradient that DeepSpeed takes as soon as it is there (a hook after AccumulateGrad).
+
+    Attributes
+    ----------
+    hook : callable
+        Given the gradient, once autograd itself holds it no longer.
+    temporaries : tuple of DType or None
+        What the optimizer makes to update the weight in backward, if it does.
+    """
+
+    __slots__ = ("hook", "temporaries")
+
+    def __init__(
+        self, hook: Callable[[Tensor], None], temporaries: tuple[DType, ...] | None
+    ) -> None:
+        super().__init__()
+        self.hook = hook
+        self.temporaries = temporaries
+
+    def take(self, grad: Tensor) -> None:
+        """Keep the gradient, and have the hook run."""
+        if self.temporaries is None:
+            super().take(grad)
+        else:
+            update(grad.tape, grad.rows, grad.width, self.temporaries)
+        grad.tape.post_accumulate_grad.append((self.hook, grad))
+
+
+class ZeRO1Leaf(ZeROLeaf):
+    """One whose gradient stays where it is from pass to pass."""
+
+    __slots__ = ()
+
+    def accumulate_onto(self, earlier: Leaf, weight: Tensor) -> None:
+        """Take over the gradient of an earlier pass."""
+        before = earlier.grad
+        if before is not None and before.storage is not None:
+            storage = Storage.taken_over(weight.tape.log, before.storage.allocation)
+            self.grad = Tensor(weight.tape, weight.rows, weight.width, before.dtype, storage)
+
+
+class ZeRO3Leaf(ZeROLeaf):
+    """One whose first gradient is no view: another can be added to it in place."""
+
+    __slots__ = ()
+
+    owns_first = True
+
+
+class ZeRO1(Communication):
+    """Gradients stay unsharded until the last of the passes that are summed is over.
 
     Attributes
     ----------
@@ -45,7 +97,8 @@ class ZeRO1(Exchange):
     """
 
     operator = "DeepSpeed"
-    takes_gradients = True
+    fills_bucket = True
+    kind_of_leaf: type[ZeROLeaf] = ZeRO1Leaf
 
     def __init__(self, tape: Tape, sharding: Sharding, elements: int) -> None:
         super().__init__(tape, sharding, elements)
@@ -56,7 +109,7 @@ class ZeRO1(Exchange):
         self.beside: Tensor | None = None
         self.reductions = 0
 
-    def take_over(self, earlier: Exchange) -> None:
+    def take_over(self, earlier: Communication) -> None:
         """Go on with the bucket, which nobody has emptied."""
         assert isinstance(earlier, ZeRO1)
         for held in earlier.buffers:
@@ -64,20 +117,26 @@ class ZeRO1(Exchange):
             bytes_held = Storage.taken_over(self.tape.log, held.storage.allocation)
             self.buffers.append(Tensor(self.tape, held.rows, held.width, held.dtype, bytes_held))
 
-    def before_forward(self, layer: Layer) -> None:
+    def pre_forward(self, layer: Layer) -> None:
         """Remember the layer."""
         self.layers.append(layer)
 
-    def arrive(self, layer: Layer, parameter: Parameter, gradient: Tensor) -> None:
+    def leaf(
+        self, layer: Layer, parameter: Parameter, temporaries: tuple[DType, ...] | None
+    ) -> Leaf:
+        """Return a leaf whose gradient goes to the bucket."""
+        return self.kind_of_leaf(partial(self.bucket, layer, parameter), temporaries)
+
+    def bucket(self, layer: Layer, parameter: Parameter, gradient: Tensor) -> None:
         """Make the bucket for the first gradient (``setup_buckets``)."""
         self._make_bucket()
 
-    def begin_of_layers(self) -> None:
+    def layers_pre_backward(self) -> None:
         """Make the bucket for the layers' gradients, unless others came before them."""
         self._make_bucket()
 
-    def end_backward(self, outside: Layer) -> None:
-        """Reduce all gradients, to what lies in this GPU's share."""
+    def root_post_backward(self, outside: Layer) -> None:
+        """Reduce all gradients, to what lies in this GPU's shard."""
         if self.is_last:
             largest = max(p.size for _, p in trained(self.layers))
             if largest > BUCKET:  # it is lined up beside the bucket, while the others wait
@@ -96,8 +155,8 @@ class ZeRO1(Exchange):
             self.hold("reduce bucket", BUCKET, _dtype(self.layers))
 
     def _make_room(self) -> None:
-        """Make room for the gradients of this GPU's share (``copy_grads_in_partition``)."""
-        (elements, _), dtype = _in_share(self.layers, self.sharding), _dtype(self.layers)
+        """Make room for the gradients of this GPU's shard (``copy_grads_in_partition``)."""
+        (elements, _), dtype = _in_shard(self.layers, self.sharding), _dtype(self.layers)
         room = self.buffer("gradient", 0 if self.sharding.optimizer_on_host else elements, dtype)
         assert room.storage is not None
         room.storage.allocation.component = "gradients"
@@ -106,17 +165,19 @@ class ZeRO1(Exchange):
 
 
 class ZeRO2(ZeRO1):
-    """Gradients leave the bucket for this GPU's share, for all of which there is room at once."""
+    """Gradients leave the bucket for this GPU's shard, for all of which there is room at once."""
 
-    def begin_backward(self, outside: Layer) -> None:
+    kind_of_leaf = ZeROLeaf
+
+    def root_pre_backward(self, outside: Layer) -> None:
         """Expect gradients to go to the bucket as they come."""
         self.sums = next(_leaves(self.layers)).grad is not None
         for leaf in _leaves(self.layers):
             leaf.grad = leaf.grad or Tensor(self.tape, 1, 1, _dtype(self.layers), None)
 
-    def arrive(self, layer: Layer, parameter: Parameter, gradient: Tensor) -> None:
+    def bucket(self, layer: Layer, parameter: Parameter, gradient: Tensor) -> None:
         """Put a gradient into the bucket; those of layers wait until it is known how many."""
-        super().arrive(layer, parameter, gradient)
+        super().bucket(layer, parameter, gradient)
         if layer is not self.layers[0]:
             self.arrived.append((len(self.tape.log), layer.copies * parameter.size))
             return
@@ -130,7 +191,7 @@ class ZeRO2(ZeRO1):
         """Put the gradients of layers into the bucket.
 
         Only the first two times that it is full matter: there are fewer activations then. The
-        second time the room for the shares is there.
+        second time the room for the shards is there.
         """
         arrived = [(place, elements // copies) for place, elements in self.arrived]
         self.arrived.clear()
@@ -158,13 +219,13 @@ class ZeRO2(ZeRO1):
     def _overflows(self, elements: int) -> bool:
         return self.filled > 0 and self.filled + elements > BUCKET
 
-    def end_backward(self, outside: Layer) -> None:
+    def root_post_backward(self, outside: Layer) -> None:
         """Reduce what is left in the bucket, and drop it."""
         self.reduce()
         self.buffers.clear()
 
     def reduce(self) -> None:
-        """Line up what is in the bucket once more (``allreduce_bucket``), and keep the shares."""
+        """Line up what is in the bucket once more (``allreduce_bucket``), and keep the shards."""
         self._line_up()
         self.beside = None
         if self.reductions == 0:
@@ -179,14 +240,14 @@ class ZeRO2(ZeRO1):
         if not self.sums:
             super()._make_room()
         elif not self.sharding.optimizer_on_host:
-            elements, _ = _in_share(self.layers, self.sharding)
+            elements, _ = _in_shard(self.layers, self.sharding)
             self.hold("gradients of this pass", elements, _dtype(self.layers))
 
 
 class ZeRO3(ZeRO2):
     """Weights are gathered for use and stay for reuse, as many as DeepSpeed lets live.
 
-    The bucket, and the room for the gradients' shares, last from loading on (`lasting`).
+    The bucket, and the room for the gradients' shards, last from loading on (`lasting`).
 
     Attributes
     ----------
@@ -196,45 +257,45 @@ class ZeRO3(ZeRO2):
         Whether those are all: then each layer's stay until its backward is over.
     """
 
-    owns_gradients = True
+    kind_of_leaf = ZeRO3Leaf
 
     def __init__(self, tape: Tape, sharding: Sharding, elements: int) -> None:
         super().__init__(tape, sharding, elements)
         self.live = min(LIVE, elements)
         self.fits = elements <= LIVE
 
-    def before_forward(self, layer: Layer) -> None:
+    def pre_forward(self, layer: Layer) -> None:
         """Gather, up to the limit; a weight that is larger by itself is gathered nevertheless."""
         if not self.layers and not self.fits:
             self.hold("gathered weights", self.live, _largest(layer).dtype)
-        super().before_forward(layer)
+        super().pre_forward(layer)
         self._gather(layer)
 
-    def after_forward(self, layer: Layer) -> None:
+    def post_forward(self, layer: Layer) -> None:
         """Release what is not kept for reuse."""
         if not self.fits:
-            layer.whole = None
+            layer.unsharded = None
 
-    def before_backward(self, layer: Layer) -> None:
+    def pre_backward(self, layer: Layer) -> None:
         """Gather again."""
         if not self.fits:
             self._gather(layer)
 
-    def after_backward(self, layer: Layer) -> None:
+    def post_backward(self, layer: Layer) -> None:
         """Release the weights."""
-        layer.whole = None
+        layer.unsharded = None
 
-    def end_of_layers(self) -> None:
+    def layers_post_backward(self) -> None:
         """Keep of what was gathered only what lies outside the layers."""
         outside = sum(p.size for p in self.layers[0].parameters)
         if not self.fits and outside < self.live:
             self.buffers.clear()
             self.hold("gathered weights", outside, _largest(self.layers[0]).dtype)
 
-    def end_backward(self, outside: Layer) -> None:
+    def root_post_backward(self, outside: Layer) -> None:
         """Release all weights, and reduce what is left in the bucket."""
-        outside.whole = None
-        super().end_backward(outside)
+        outside.unsharded = None
+        super().root_post_backward(outside)
 
     def _line_up(self) -> None:
         """Do so, unless it is one gradient (``reduce_scatter_coalesced``)."""
@@ -249,42 +310,44 @@ class ZeRO3(ZeRO2):
 
     def _gather(self, layer: Layer) -> None:
         if self.fits:
-            whole = sum(p.size for p in layer.parameters)
-            layer.whole = self.buffer("gathered weights", whole, _largest(layer).dtype)
+            elements = sum(p.size for p in layer.parameters)
+            layer.unsharded = self.buffer("gathered weights", elements, _largest(layer).dtype)
             return
         beyond = _largest(layer).size - self.live
         if beyond > 0:
-            layer.whole = self.buffer("gathered weights", beyond, _largest(layer).dtype)
+            layer.unsharded = self.buffer("gathered weights", beyond, _largest(layer).dtype)
 
 
 #: sharding -> its stage.
-STAGES: dict[str, type[Exchange]] = {"zero1": ZeRO1, "zero2": ZeRO2, "zero3": ZeRO3}
+STAGES: dict[str, type[Communication]] = {"zero1": ZeRO1, "zero2": ZeRO2, "zero3": ZeRO3}
 
 
-def lasting(layers: list[Layer], shares: Sharding) -> list[Event]:
+def lasting(layers: list[Layer], sharding: Sharding) -> list[Event]:
     """Return what DeepSpeed makes before the first step: float32 weights, stage 3's buffers."""
     events: list[Event] = []
-    if shares.masters and not shares.optimizer_on_host:
+    if sharding.masters and not sharding.optimizer_on_host:
         for layer, p in trained(layers):
-            share = p.flat_share(shares.optimizer)._replace(dtype=FLOAT32)
-            events.append(made("optimizer", "weight in float32", share, layer.copies))
-    if shares.strategy in ("zero1", "zero2") and shares.optimizer_on_host:
+            shard = p.flat_shard(sharding.optimizer)._replace(dtype=FLOAT32)
+            events.append(made("optimizer", "weight in float32", shard, layer.copies))
+    if sharding.strategy in ("zero1", "zero2") and sharding.optimizer_on_host:
         largest = max((p for _, p in trained(layers)), key=lambda p: p.size)
         events.append(made("buffers", "gradient, on its way to the host", largest))
-    if shares.strategy == "zero3":
+    if sharding.strategy == "zero3":
         bucket = Parameter("DeepSpeed", 1, BUCKET, _dtype(layers), False)
         events.append(made("buffers", "reduce bucket", bucket))
-        if not shares.optimizer_on_host:
+        if not sharding.optimizer_on_host:
             for layer, p in trained(layers):
-                share = p.flat_share(shares.gradients)
-                events.append(made("gradients", "gradient", share, layer.copies))
+                shard = p.flat_shard(sharding.gradients)
+                events.append(made("gradients", "gradient", shard, layer.copies))
     return events
 
 
-def step(layers: list[Layer], shares: Sharding, gone: list[Event], temporaries: int) -> list[Event]:
+def step(
+    layers: list[Layer], sharding: Sharding, gone: list[Event], temporaries: int
+) -> list[Event]:
     """Return what an optimizer step does to memory, beside making states.
 
-    The shares are joined in one tensor and cast to float32; stage 3 takes a group of them at a
+    The shards are joined in one tensor and cast to float32; stage 3 takes a group of them at a
     time.
 
     Parameters
@@ -294,14 +357,14 @@ def step(layers: list[Layer], shares: Sharding, gone: list[Event], temporaries: 
     temporaries : int
         How many tensors as large as the gradients the optimizer makes.
     """
-    if shares.optimizer_on_host:
+    if sharding.optimizer_on_host:
         return gone
-    elements = _share_of_all(layers, shares)
-    if shares.strategy == "zero3":
+    elements = _shard_of_all(layers, sharding)
+    if sharding.strategy == "zero3":
         elements = min(elements, SUB_GROUP)
-        largest = max(p.flat_share(shares.gradients).size for _, p in trained(layers))
+        largest = max(p.flat_shard(sharding.gradients).size for _, p in trained(layers))
     else:
-        _, largest = _in_share(layers, shares)
+        _, largest = _in_shard(layers, sharding)
     exact = Parameter("DeepSpeed", 1, largest, FLOAT64, False)
     norm = made("buffers", "gradient in float64, for the norm", exact)
     joined = Parameter("DeepSpeed", 1, elements, _dtype(layers), False)
@@ -339,15 +402,15 @@ def _leaves(layers: list[Layer]) -> Iterator[Leaf]:
         yield leaf
 
 
-def _in_share(layers: list[Layer], shares: Sharding) -> tuple[int, int]:
-    """Return what lies in the last GPU's share.
+def _in_shard(layers: list[Layer], sharding: Sharding) -> tuple[int, int]:
+    """Return what lies in the last GPU's shard.
 
     Returns
     -------
     whole, largest : int
         Elements of all weights that lie in it, be it in part, and of the largest part.
     """
-    share = left = _share_of_all(layers, shares)
+    shard = left = _shard_of_all(layers, sharding)
     largest = 0
     outside, *inner = layers
     embedding, *behind = [(outside, p) for p in outside.parameters]
@@ -356,13 +419,13 @@ def _in_share(layers: list[Layer], shares: Sharding) -> tuple[int, int]:
             largest = max(largest, min(p.size, left))
             left -= p.size
             if left <= 0:
-                return share - left, largest
-    return share, largest
+                return shard - left, largest
+    return shard, largest
 
 
-def _share_of_all(layers: list[Layer], shares: Sharding) -> int:
+def _shard_of_all(layers: list[Layer], sharding: Sharding) -> int:
     """Return how many elements that train are one GPU's."""
-    return sum(layer.copies * p.flat_share(shares.optimizer).size for layer, p in trained(layers))
+    return sum(layer.copies * p.flat_shard(sharding.optimizer).size for layer, p in trained(layers))
 
 
 def _dtype(layers: list[Layer]) -> DType:

@@ -1,0 +1,96 @@
+"""A run, resolved: the model, the settings as they will be, who holds what, and the card."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from ..config import TrainingConfig
+from ..gpu import GPU
+from .architecture import Architecture, LayerRun, Shape
+from .methods.methods import Method, check_adapters, method_for
+from .methods.targets import split_by_adapters
+from .settings import Settings
+from .sharding.sharding import Sharding, sharding
+
+
+@dataclass(frozen=True)
+class Run:
+    """One fine-tune on one card, built once from a configuration; equal runs have equal records.
+
+    Attributes
+    ----------
+    architecture : Architecture
+        The model, its layers split where they get different adapters.
+    settings : Settings
+        The configuration as it will really run.
+    sharding : Sharding
+        What each GPU holds.
+    flops, bandwidth : float
+        The card's: FLOPs and bytes a second, for the time axis.
+    """
+
+    architecture: Architecture
+    settings: Settings
+    sharding: Sharding
+    flops: float
+    bandwidth: float
+
+    @classmethod
+    def of(cls, config: TrainingConfig, architecture: Architecture, gpu: GPU) -> Run:
+        """Return the run of a configuration.
+
+        Parameters
+        ----------
+        config : TrainingConfig
+            The choices.
+        architecture : Architecture
+            The model.
+        gpu : GPU
+            The card.
+
+        Examples
+        --------
+        >>> from vram_widget.gpu import resolve
+        >>> from vram_widget.model.load import load
+        >>> config = TrainingConfig("meta-llama/Llama-3.1-8B", training_method="lora", lora_r=16)
+        >>> gpu, _ = resolve("H100", None, 1)
+        >>> run = Run.of(config, load(config.model_path), gpu)
+        >>> run.num_trainable
+        41943040
+        """
+        settings = Settings.of(config, architecture.model_type)
+        architecture = split_by_adapters(architecture, settings)
+        return cls(architecture, settings, sharding(settings), gpu.bf16_flops, gpu.bandwidth)
+
+    def method(self, layers: LayerRun | None = None) -> Method:
+        """Return the method of some layers, or of what lies outside the layers."""
+        return method_for(self.settings, self.sharding, self.architecture, layers)
+
+    def check(self) -> None:
+        """Check that adapters have a layer to go to, and a rank that is not larger than it.
+
+        Raises
+        ------
+        ConfigError
+            With what to change.
+        """
+        if self.settings.adapts:
+            check_adapters(self.architecture, self.settings)
+
+    @cached_property
+    def num_trainable(self) -> int:
+        """How many parameters the method trains."""
+        return sum(
+            count * parameter.size
+            for count, method, weights in self._parts()
+            for name, shape in weights.items()
+            for parameter in method.parameters(name, shape)
+            if parameter.trainable
+        )
+
+    def _parts(self) -> Iterator[tuple[int, Method, Mapping[str, Shape]]]:
+        yield 1, self.method(), self.architecture.outside
+        for layers in self.architecture.layers:
+            yield layers.count, self.method(layers), layers.oriented

@@ -1,0 +1,68 @@
+"""What of a configuration decides what a GPU does in a step, as the run will really have it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..config import TrainingConfig
+from .liger import kernels
+
+
+class Settings(NamedTuple):
+    """The fields of a `TrainingConfig` that a step reads, by its names for them.
+
+    They can be compared and hashed. Where a run does not follow a field, what it does in its place
+    stands here: `use_liger` and `loss_kernel` are those that the family gets.
+    """
+
+    model_path: str
+    trainer: str
+    training_method: str
+    adapts: bool
+    lora_r: int
+    lora_dropout: float
+    lora_dtype: str
+    use_dora: bool
+    target_modules: str | tuple[str, ...]
+    quantization: str
+    bnb_4bit_use_double_quant: bool
+    unfreeze_rank_ratio: float
+    tokens: int
+    max_seq_len: int
+    gradient_accumulation_steps: int
+    padded: bool
+    param_dtype: str
+    mixed_precision: str
+    optim: str
+    optimizer_in_backward: bool
+    gradient_checkpointing: bool
+    offload_activations: bool
+    attn_implementation: str
+    loss_kernel: str
+    use_liger: bool
+    keeps_outputs: bool
+    num_gpus: int
+    num_nodes: int
+    sharding: str
+    cpu_offload: str
+
+    @classmethod
+    def of(cls, config: TrainingConfig, model_type: str) -> Settings:
+        """Return the settings of a configuration for a model of this family.
+
+        Examples
+        --------
+        >>> config = TrainingConfig("m", training_method="osft", use_liger=True)
+        >>> Settings.of(config, "llama").loss_kernel, Settings.of(config, "gpt2").use_liger
+        ('liger', False)
+        """
+        given = cls(*(getattr(config, name) for name in cls._fields))
+        modules = given.target_modules
+        use_liger, loss_kernel = kernels(
+            given.use_liger, given.loss_kernel, model_type, given.trainer, given.training_method
+        )
+        return given._replace(
+            target_modules=modules if isinstance(modules, str) else tuple(modules),
+            use_liger=use_liger,
+            loss_kernel=loss_kernel,
+        )
