@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 import vram_widget as vw
 from vram_widget.config.fields import Field
+from vram_widget.export import TARGETS
 from vram_widget.training_hub import estimators as training_hub
 
 MODEL = "HuggingFaceTB/SmolLM2-135M"
@@ -127,7 +128,7 @@ FUNCTIONS: dict[str, Callable[[dict[str, Any]], Any]] = {
         f"export {target}": lambda some, target=target: json.dumps(
             vw.export(vw.TrainingConfig(**some), target)
         )
-        for target in ("training_hub", "trl", "axolotl", "kubeflow")
+        for target in TARGETS
     },
     **{
         f"largest {field}": lambda some, field=field: vw.largest(some, field)

@@ -141,7 +141,7 @@ class VRAMWidget(FrontEnd):
         Parameters
         ----------
         target : str
-            ``"training_hub"``, ``"trl"``, ``"axolotl"`` or ``"kubeflow"``.
+            A trainer, such as ``"training_hub"`` or ``"trl"``, or ``"kubeflow"``.
 
         Raises
         ------
