@@ -8,13 +8,13 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import pytest
 from on_meta import parameters
+from patience import not_hanging
 
 from vram_widget.errors import ModelError
 from vram_widget.model import catalog
@@ -301,10 +301,8 @@ def broken(tmp_path: Path, name: str) -> Path:
 )
 def test_a_broken_folder_gets_one_sentence(tmp_path: Path, name: str, says: str) -> None:
     folder = broken(tmp_path, name)
-    started = time.perf_counter()
-    with pytest.raises(ModelError, match=says) as caught:
+    with not_hanging(), pytest.raises(ModelError, match=says) as caught:
         load(str(folder))
-    assert time.perf_counter() - started < 1
     assert str(folder) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -338,28 +336,16 @@ def test_what_names_nothing_gets_one_sentence(name: str) -> None:
     assert len(str(caught.value)) < 400
 
 
-def test_the_catalogue_is_read_only_when_asked_for_and_then_fast() -> None:
+def test_the_catalogue_is_read_once_and_only_when_asked_for() -> None:
     program = """
-import time
 import vram_widget.model.catalog as catalog
 assert not catalog._models.cache_info().currsize
-started = time.perf_counter()
 catalog.lookup("Qwen/Qwen3-8B")
-print(time.perf_counter() - started)
+catalog.lookup("meta-llama/Llama-3.1-8B")
+print(catalog._models.cache_info().misses)
 """
-    runs = [
-        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-        for _ in range(3)
-    ]
-    assert min(float(run.stdout) for run in runs) < 0.005
-
-
-def test_a_model_once_loaded_is_there_at_once() -> None:
-    load("meta-llama/Llama-3.1-8B")
-    started = time.perf_counter()
-    for _ in range(100):
-        load("meta-llama/Llama-3.1-8B")
-    assert (time.perf_counter() - started) / 100 < 0.001
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert run.stdout == "1\n", run.stderr
 
 
 def test_the_catalogue_is_sorted_and_holds_facts_only() -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-import json
-import time
 from random import Random
 from typing import Any
 
 import pytest
 from on_meta import class_defaults, linears, parameters, windows
+from patience import not_hanging
 
 from vram_widget.errors import ModelError
 from vram_widget.families import FAMILIES, from_config
@@ -573,9 +572,9 @@ def test_ten_thousand_broken_configs_give_an_architecture_or_an_error() -> None:
         for name in random.sample(random.choice([own, READ]), random.choice([1, 1, 2, 3])):
             place = random.choice([config, *(v for v in config.values() if isinstance(v, dict))])
             place[name] = copy.deepcopy(random.choice(NONSENSE))
-        started = time.perf_counter()
         try:
-            architecture = from_config(config)
+            with not_hanging():
+                architecture = from_config(config)
         except ModelError as error:
             refused += 1
             sentences.add(str(error))
@@ -583,13 +582,5 @@ def test_ten_thousand_broken_configs_give_an_architecture_or_an_error() -> None:
             shapes = [shape for run in architecture.layers for shape in run.weights.values()]
             shapes += [*architecture.outside.values(), *architecture.towers.values()]
             assert all(type(size) is int and size >= 0 for shape in shapes for size in shape)
-        assert time.perf_counter() - started < 1
     assert 1_000 < refused < 9_000
     assert max(map(len, sentences)) < 300
-
-
-def test_the_whole_of_a_big_model_is_described_at_once() -> None:
-    config = config_of("llama", {"num_hidden_layers": 126})
-    started = time.perf_counter()
-    from_config(json.loads(json.dumps(config)))
-    assert time.perf_counter() - started < 0.05

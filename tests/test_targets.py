@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import pytest
 from on_meta import model
+from patience import not_hanging
 
 import vram_widget as vw
 
@@ -92,7 +92,6 @@ def test_an_expression_that_could_search_for_hours_is_refused(expression):
         r"[(+]*\(x\)+|.*q_proj",
     ],
 )
-def test_an_expression_that_people_write_is_searched_at_once(expression):
-    begun = time.process_time()
-    vw.estimate("Qwen/Qwen3-8B", training_method="lora", target_modules=expression, gpu="H100")
-    assert time.process_time() - begun < 2
+def test_an_expression_that_people_write_is_searched(expression):
+    with not_hanging():
+        vw.estimate("Qwen/Qwen3-8B", training_method="lora", target_modules=expression, gpu="H100")

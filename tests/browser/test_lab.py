@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Open
+    from chromium import Open
     from lab import Notebook
 
 pytest.importorskip("playwright", reason="playwright is not installed")

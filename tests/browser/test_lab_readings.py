@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Open
+    from chromium import Open
     from lab import Notebook
 
 pytest.importorskip("playwright", reason="playwright is not installed")

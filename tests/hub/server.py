@@ -33,6 +33,9 @@ class Hub:
     def __init__(self):
         self.repos: dict[str, Repo] = {}
         self.log: list[tuple[str, str, dict[str, str]]] = []
+        #: How many slow answers are awaited now, and how many at most were at one time.
+        self.waiting = self.most_waiting = 0
+        self.counting = threading.Lock()
         #: Faults by a piece of the path: a status to answer, or slow, cut, drip, whole, hang.
         self.faults: dict[str, list] = {}
         hub = self
@@ -169,7 +172,12 @@ class Hub:
         return True
 
     def _slow(self, request, seconds):
+        with self.counting:
+            self.waiting += 1
+            self.most_waiting = max(self.most_waiting, self.waiting)
         time.sleep(seconds)
+        with self.counting:
+            self.waiting -= 1
         return False
 
     def _hang(self, request, seconds):

@@ -2,10 +2,10 @@
 
 import json
 import random
-import time
 
 import pytest
 from models import CONFIG, llama_tensors, shapes
+from patience import not_hanging
 from safetensors.numpy import save
 
 from vram_widget.errors import ModelError
@@ -123,14 +123,15 @@ def resident():
 def test_ten_thousand_mutations_of_each():
     chance = random.Random(20240607)
     subjects = [(read_header, [HEADER]), (read_index, [INDEX]), (read_config, CONFIGS)]
-    start, answers, refusals, before = time.monotonic(), 0, [], 0.0
+    answers, refusals, before = 0, [], 0.0
     for number in range(30_000):
         if number == 5_000:
             before = resident()
         read, originals = subjects[number % 3]
         content = mutated(chance.choice(originals), chance)
         try:
-            read(content)
+            with not_hanging():
+                read(content)
             answers += 1
         except ModelError as refused:
             refusals.append(str(refused))
@@ -140,7 +141,6 @@ def test_ten_thousand_mutations_of_each():
     assert len(refusals) > 1000
     assert max(map(len, refusals)) < 600
     assert resident() - before < 32
-    assert time.monotonic() - start < 60
 
 
 def test_reconciling_tensors_of_any_shape_and_name():
@@ -192,11 +192,9 @@ LIES = {
 
 
 @pytest.mark.parametrize("header", LIES.values(), ids=LIES)
-def test_a_lying_header_is_refused_at_once(header):
-    start = time.monotonic()
-    with pytest.raises(BadHeader) as caught:
+def test_a_lying_header_is_refused(header):
+    with not_hanging(), pytest.raises(BadHeader) as caught:
         parse_header(header.encode(), "model.safetensors", PREFIX + len(header) + 4)
-    assert time.monotonic() - start < 1
     assert len(str(caught.value)) < 300
 
 
@@ -206,10 +204,13 @@ def test_a_header_of_a_hundred_megabytes_is_not_read(length):
         header_length(length.to_bytes(PREFIX, "little"), "model.safetensors")
 
 
-def test_an_index_of_a_million_tensors_is_read_in_seconds():
+def large_index():
+    """Return an index of 300,000 tensors in a thousand files."""
     weight_map = {f"a.{i}.b{i % 997}": f"{i % 1000}.safetensors" for i in range(300_000)}
-    content = json.dumps({"weight_map": weight_map}).encode()
-    start = time.monotonic()
-    tensors, count = read_tensors(parse_index(content, "index"), lambda files: {})
+    return json.dumps({"weight_map": weight_map}).encode()
+
+
+def test_an_index_of_many_tensors_is_read():
+    with not_hanging():
+        tensors, count = read_tensors(parse_index(large_index(), "index"), lambda files: {})
     assert (tensors, count) == ({}, 1000)
-    assert time.monotonic() - start < 10

@@ -1,14 +1,20 @@
-"""A move of a slider in JupyterLab, against the least that any widget takes there."""
+"""A move of a slider in JupyterLab, against the least that any widget takes there.
+
+Two processes and a browser have a hand in it, so the clock is the page's: each move of the widget
+is followed by one of the empty widget.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from statistics import median
 from typing import TYPE_CHECKING
 
 import pytest
+from against import hold
 
 if TYPE_CHECKING:
-    from conftest import Open
+    from chromium import Open
     from lab import Notebook
 
 pytest.importorskip("playwright", reason="playwright is not installed")
@@ -64,7 +70,7 @@ MOVE = """async (moves) => {
         callback(now);
         if (mine.dataset.revision !== before) frames.push(performance.now() - begin);
     });
-    const times = {mine: [], empty: []};
+    const times = {mine: [], empty: [], rectangles: []};
     for (let i = 0; i < moves; i++) {
         for (const [name, [slider, shown, read]] of Object.entries(widgets)) {
             const before = read();
@@ -81,16 +87,24 @@ MOVE = """async (moves) => {
             times[name].push(performance.now() - begin);
             await new Promise(done => setTimeout(done, 30));
         }
+        const begin = performance.now();
+        const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+        for (let n = 0; n < 1000; n++) {
+            const rectangle = document.createElementNS(svg.namespaceURI, "rect");
+            for (const name of ["x", "y", "width", "height"]) rectangle.setAttribute(name, n);
+            svg.append(rectangle);
+        }
+        times.rectangles.push(performance.now() - begin);
     }
     window.requestAnimationFrame = frame;
     return {...times, frames};
 }"""
 
-#: Slider to redrawn chart, as a multiple of the empty widget's answer, and in milliseconds.
+#: Slider to redrawn chart, as a multiple of the empty widget's answer: where that takes 50 ms, and
+#: 80 at the slowest of twenty moves, 75 and 120 ms.
 MULTIPLE = 1.5
-LIMIT_MS = 120
-#: What one redraw's script may take (milliseconds): half a frame.
-SCRIPT_MS = 8
+#: The script of one redraw, as a multiple of a thousand rectangles: at 2.7 ms half a frame.
+SCRIPT = 3
 
 
 @pytest.fixture(scope="module")
@@ -106,14 +120,15 @@ def at(times: list[float], share: float) -> float:
 
 
 def test_a_move_takes_little_more_than_any_widget_would(notebook: Notebook) -> None:
-    # Of three rounds the best: the others say what else the machine was doing.
-    rounds = [notebook.page.evaluate(MOVE, 40) for _ in range(3)]
-    for share in (0.5, 0.95):
-        pairs = [(at(each["mine"], share), at(each["empty"], share)) for each in rounds]
-        mine, empty = min(pairs, key=lambda pair: pair[0] / pair[1])
-        print(f"{share:.0%} of the moves: {mine:.0f} ms, an empty widget {empty:.0f} ms")
-        assert mine <= MULTIPLE * empty
-    assert min(at(each["mine"], 0.95) for each in rounds) < LIMIT_MS
-    script = min(at(each["frames"], 0.5) for each in rounds)
-    print(f"a redraw's script: {script:.1f} ms")
-    assert script < SCRIPT_MS
+    rounds = [notebook.page.evaluate(MOVE, 40) for _ in range(5)]
+
+    def ratios(one: str, other: str, share: float) -> list[float]:
+        return [at(each[one], share) / at(each[other], share) for each in rounds]
+
+    half = median(ratios("mine", "empty", 0.5))
+    hold("half of a slider's moves", half, "an empty widget's", MULTIPLE)
+    # Of the slowest the best round: the others say what else the machine was doing.
+    slowest = min(ratios("mine", "empty", 0.95))
+    hold("95% of a slider's moves", slowest, "an empty widget's", MULTIPLE)
+    script = median(ratios("frames", "rectangles", 0.5))
+    hold("the script of a redraw", script, "a thousand rectangles", SCRIPT)
