@@ -31,6 +31,7 @@ SOURCES = [
     "CONTRIBUTING.md",
     "LICENSE",
     "README.md",
+    "conftest.py",
     "pyproject.toml",
     "js",
     "notebooks",
@@ -39,8 +40,9 @@ SOURCES = [
 ]
 MADE = shutil.ignore_patterns("__pycache__", "node_modules", "static", ".*")
 
-#: Of no one: OpenShift gives each project a range of its own, up here.
-USER = 1_000_670_000
+#: Of no one: OpenShift gives each project ten thousand of its own, up here. One of them is this
+#: process's, so that two that run at the same time do not find each other's files.
+USER = 1_000_670_000 + os.getpid() % 10_000
 AS_NO_ONE = [shutil.which("setpriv") or "setpriv", f"--reuid={USER}", "--regid=0", "--clear-groups"]
 #: Where a network cannot be taken away, the Hub is a port of this machine that no one listens on.
 NO_HUB = {"HF_ENDPOINT": "http://127.0.0.1:9"}

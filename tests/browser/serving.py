@@ -28,21 +28,11 @@ def running(
 ) -> Iterator[str]:
     """Run ``python -m module`` in `folder`; yield its address once the path `ready` answers."""
     address = f"http://127.0.0.1:{port}"
-    home = folder / ".home"
-    quiet = {
-        "JUPYTER_CONFIG_DIR": str(home / "config"),
-        "JUPYTER_DATA_DIR": str(home / "data"),
-        "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
-        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
-        "IPYTHONDIR": str(home / "ipython"),
-        "XDG_CONFIG_HOME": str(home / "xdg"),
-        "XDG_STATE_HOME": str(home / "state"),
-    }
     log = (folder / f"{module}.log").open("w")
     server = subprocess.Popen(
         [sys.executable, "-m", module, *options],
         cwd=folder,
-        env={**os.environ, **quiet, **(environment or {})},
+        env={**os.environ, **own_folders(folder / ".home"), **(environment or {})},
         stdout=log,
         stderr=log,
     )
@@ -53,6 +43,19 @@ def running(
         server.terminate()
         server.wait(20)
         log.close()
+
+
+def own_folders(home: Path) -> dict[str, str]:
+    """Return the environment in which Jupyter keeps everything in `home`."""
+    return {
+        "JUPYTER_CONFIG_DIR": str(home / "config"),
+        "JUPYTER_DATA_DIR": str(home / "data"),
+        "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
+        "IPYTHONDIR": str(home / "ipython"),
+        "XDG_CONFIG_HOME": str(home / "xdg"),
+        "XDG_STATE_HOME": str(home / "state"),
+    }
 
 
 def free_port() -> int:
