@@ -1,5 +1,5 @@
 /** The live chart as a picture of its own: its computed styles inside, its title and verdict above. */
-import { LARGE, textWidth } from "./chart/text";
+import { textWidth, WIDE } from "./chart/text";
 import { html, svg } from "./dom";
 import type { Component, Report } from "./messages";
 
@@ -47,7 +47,7 @@ export function drawFile(picture: SVGSVGElement, caption: Caption): SVGSVGElemen
     ...size,
     viewBox: `0 0 ${size.width} ${size.height}`,
     "font-family": style.fontFamily,
-    "font-size": LARGE,
+    "font-size": 12,
   });
   const body = svg("g", { transform: `translate(${MARGIN},${HEAD})` });
   body.append(...copies(picture));
@@ -140,7 +140,7 @@ function legend(
   let x = MARGIN;
   return components.flatMap(({ label, color }) => {
     const left = x;
-    x += SWATCH + 6 + textWidth(label, LARGE) + AIR - 6;
+    x += SWATCH + 6 + textWidth(label, WIDE) + AIR - 6;
     return [
       svg("rect", { x: left, y: y - 9, width: SWATCH, height: SWATCH, rx: 2, fill: color }),
       text(left + SWATCH + 6, y, label, {}),

@@ -2,7 +2,7 @@
 import { set, svg } from "../dom";
 import type { Component } from "../messages";
 import { type Band, type Geometry, line } from "./geometry";
-import { NAME_HEIGHT, nameWidth } from "./text";
+import { NAME_HEIGHT, textWidth, WIDE } from "./text";
 
 /** The air on both sides of a label together (pixels). */
 const AIR = 12;
@@ -56,7 +56,7 @@ interface Place {
 /** Where a band's label goes, if it fits anywhere: the middle of where the band is tallest. */
 export function findPlace(band: Band, geometry: Geometry): Place | undefined {
   const { x, y, plot } = geometry;
-  const half = (nameWidth(band.component.label) + AIR) / 2;
+  const half = (textWidth(band.component.label, WIDE) + AIR) / 2;
   const places: (Place & { room: number })[] = [];
   // The first point that a label at this place covers.
   let first = 0;

@@ -2,7 +2,7 @@
 import { set, svg } from "../dom";
 import type { Component } from "../messages";
 import type { Geometry } from "./geometry";
-import { NAME_HEIGHT, nameWidth } from "./text";
+import { NAME_HEIGHT, textWidth, WIDE } from "./text";
 
 /** The least air on both sides of a name together (pixels). */
 const AIR = 4;
@@ -23,7 +23,7 @@ export function createBars(components: Component[]) {
         const [top, bottom] = [y(Math.min(upper[at] ?? 0, ceiling)), y(lower[at] ?? 0)];
         if (bottom > top) {
           parts.push(rectangle(middle - half, top, middle + half, bottom));
-          const fits = nameWidth(component.label) + AIR <= 2 * half;
+          const fits = textWidth(component.label, WIDE) + AIR <= 2 * half;
           if (fits && bottom - top >= NAME_HEIGHT) {
             const place = { x: middle, y: (top + bottom) / 2, fill: component.ink };
             const { color: stroke, label } = component;

@@ -3,7 +3,7 @@ import { set, svg } from "../dom";
 import { gib } from "../format";
 import type { Course } from "../messages";
 import { across, type Geometry, line, type Plot } from "./geometry";
-import { LARGE, textWidth } from "./text";
+import { textWidth, WIDE } from "./text";
 
 /** Height of a line, half the width of the bracket, air between a mark and its name (pixels). */
 const LINE = 16;
@@ -68,7 +68,7 @@ export function createBracket({ stem: stands = false } = {}) {
     set(bracket, { d: bracketPath(at, high, low) });
     set(dot, { cx: at, cy: expected });
     label.textContent = name;
-    const width = textWidth(name, LARGE);
+    const width = textWidth(name, WIDE);
 
     // Clear of the card's line and of its name.
     const level = capacityLevel(geometry);

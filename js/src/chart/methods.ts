@@ -9,7 +9,7 @@ import { createGrid } from "./grid";
 import { bracketPath, capacityLevel, createCapacity, createCourse, levelCourse } from "./marks";
 import { createOverflow } from "./overflow";
 import { type Points, sweepPoints } from "./points";
-import { LARGE, textWidth } from "./text";
+import { textWidth, WIDE } from "./text";
 
 /** Bars that rise over the card's memory more than this many times are broken off. */
 const BROKEN_OVER = 4;
@@ -55,7 +55,7 @@ export function createMethods(
     const names = [...sweep.names, ...sweep.refused.map(([name]) => name)];
     const gpu = sweep.gpus[0] ?? report.gpu;
     const name = `${gpu} · ${gib(card)} GiB`;
-    const gutter = Math.min(textWidth(name, LARGE) / size.width, WIDEST_NAME);
+    const gutter = Math.min(textWidth(name, WIDE) / size.width, WIDEST_NAME);
     const at = names.map((_, index) => gutter + ((1 - gutter) * (index + 0.5)) / names.length);
     const tallest = Math.max(...sweep.high);
     const shown = tallest > BROKEN_OVER * card ? LARGEST_OVER * card : tallest;

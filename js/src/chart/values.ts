@@ -2,7 +2,7 @@
 import { svg } from "../dom";
 import type { Sweep } from "../messages";
 import type { Geometry } from "./geometry";
-import { textWidth } from "./text";
+import { textWidth, WIDE } from "./text";
 
 /** The air between two values (pixels). */
 const AIR = 14;
@@ -38,7 +38,7 @@ export function createValues() {
       parts.push(svg("text", { class: "vw-most", y, ...side }, pointed));
       room = (toLeft ? at - plot.left : plot.right - at) - textWidth(pointed) - AIR;
     }
-    if (textWidth(sweep.label) <= room) {
+    if (textWidth(sweep.label, WIDE) <= room) {
       const side = toLeft
         ? { x: plot.left, "text-anchor": "start" }
         : { x: plot.right, "text-anchor": "end" };
