@@ -80,7 +80,7 @@ def test_numpys_values_are_those_of_python():
     switched = vw.sweep(config, "gradient_checkpointing", np.array([True, False]))
     assert switched.names == ["on", "off"]
     table = vw.recommend("L40S", np.int64(2), models=[MODEL], max_seq_len=np.int64(512))
-    assert json.dumps(table.data())
+    assert json.dumps(table.settings)
     figures = training_hub.estimate(max_tokens_per_gpu=np.int64(4096), verbose=0)
     assert figures == training_hub.estimate(max_tokens_per_gpu=4096, verbose=0)
 

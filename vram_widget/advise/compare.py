@@ -14,7 +14,6 @@ from ..show import text
 from ..show.palette import PALETTE
 from ..show.table import Cell, table
 from ..units import gib
-from .sweep import said
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,32 +62,13 @@ class Comparison:
         if len(set(names)) == len(self.estimates):
             return names
         fields = TrainingConfig.fields()
-        told = {"model_path", "training_method", "lora_r", "gpu", "gpu_memory", "num_gpus"}
+        named = {"model_path", "training_method", "lora_r", "gpu", "gpu_memory", "num_gpus"}
         for name, values in differ.items():
-            if name not in told:
+            if name not in named:
                 label = fields[name].metadata["label"]
-                columns.append([f"{label} {said(value)}" for value in values])
+                columns.append([f"{label} {text.value_text(value)}" for value in values])
         full = [" · ".join(parts) for parts in zip(*columns, strict=True)]
         return [f"{i}. {name}".rstrip() for i, name in enumerate(full or [""] * len(self), 1)]
-
-    def data(self) -> dict[str, Any]:
-        """Return the comparison in JSON types, bytes on one GPU: what the widget draws."""
-        return {
-            "names": self.names,
-            "differences": self.differences,
-            "columns": [
-                {
-                    "low": each.low,
-                    "expected": each.expected,
-                    "high": each.high,
-                    "capacity": each.capacity,
-                    "verdict": {"level": each.verdict, "words": text.verdict(each)},
-                    "peak": text.peak(each),
-                    "bytes": each.components,
-                }
-                for each in self.estimates
-            ],
-        }
 
     def plot(self) -> Figure:
         """Return what fills each card at its peak as bars, a matplotlib figure."""
@@ -104,7 +84,7 @@ class Comparison:
     def _repr_html_(self) -> str:
         labels = TrainingConfig.fields()
         rows: list[list[str | Cell]] = [
-            [str(labels[name].metadata["label"]), *map(said, values)]
+            [str(labels[name].metadata["label"]), *map(text.value_text, values)]
             for name, values in self.differences.items()
         ]
         rows += [
@@ -161,5 +141,5 @@ def methods(config: AnyConfig) -> Comparison:
     """
     start = TrainingConfig.of(config)
     options = TrainingConfig.fields()["training_method"].metadata["options"]
-    able = [method for method in options if trainers.supports(start.trainer, method)]
-    return compare(*(start.replace(training_method=method) for method in able))
+    possible = [method for method in options if trainers.supports(start.trainer, method)]
+    return compare(*(start.replace(training_method=method) for method in possible))

@@ -104,30 +104,13 @@ class Recommendation:
         batch = f"{self.settings['micro_batch_size']} × {self.settings['max_seq_len']:,} tokens"
         return f"{self.num_gpus} × {self.gpu.name}, {batch}"
 
-    def data(self) -> dict[str, Any]:
-        """Return the table in JSON types, bytes on one GPU: what the widget shows."""
-        rows = [
-            {
-                "model_path": row.model_path,
-                "also": list(row.also),
-                "num_parameters": row.num_parameters,
-                "cells": {method: each._asdict() for method, each in row.outcomes.items()},
-                "refused": row.refused,
-            }
-            for row in self.rows
-        ]
-        return {
-            "title": self.title,
-            "capacity": self.gpu.memory,
-            "methods": list(self.methods),
-            "rows": rows,
-        }
-
     def plot(self) -> Figure:
         """Return the table as a heat map, a matplotlib figure."""
-        from ..show.charts import recommendation_figure
+        from ..show.charts import heat_map
 
-        return recommendation_figure(self)
+        rows = [f"{row.model_path}   {quantity(row.num_parameters)}" for row in self.rows]
+        columns = [METHODS[method] for method in self.methods]
+        return heat_map(f"{self.title}, GiB on each", columns, rows, self._cells())
 
     def __repr__(self) -> str:
         lines = [self.title]
@@ -140,21 +123,22 @@ class Recommendation:
     def _repr_html_(self) -> str:
         head = ["model", "parameters", *(f"{METHODS[method]}, GiB" for method in self.methods)]
         rows = [
-            [
-                row.model_path,
-                quantity(row.num_parameters),
-                *(self._cell(row, method) for method in self.methods),
-            ]
-            for row in self.rows
+            [row.model_path, quantity(row.num_parameters), *cells]
+            for row, cells in zip(self.rows, self._cells(), strict=True)
         ]
         return table(self.title, head, rows)
 
-    @staticmethod
-    def _cell(row: Row, method: str) -> str | Cell:
-        if method in row.refused:
-            return "–"
-        each = row.outcomes[method]
-        return Cell(gib(each.expected), each.verdict)
+    def _cells(self) -> list[list[str | Cell]]:
+        """Return the verdict and the memory by each method, a row for each model."""
+        return [
+            [
+                Cell(gib(row.outcomes[method].expected), row.outcomes[method].verdict)
+                if method in row.outcomes
+                else "–"
+                for method in self.methods
+            ]
+            for row in self.rows
+        ]
 
 
 METHODS: dict[str, str] = TrainingConfig.fields()["training_method"].metadata["options"]

@@ -68,20 +68,6 @@ class Suggestion:
         """The suggestion in one sentence."""
         return f"{self.what}: {self.effect}"
 
-    def data(self) -> dict[str, Any]:
-        """Return the suggestion in JSON types, bytes on one GPU: what the widget shows."""
-        return {
-            "what": self.what,
-            "effect": self.effect,
-            "text": self.text,
-            "cost": self.cost,
-            "saves": self.saves,
-            "changes": self.changes,
-            "verdict": {"level": self.verdict, "words": text.verdict(self.estimate)},
-            "expected": self.estimate.expected,
-            "high": self.estimate.high,
-        }
-
     def __repr__(self) -> str:
         return f"{self.text} ({text.verdict(self.estimate)})"
 

@@ -72,7 +72,7 @@ class Sweep:
         """What each point is called: its value, or the method with its one number."""
         if self.field == "training_method":
             return [text.method(each.config) for each in self.estimates]
-        return [said(value) for value in self.values]
+        return [text.value_text(value) for value in self.values]
 
     def data(self) -> dict[str, Any]:
         """Return the sweep in JSON types, bytes on one GPU: what the widget draws."""
@@ -103,16 +103,16 @@ class Sweep:
 
     def __repr__(self) -> str:
         rows = [
-            f"  {said(value):>9}  {text.verdict(each)}"
+            f"  {text.value_text(value):>9}  {text.verdict(each)}"
             for value, each in zip(self.values, self.estimates, strict=True)
         ]
-        errors = [f"  {said(value):>9}  {why}" for value, why in self.refused.items()]
+        errors = [f"  {text.value_text(value):>9}  {why}" for value, why in self.refused.items()]
         return "\n".join([f"{self.label}:", *rows, *errors])
 
     def _repr_html_(self) -> str:
         rows: list[list[str | Cell]] = [
             [
-                said(value),
+                text.value_text(value),
                 gib(each.expected),
                 text.band(each),
                 text.moment(each.peak_phase, each.peak_step),
@@ -120,7 +120,7 @@ class Sweep:
             ]
             for value, each in zip(self.values, self.estimates, strict=True)
         ]
-        rows += [[said(value), why] for value, why in self.refused.items()]
+        rows += [[text.value_text(value), why] for value, why in self.refused.items()]
         head = [self.label, "GiB on each GPU", "range", "peak", "verdict"]
         return table(self.title, head, rows)
 
@@ -159,13 +159,15 @@ def sweep(config: AnyConfig, field: str, values: Iterable[Any]) -> Sweep:
     start = TrainingConfig.of(config)
     with collector.paused():
         tried = [(value, at(start, field, value)) for value in map(plain, listed(values, "values"))]
-    return gathered(field, tried)
+    return assembled(field, tried)
 
 
-def gathered(field: str, tried: Sequence[tuple[Any, MemoryEstimate | VRAMWidgetError]]) -> Sweep:
+def assembled(field: str, tried: Sequence[tuple[Any, MemoryEstimate | VRAMWidgetError]]) -> Sweep:
     """Return the sweep of values that are estimated, or refused, already."""
     found = [(value, each) for value, each in tried if isinstance(each, MemoryEstimate)]
-    refused = {said(value): each for value, each in tried if isinstance(each, VRAMWidgetError)}
+    refused = {
+        text.value_text(value): each for value, each in tried if isinstance(each, VRAMWidgetError)
+    }
     if not found:
         raise next(iter(refused.values()), ConfigError(f"Give a value for {field} to take."))
     return Sweep(
@@ -191,20 +193,3 @@ def at(config: TrainingConfig, field: str, value: object) -> MemoryEstimate | VR
         return attempt(config.replace(**changes))
     except ConfigError as error:
         return error
-
-
-def said(value: object) -> str:
-    """Return a field's value as a table shows it.
-
-    Examples
-    --------
-    >>> said(131072), said(None), said(["q_proj", "v_proj"])
-    ('131,072', 'none', 'q_proj v_proj')
-    """
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, int):
-        return f"{value:,}"
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.patches import Rectangle
 
-from ..advise.recommend import METHODS
-from ..advise.sweep import said
-from ..units import GiB, gib, quantity
+from ..units import GiB, gib
 from . import text
 from .palette import PALETTE, VERDICT_INK, Paint
 from .plot import GRID, HALO, INK, MUTED, Chart
-from .table import TINTS
+from .table import TINTS, Cell
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,16 +21,14 @@ if TYPE_CHECKING:
     from matplotlib.text import Text
     from numpy.typing import NDArray
 
-    from ..advise.compare import Comparison
-    from ..advise.recommend import Recommendation
-    from ..advise.sweep import Sweep
-    from ..estimate.estimate import MemoryEstimate
+    from .result import Result, Results, Series
 
     Levels = NDArray[np.float64]
 
 #: A card more than this many times the highest bar is left out, or the bars would be a strip.
 LARGEST_ROOM = 3
-HEADROOM = 1.1
+#: Over the highest: two lines of text stand on a bar, where the timeline has none.
+ROOM_ABOVE = 1.1
 #: Areas that rise over the card's memory more than this many times run out of the picture.
 LARGEST_OVER = 3
 #: A range this many times as wide as its start is drawn by powers of two.
@@ -43,16 +39,14 @@ MOST_TICKS = 12
 CAPACITY: dict[str, Any] = {"color": INK, "linewidth": 1.4, "linestyle": (0, (5, 3))}
 
 
-def sweep_figure(
-    sweep: Sweep, now: MemoryEstimate | None = None, largest: int | None = None
-) -> Figure:
+def sweep_figure(sweep: Series, now: Result | None = None, largest: int | None = None) -> Figure:
     """Return what fills the card at the peak over a field: areas over numbers, else bars.
 
     Over numbers, `now` is marked where it is, and so is the largest value that fits.
     """
     figure, axes = _page(sweep.title)
     kinds = {type(value) for value in sweep.values}
-    if len(sweep) > 2 and kinds <= {int, float}:
+    if len(sweep.values) > 2 and kinds <= {int, float}:
         pairs = sorted(zip(sweep.values, sweep.estimates, strict=True), key=lambda pair: pair[0])
         _areas(axes, [value for value, _ in pairs], [each for _, each in pairs])
         if now is not None:
@@ -65,35 +59,37 @@ def sweep_figure(
     return figure
 
 
-def comparison_figure(comparison: Comparison) -> Figure:
+def comparison_figure(comparison: Results) -> Figure:
     """Return what fills each card at its peak, a bar each."""
     figure, axes = _page("Memory at the peak, on each GPU")
     _bars(axes, comparison.estimates, comparison.names)
     return figure
 
 
-def recommendation_figure(found: Recommendation) -> Figure:
-    """Return the verdict on every model by every method as a heat map, the largest model on top."""
-    height = 1.0 + 0.19 * len(found.rows)
+def heat_map(
+    title: str, columns: Sequence[str], rows: Sequence[str], cells: Sequence[Sequence[str | Cell]]
+) -> Figure:
+    """Return a table of verdicts as a picture; a cell that is only text has none."""
+    height = 1.0 + 0.19 * len(rows)
     figure = Chart(figsize=(7.6, height), dpi=100, facecolor="white")
     axes = figure.add_axes((0.5, 0.1 / height, 0.485, 1 - 0.95 / height))
-    for down, row in enumerate(found.rows):
-        for across, method in enumerate(found.methods):
-            verdict = row.verdict(method)
-            fill, ink = (TINTS[verdict], VERDICT_INK[verdict]) if verdict else ("#f4f4f4", MUTED)
-            label = gib(row.outcomes[method].expected) if verdict else "–"
+    for down, row in enumerate(cells):
+        for across, cell in enumerate(row):
+            if isinstance(cell, Cell):
+                label, fill, ink = cell.text, TINTS[cell.verdict], VERDICT_INK[cell.verdict]
+            else:
+                label, fill, ink = cell, "#f4f4f4", MUTED
             axes.add_patch(Rectangle((across, down), 1, 1, fc=fill, ec="white", lw=1.0))
             style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 7}
             axes.text(across + 0.5, down + 0.5, label, color=ink, **style)
-    axes.set(xlim=(0, len(found.methods)), ylim=(len(found.rows), 0))
-    sizes = [f"{row.model_path}   {quantity(row.num_parameters)}" for row in found.rows]
-    axes.set_yticks(np.arange(len(sizes)) + 0.5, sizes, fontsize=7)
-    axes.set_xticks(np.arange(len(found.methods)) + 0.5, [METHODS[m] for m in found.methods])
+    axes.set(xlim=(0, len(columns)), ylim=(len(rows), 0))
+    axes.set_yticks(np.arange(len(rows)) + 0.5, rows, fontsize=7)
+    axes.set_xticks(np.arange(len(columns)) + 0.5, columns)
     axes.xaxis.tick_top()
     axes.tick_params(length=0, labelsize=7.5)
     axes.spines[:].set_visible(False)
     top = 1 - 0.32 / height
-    figure.text(0.015, top, f"{found.title}, GiB on each", size=10.5, weight="bold", color=INK)
+    figure.text(0.015, top, title, size=10.5, weight="bold", color=INK)
     for place, (verdict, fill) in enumerate(TINTS.items()):
         box = {"fc": fill, "ec": "none", "pad": 2.0}
         badge: dict[str, Any] = {"size": 7.5, "color": VERDICT_INK[verdict], "bbox": box}
@@ -113,7 +109,7 @@ def _page(title: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _layers(estimates: Sequence[MemoryEstimate]) -> Iterator[tuple[Paint, Levels, Levels]]:
+def _layers(estimates: Sequence[Result]) -> Iterator[tuple[Paint, Levels, Levels]]:
     """Yield for each component that is there its paint, and where it begins and ends in GiB."""
     floor = np.zeros(len(estimates))
     for name, paint in PALETTE.items():
@@ -123,7 +119,7 @@ def _layers(estimates: Sequence[MemoryEstimate]) -> Iterator[tuple[Paint, Levels
             floor = floor + level
 
 
-def _areas(axes: Axes, values: Sequence[float], estimates: Sequence[MemoryEstimate]) -> None:
+def _areas(axes: Axes, values: Sequence[float], estimates: Sequence[Result]) -> None:
     for paint, floor, top in _layers(estimates):
         axes.fill_between(values, floor, top, color=paint.color, linewidth=0, label=paint.label)
     for bound in ([each.low for each in estimates], [each.high for each in estimates]):
@@ -140,14 +136,14 @@ def _areas(axes: Axes, values: Sequence[float], estimates: Sequence[MemoryEstima
     _finish(axes, estimates, most=LARGEST_OVER)
 
 
-def _now(axes: Axes, value: float, estimate: MemoryEstimate) -> None:
-    low, expected, high = (size / GiB for size in estimate)
+def _now(axes: Axes, value: float, result: Result) -> None:
+    low, expected, high = (size / GiB for size in result)
     band = [[expected - low], [high - expected]]
     axes.vlines(value, 0, low, color=INK, linewidth=1, linestyle=(0, (1, 2)))
     axes.errorbar(
         value, expected, band, color=INK, capsize=4, lw=1.4, marker="o", mfc="white", ms=5
     )
-    label = f"now {said(value)} · {gib(estimate.expected)} GiB"
+    label = f"now {text.value_text(value)} · {gib(result.expected)} GiB"
     beside: dict[str, Any] = {"xytext": (0, 5), "textcoords": "offset points", "ha": "center"}
     axes.annotate(label, (value, high), fontsize=9, fontweight="bold", **beside, **HALO)
 
@@ -157,14 +153,14 @@ def _largest(axes: Axes, value: int, label: Text) -> None:
     left, right = axes.get_xlim()
     to_left = value > (left * right) ** 0.5  # the axis goes by powers
     axes.set_xlabel(label.get_text(), loc="left" if to_left else "right")
-    text = f"{said(value)} is the largest that fits"
-    shown = f"{text} ▲" if to_left else f"▲ {text}"
+    words = f"{text.value_text(value)} is the largest that fits"
+    marked = f"{words} ▲" if to_left else f"▲ {words}"
     style: dict[str, Any] = {"fontsize": 8.5, "fontweight": "bold", "color": VERDICT_INK["fits"]}
     style |= {"ha": "right" if to_left else "left", "va": "center"}
-    axes.text(value, -0.085, shown, transform=axes.get_xaxis_transform(), **style)
+    axes.text(value, -0.085, marked, transform=axes.get_xaxis_transform(), **style)
 
 
-def _bars(axes: Axes, estimates: Sequence[MemoryEstimate], names: Sequence[str]) -> None:
+def _bars(axes: Axes, estimates: Sequence[Result], names: Sequence[str]) -> None:
     places = np.arange(len(estimates))
     for paint, floor, top in _layers(estimates):
         axes.bar(places, top - floor, 0.62, floor, color=paint.color, label=paint.label)
@@ -184,17 +180,17 @@ def _bars(axes: Axes, estimates: Sequence[MemoryEstimate], names: Sequence[str])
     _finish(axes, estimates)
 
 
-def _cards(estimates: Sequence[MemoryEstimate]) -> str:
+def _cards(estimates: Sequence[Result]) -> str:
     names = {f"{each.gpu.name} · {gib(each.capacity)} GiB" for each in estimates}
     return names.pop() if len(names) == 1 else "the card's memory"
 
 
-def _finish(axes: Axes, estimates: Sequence[MemoryEstimate], most: float = inf) -> None:
+def _finish(axes: Axes, estimates: Sequence[Result], most: float = inf) -> None:
     """Set the height, for areas at most so many times the card's memory, and draw the legend."""
     highest = max(each.high for each in estimates)
     cards = [each.capacity for each in estimates]
     shown = [capacity for capacity in cards if capacity <= LARGEST_ROOM * highest]
-    axes.set_ylim(0, HEADROOM * min(max([highest, *shown]), most * max(cards)) / GiB)
+    axes.set_ylim(0, ROOM_ABOVE * min(max([highest, *shown]), most * max(cards)) / GiB)
     handles, labels = axes.get_legend_handles_labels()
     place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.02)}
     axes.legend(handles[::-1], labels[::-1], fontsize=8, frameon=False, **place)

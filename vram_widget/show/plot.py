@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from ..estimate.estimate import MemoryEstimate
     from ..step.timeline import Timeline
+    from .result import Result
 
     Levels = NDArray[np.float64]
 
@@ -53,12 +53,12 @@ def png(figure: Figure) -> bytes:
     return file.getvalue()
 
 
-def timeline_figure(estimate: MemoryEstimate) -> Figure:
+def timeline_figure(result: Result) -> Figure:
     """Return memory by component over the first training steps, as the widget draws it.
 
     Parameters
     ----------
-    estimate : MemoryEstimate
+    result : Result
 
     Returns
     -------
@@ -67,19 +67,19 @@ def timeline_figure(estimate: MemoryEstimate) -> Figure:
     """
     figure = Chart(figsize=(9.2, 4.6), dpi=100, facecolor="white")
     axes = figure.add_axes((0.05, 0.13, 0.935, 0.74))
-    places = positions(estimate.timeline)
-    shows_capacity = estimate.capacity <= LARGEST_ROOM * estimate.high
-    ceiling = HEADROOM * max(estimate.high, estimate.capacity if shows_capacity else 0) / GiB
+    places = positions(result.timeline)
+    shows_capacity = result.capacity <= LARGEST_ROOM * result.high
+    ceiling = HEADROOM * max(result.high, result.capacity if shows_capacity else 0) / GiB
     _frame(axes, ceiling)
-    _areas(axes, estimate, np.array(places), ceiling)
-    _phases(axes, estimate.timeline, places)
-    _capacity(axes, estimate, ceiling, shows_capacity)
-    peak = highest(estimate.timeline, estimate.peak_phase, estimate.peak_step)
-    _peak(axes, estimate, places[peak], ceiling)
-    subject = f"{text.title(estimate.config)} · {text.setup(estimate)}"
+    _areas(axes, result, np.array(places), ceiling)
+    _phases(axes, result.timeline, places)
+    _capacity(axes, result, ceiling, shows_capacity)
+    peak = highest(result.timeline, result.peak_phase, result.peak_step)
+    _peak(axes, result, places[peak], ceiling)
+    subject = f"{text.title(result.config)} · {text.setup(result)}"
     figure.text(0.012, 0.935, subject, fontsize=11.5, fontweight="bold", color=INK)
-    verdict = f"{text.verdict(estimate)} ({text.band(estimate)})"
-    color = VERDICT_INK[estimate.verdict]
+    verdict = f"{text.verdict(result)} ({text.band(result)})"
+    color = VERDICT_INK[result.verdict]
     figure.text(0.985, 0.935, verdict, fontsize=10, fontweight="bold", color=color, ha="right")
     return figure
 
@@ -93,10 +93,10 @@ def _frame(axes: Axes, ceiling: float) -> None:
     axes.text(-0.045, 1.02, "GiB", transform=axes.transAxes, fontsize=8.5, color=MUTED)
 
 
-def _areas(axes: Axes, estimate: MemoryEstimate, places: Levels, ceiling: float) -> None:
+def _areas(axes: Axes, result: Result, places: Levels, ceiling: float) -> None:
     floor = np.zeros(len(places))
     for name, paint in PALETTE.items():
-        levels = np.array(estimate.timeline.bytes[name]) / GiB
+        levels = np.array(result.timeline.bytes[name]) / GiB
         top = floor + levels
         if levels.any():
             axes.fill_between(places, floor, top, color=paint.color, linewidth=0)
@@ -110,7 +110,7 @@ def _areas(axes: Axes, estimate: MemoryEstimate, places: Levels, ceiling: float)
                 }
                 axes.text(*place, paint.label, color=paint.ink, **style)
         floor = top
-    capacity = estimate.capacity / GiB
+    capacity = result.capacity / GiB
     excess: dict[str, Any] = {
         "hatch": "////",
         "facecolor": "none",
@@ -156,17 +156,17 @@ def _phases(axes: Axes, timeline: Timeline, places: list[float]) -> None:
         axes.text((start + end) / 2, -0.125, f"step {step}", transform=below, **style)
 
 
-def _capacity(axes: Axes, estimate: MemoryEstimate, ceiling: float, shown: bool) -> None:
-    name = f"{estimate.gpu.name} · {gib(estimate.capacity)} GiB"
-    level = estimate.capacity / GiB if shown else ceiling * 0.95
+def _capacity(axes: Axes, result: Result, ceiling: float, shown: bool) -> None:
+    name = f"{result.gpu.name} · {gib(result.capacity)} GiB"
+    level = result.capacity / GiB if shown else ceiling * 0.95
     if shown:
         axes.axhline(level, color=INK, linewidth=1.4, linestyle=(0, (5, 3)))
     label = name if shown else f"↑ {name}"
     axes.text(0.008, level + 0.015 * ceiling, label, fontsize=9, fontweight="bold", **HALO)
 
 
-def _peak(axes: Axes, estimate: MemoryEstimate, place: float, ceiling: float) -> None:
-    low, expected, high = (value / GiB for value in estimate)
+def _peak(axes: Axes, result: Result, place: float, ceiling: float) -> None:
+    low, expected, high = (value / GiB for value in result)
     band = [[expected - low], [high - expected]]
     axes.errorbar(
         place, expected, band, color=INK, capsize=4, lw=1.4, marker="o", mfc="white", ms=5
@@ -178,7 +178,7 @@ def _peak(axes: Axes, estimate: MemoryEstimate, place: float, ceiling: float) ->
         "fontweight": "bold",
     }
     level = (low + high) / 2
-    if abs(level - estimate.capacity / GiB) < 0.05 * ceiling:
-        level = estimate.capacity / GiB - 0.05 * ceiling
+    if abs(level - result.capacity / GiB) < 0.05 * ceiling:
+        level = result.capacity / GiB - 0.05 * ceiling
     offset = -0.012 if before else 0.012
-    axes.text(place + offset, level, text.peak(estimate), fontsize=9, **style, **HALO)
+    axes.text(place + offset, level, text.peak(result), fontsize=9, **style, **HALO)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from ..units import gib, quantity
+from ..config import TrainingConfig
+from ..units import GiB, gib, quantity
 from .palette import PALETTE, PHASE_LABELS
-
-if TYPE_CHECKING:
-    from ..config import TrainingConfig
-    from ..estimate.estimate import MemoryEstimate
+from .result import Result
 
 VERDICTS = {
     "fits": "Fits",
@@ -19,20 +15,20 @@ VERDICTS = {
 }
 
 
-def verdict(estimate: MemoryEstimate) -> str:
+def verdict(result: Result) -> str:
     """Return the verdict, such as "Fits: 27.9 of 48.0 GiB on each GPU".
 
     Where it is a near thing, also what a process can have of the card, as the verdict turns on it.
     """
-    amounts = f"{gib(estimate.expected)} of {gib(estimate.capacity)} GiB on each GPU"
-    near = estimate.verdict in ("likely", "risky")
-    usable = f", {gib(estimate.gpu.usable)} usable" if near else ""
-    return f"{VERDICTS[estimate.verdict]}: {amounts}{usable}"
+    amounts = f"{gib(result.expected)} of {gib(result.capacity)} GiB on each GPU"
+    near = result.verdict in ("likely", "risky")
+    usable = f", {gib(result.gpu.usable)} usable" if near else ""
+    return f"{VERDICTS[result.verdict]}: {amounts}{usable}"
 
 
-def band(estimate: MemoryEstimate) -> str:
+def band(result: Result) -> str:
     """Return the range of the estimate, such as "25.4–33.0"."""
-    return f"{gib(estimate.low)}–{gib(estimate.high)}"
+    return f"{gib(result.low)}–{gib(result.high)}"
 
 
 def title(config: TrainingConfig) -> str:
@@ -41,9 +37,9 @@ def title(config: TrainingConfig) -> str:
     return path.rstrip("/").rsplit("/", 1)[-1] or path
 
 
-def setup(estimate: MemoryEstimate) -> str:
+def setup(result: Result) -> str:
     """Return method and hardware, such as "LoRA, rank 16 · 2 × L40S"."""
-    return f"{method(estimate.config)} · {estimate.config.num_gpus} × {estimate.gpu.name}"
+    return f"{method(result.config)} · {result.config.num_gpus} × {result.gpu.name}"
 
 
 def method(config: TrainingConfig) -> str:
@@ -56,14 +52,45 @@ def method(config: TrainingConfig) -> str:
     return f"{name}, rank {config.lora_r}"
 
 
-def model(estimate: MemoryEstimate) -> str:
+def model(result: Result) -> str:
     """Return the model's size and kind, and on a second line what is trained if not all."""
-    shape = estimate.architecture
-    total, trained = estimate.num_parameters, estimate.num_trainable
+    shape = result.architecture
+    total, trained = result.num_parameters, result.num_trainable
     line = f"{quantity(total)} parameters · {shape.model_type} · {shape.num_hidden_layers} layers"
     if trained == total:
         return line
     return f"{line}\n{quantity(trained)} trained ({100 * trained / total:.2g} %)"
+
+
+def value_text(value: object) -> str:
+    """Return a field's value as a table shows it.
+
+    Examples
+    --------
+    >>> value_text(131072), value_text(None), value_text(["q_proj", "v_proj"])
+    ('131,072', 'none', 'q_proj v_proj')
+    """
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def control_text(name: str, value: object) -> str:
+    """Return a field's value as its control shows it: an option by its label, memory in GiB.
+
+    Examples
+    --------
+    >>> control_text("optim", "adamw_8bit"), control_text("gpu_memory", 24 * 1024**3)
+    ('AdamW, 8-bit', '24 GiB')
+    """
+    if name == "gpu_memory" and isinstance(value, int):
+        return f"{value / GiB:g} GiB"
+    options = TrainingConfig.fields()[name].metadata.get("options", {})
+    return options[value] if isinstance(value, str) and value in options else value_text(value)
 
 
 def batch(config: TrainingConfig) -> str:
@@ -78,19 +105,19 @@ def moment(phase: str, step: int) -> str:
     return f"{PHASE_LABELS[phase]}, step {step}" if step else PHASE_LABELS[phase]
 
 
-def peak(estimate: MemoryEstimate) -> str:
+def peak(result: Result) -> str:
     """Return the peak's size and moment, such as "peak 40.1 GiB · loss, step 2"."""
-    return f"peak {gib(estimate.expected)} GiB · {moment(estimate.peak_phase, estimate.peak_step)}"
+    return f"peak {gib(result.expected)} GiB · {moment(result.peak_phase, result.peak_step)}"
 
 
-def summary(estimate: MemoryEstimate) -> str:
+def summary(result: Result) -> str:
     """Return the whole result as a few lines of plain text."""
     lines = [
-        f"{title(estimate.config)} · {setup(estimate)}",
-        f"{verdict(estimate)} ({band(estimate)}), {peak(estimate)}",
+        f"{title(result.config)} · {setup(result)}",
+        f"{verdict(result)} ({band(result)}), {peak(result)}",
     ]
-    notes = estimate.notes
-    for component, nbytes in estimate.components.items():
+    notes = result.notes
+    for component, nbytes in result.components.items():
         note = notes.get(component, "")
         lines.append(f"  {PALETTE[component].label:<12}{gib(nbytes):>6} GiB  {note}".rstrip())
-    return "\n".join([*lines, *estimate.notices])
+    return "\n".join([*lines, *result.notices])

@@ -9,7 +9,6 @@ from ..config import TrainingConfig
 from ..export.draft import applies
 from ..show import text
 from ..show.axis import positions
-from ..units import GiB
 
 if TYPE_CHECKING:
     from ..estimate.estimate import MemoryEstimate
@@ -38,19 +37,9 @@ def differences(before: MemoryEstimate, now: MemoryEstimate) -> list[dict[str, s
         {
             "name": name,
             "label": str(fields[name].metadata["label"]),
-            "before": _said(name, old),
-            "now": _said(name, new),
+            "before": text.control_text(name, old),
+            "now": text.control_text(name, new),
         }
         for name, (old, new) in compare(before, now).differences.items()
         if any(applies(config, name) for config in configs)
     ]
-
-
-def _said(name: str, value: object) -> str:
-    """Return a field's value as its control shows it."""
-    from ..advise.sweep import said
-
-    options = TrainingConfig.fields()[name].metadata.get("options", {})
-    if name == "gpu_memory" and isinstance(value, int):
-        return f"{value / GiB:g} GiB"
-    return str(options.get(value, said(value))) if isinstance(value, str) else said(value)

@@ -75,7 +75,7 @@ async def swept(name: str, config: TrainingConfig) -> tuple[Sweep, Limit | None]
     import asyncio
 
     from ..advise.largest import limit
-    from ..advise.sweep import at, gathered
+    from ..advise.sweep import assembled, at
     from ..model.load import load
 
     field = along(name, config)
@@ -92,7 +92,7 @@ async def swept(name: str, config: TrainingConfig) -> tuple[Sweep, Limit | None]
     for value in tried:
         await asyncio.sleep(0)
         outcomes.append((value, at(config, field, value)))
-    return gathered(field, outcomes), most
+    return assembled(field, outcomes), most
 
 
 async def reading(name: str, config: TrainingConfig) -> dict[str, Any]:
