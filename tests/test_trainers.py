@@ -33,9 +33,9 @@ def test_what_is_known_of_a_trainer_speaks_of_what_there_is(trainer):
     assert trainer.configurable <= set(fields)
     assert trainer.shardable_quantization <= set(fields["quantization"].metadata["options"])
     for methods in (
-        trainer.fsdp_version,
+        trainer.runs_fsdp1,
         trainer.keeps_last_layer_unsharded,
-        trainer.liger_keeps_logits,
+        trainer.liger_makes_logits,
     ):
         assert set(methods) <= set(trainer.defaults)
     with pytest.raises(FrozenInstanceError):

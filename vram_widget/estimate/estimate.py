@@ -8,7 +8,6 @@ from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from .. import trainers
 from ..config import AnyConfig, TrainingConfig
 from ..config.config import names_fields
 from ..gpu import GPU, resolve
@@ -21,6 +20,7 @@ from ..step.record import Moment
 from ..step.replay import replay
 from ..step.run import Run
 from ..step.timeline import COMPONENTS, Timeline
+from ..trainers import QUERY_AND_VALUE, TRAINERS
 from . import explain, published
 from .overhead import FRAGMENTED_SLACK, USUAL_SLACK, fixed
 from .why import notes
@@ -271,11 +271,11 @@ def estimate(config: AnyConfig | None = None, **choices: Unpack[Choices]) -> Mem
         f"The adapter of {name} is not counted, nor what it keeps."
         for name in targets_outside_layers(run.settings, architecture)
     ]
-    kind = architecture.model_type
-    if config.adapts and trainers.leaves_open(config.trainer, config.target_modules, kind):
+    kind, trainer = architecture.model_type, TRAINERS[config.trainer]
+    if config.adapts and trainer.needs_target_modules(config.target_modules, kind):
         notices.append(
-            f"TRL leaves target_modules to PEFT, which has none for {kind} and will ask for them: "
-            f"counted are {' and '.join(trainers.QUERY_AND_VALUE)}."
+            f"{trainer.label} leaves target_modules to PEFT, which has none for {kind} and will ask "
+            f"for them: counted are {' and '.join(QUERY_AND_VALUE)}."
         )
     found: MemoryEstimate
     if config.memory_model == "replay":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ..trainers import TRAINERS
+
 #: Families that Liger has kernels for, by model_type (MODEL_TYPE_TO_APPLY_LIGER_FN in
 #: liger_kernel/transformers/monkey_patch.py). For any other the trainers go on without it.
 FAMILIES = {
@@ -59,9 +61,6 @@ def kernels(
 ) -> tuple[bool, str]:
     """Return whether a run gets Liger's kernels, and its loss kernel.
 
-    Training Hub's sft needs the logits too: instructlab/training/model.py asks Liger for
-    ``cross_entropy=True, fused_linear_cross_entropy=False``.
-
     Examples
     --------
     >>> kernels(True, "eager", "llama", "trl", "sft"), kernels(True, "eager", "gpt2", "trl", "sft")
@@ -71,6 +70,5 @@ def kernels(
     """
     if not use_liger or model_type not in FAMILIES:
         return False, loss_kernel
-    instructlab = (trainer, training_method) == ("training_hub", "sft")
-    makes_logits = model_type in MAKES_LOGITS or instructlab
-    return True, "fused" if makes_logits else "liger"
+    asked_for = training_method in TRAINERS[trainer].liger_makes_logits
+    return True, "fused" if asked_for or model_type in MAKES_LOGITS else "liger"

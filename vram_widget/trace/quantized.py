@@ -20,8 +20,8 @@ from transformers.pytorch_utils import Conv1D
 
 from ..config import TrainingConfig
 from ..errors import ConfigError
-from ..step.methods.methods import upcasts
 from ..step.sharding.sharding import Sharding
+from ..trainers import TRAINERS
 
 Tensor = torch.Tensor
 
@@ -59,7 +59,7 @@ def quantize(model: PreTrainedModel, config: TrainingConfig, sharding: Sharding)
             stand_in = Int8Linear(linear)
         parent, _, last = name.rpartition(".")
         setattr(model.get_submodule(parent), last, stand_in)
-    if upcasts(config.trainer, sharding):
+    if TRAINERS[config.trainer].upcasts_quantized_base and sharding.parameters == 1:
         prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
 
 

@@ -11,22 +11,17 @@ from pkgutil import iter_modules
 from typing import Any
 
 from .peft import QUERY_AND_VALUE, Targets
-from .peft import TARGET_MODULES as PEFT_TARGETS
 from .trainer import SHARDS_PARAMETERS, Trainer
 
 __all__ = [
-    "PEFT_TARGETS",
     "QUERY_AND_VALUE",
     "SHARDS_PARAMETERS",
     "TRAINERS",
     "Targets",
     "Trainer",
-    "able",
     "defaults",
-    "leaves_open",
     "supporting",
     "supports",
-    "targets",
 ]
 
 
@@ -73,16 +68,3 @@ def defaults(trainer: str, training_method: str) -> dict[str, Any]:
     if not supports(trainer, training_method):
         return {}
     return dict(TRAINERS[trainer].defaults[training_method])
-
-
-able = supporting
-
-
-def targets(trainer: str, target_modules: Targets, model_type: str) -> Targets:
-    """Return what `trainer` adapts."""
-    return TRAINERS[trainer].target_modules(target_modules, model_type)
-
-
-def leaves_open(trainer: str, target_modules: Targets, model_type: str) -> bool:
-    """Return whether `trainer` leaves the modules to PEFT, which will ask for them."""
-    return TRAINERS[trainer].needs_target_modules(target_modules, model_type)

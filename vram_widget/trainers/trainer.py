@@ -27,9 +27,8 @@ class Trainer:
     defaults : mapping
         Training method -> the fields it really runs that method with, where they differ from the
         fields' own defaults. A method that is not here it cannot run.
-    fsdp_version : mapping
-        Training method -> 1 for ``FullyShardedDataParallel``; any other runs with 2, which is
-        ``fully_shard``.
+    runs_fsdp1 : frozenset of str
+        Training methods in which FSDP is ``FullyShardedDataParallel``; else it is ``fully_shard``.
     keeps_last_layer_unsharded : frozenset of str
         Training methods in which FSDP reshards the root module after forward and leaves the last
         layer unsharded instead. PyTorch does it the other way round.
@@ -45,7 +44,7 @@ class Trainer:
     shardable_quantization : frozenset of str
         The quantised bases that FSDP and ZeRO-3 can shard: they take floats, not the integers most
         schemes pack weights into.
-    liger_keeps_logits : frozenset of str
+    liger_makes_logits : frozenset of str
         Training methods that ask Liger for the logits, and so for its cross-entropy in place of the
         fused linear one.
     leaves_targets_to_peft : bool
@@ -58,13 +57,13 @@ class Trainer:
     label: str
     order: int
     defaults: Mapping[str, Settings] = field(hash=False)
-    fsdp_version: Mapping[str, int] = field(default_factory=dict, hash=False)
+    runs_fsdp1: frozenset[str] = frozenset()
     keeps_last_layer_unsharded: frozenset[str] = frozenset()
     reduces_gradients_in_last_pass: bool = False
     upcasts_quantized_base: bool = False
     shards_quantization_scales: bool = False
     shardable_quantization: frozenset[str] = frozenset()
-    liger_keeps_logits: frozenset[str] = frozenset()
+    liger_makes_logits: frozenset[str] = frozenset()
     leaves_targets_to_peft: bool = False
     configurable: frozenset[str] = frozenset()
 

@@ -33,9 +33,9 @@ TRAINER = Trainer(
         "qlora": LORA,
     },
     # get_fsdp_config in instructlab-training's accelerator.py
-    fsdp_version={"sft": 1},
+    runs_fsdp1=frozenset({"sft"}),
     # wrap_fsdp2 in mini-trainer's setup_model_for_training.py
     keeps_last_layer_unsharded=frozenset({"osft"}),
     # cross_entropy=True, fused_linear_cross_entropy=False in instructlab-training's model.py
-    liger_keeps_logits=frozenset({"sft"}),
+    liger_makes_logits=frozenset({"sft"}),
 )

@@ -13,9 +13,8 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 
-from ... import trainers
 from ...errors import ConfigError
-from ...trainers import Targets
+from ...trainers import TRAINERS, Targets
 from ..architecture import Architecture, LayerRun
 from ..settings import Settings
 
@@ -41,7 +40,7 @@ def named_targets(settings: Settings, architecture: Architecture) -> Targets:
     """Return `target_modules`, or what PEFT takes where the trainer leaves it to PEFT."""
     named = settings.target_modules
     modules = named if isinstance(named, str) else list(named)
-    return trainers.targets(settings.trainer, modules, architecture.model_type)
+    return TRAINERS[settings.trainer].target_modules(modules, architecture.model_type)
 
 
 def target_modules_of(settings: Settings, architecture: Architecture) -> Targets:

@@ -8,6 +8,7 @@ from math import floor, prod
 from types import MappingProxyType
 
 from ...errors import ConfigError, shown
+from ...trainers import TRAINERS
 from .. import ops
 from ..architecture import Architecture, LayerRun, Shape
 from ..settings import Settings
@@ -183,9 +184,10 @@ class QLoRA(LoRA):
         self.is_linear = is_linear
         self.quantization = quantization
         self.double = settings.bnb_4bit_use_double_quant
-        self.shards_scales = quantization != "nf4" or shards_scales(settings.trainer)
+        trainer = TRAINERS[settings.trainer]
+        self.shards_scales = quantization != "nf4" or trainer.shards_quantization_scales
         self.compute_dtype = BFLOAT16
-        if upcasts(settings.trainer, sharding):
+        if trainer.upcasts_quantized_base and sharding.parameters == 1:
             self.dtype = FLOAT32
 
     def base(self, name: str, shape: Shape) -> list[Parameter]:
@@ -227,25 +229,6 @@ class QLoRA(LoRA):
         x = ops.to(x, self.compute_dtype, "input in the compute dtype")
         out = ops.quantized_linear(x, packed.rows, packed.width)
         return ops.to(out, dtype)
-
-
-def upcasts(trainer: str, sharding: Sharding) -> bool:
-    """Whether what is not quantised, and with it the hidden stream, is turned to float32.
-
-    PEFT's ``prepare_model_for_kbit_training`` does. Axolotl 0.19 calls it where weights are not
-    sharded (``loaders/model.py``); TRL 1.16 does no longer (``trainer/sft_trainer.py``), and
-    Unsloth and torchtune have their own preparation.
-    """
-    return trainer == "axolotl" and sharding.parameters == 1
-
-
-def shards_scales(trainer: str) -> bool:
-    """Whether FSDP and ZeRO-3 shard the scales of 4-bit weights too.
-
-    bitsandbytes keeps them in the module's ``quant_state``, which is no parameter; torchtune's NF4
-    is torchao's, which is sharded scales and all.
-    """
-    return trainer == "torchtune"
 
 
 class OSFT(Full):

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ...trainers import TRAINERS
 from ..methods.parameter import Parameter
 from ..settings import Settings
 from ..tape import BFLOAT16, FLOAT16, FLOAT32, DType
 
 #: mixed_precision -> the dtype of matrix products.
 COMPUTE = {"no": None, "bf16": BFLOAT16, "fp16": FLOAT16}
-
-
-#: Trainers on transformers' Trainer, which under FSDP reduces no gradients but those of the last
-#: pass (``accelerator.no_sync``), unless it is told to: ``sync_each_batch`` is off.
-REDUCE_ONCE = {"trl", "axolotl"}
 
 
 class Sharding(NamedTuple):
@@ -90,8 +86,8 @@ def sharding(settings: Settings) -> Sharding:
     on_host = settings.cpu_offload == "all"
     if strategy in ("fsdp", "hsdp") or (on_host and strategy != "zero3"):
         strategy = "fsdp2"
-    hub = (settings.trainer, settings.training_method) == ("training_hub", "sft")
-    if hub and strategy == "fsdp2" and gpus > 1:
+    trainer, method = TRAINERS[settings.trainer], settings.training_method
+    if strategy == "fsdp2" and gpus > 1 and method in trainer.runs_fsdp1:
         strategy = "fsdp1"
     mixed = COMPUTE[settings.mixed_precision]
     deepspeed = strategy.startswith("zero")
@@ -101,11 +97,11 @@ def sharding(settings: Settings) -> Sharding:
         optimizer=members if stage >= 1 else 1,
         replicas=gpus // members,
         strategy=strategy,
-        root_stays_unsharded=settings.training_method != "osft",
+        root_stays_unsharded=method not in trainer.keeps_last_layer_unsharded,
         compute=None if strategy == "ddp" else mixed,
         reduce=FLOAT32 if strategy == "fsdp2" and mixed else None,
         reduces_in_last_pass=strategy == "zero1"
-        or (strategy == "fsdp2" and settings.trainer in REDUCE_ONCE),
+        or (strategy == "fsdp2" and trainer.reduces_gradients_in_last_pass),
         masters=deepspeed,
         buckets=strategy == "ddp" and gpus > 1,
         parameters_on_host=on_host,
