@@ -278,7 +278,7 @@ def test_a_suggestion_can_be_applied_to_a_widget() -> None:
         assert tuple(applied.estimate) == tuple(suggestion.estimate)
 
 
-def test_every_saver_is_of_use_somewhere() -> None:
+def test_every_ladder_is_of_use_somewhere() -> None:
     """None is in the list for show: each is suggested, alone or with others, for some run."""
     used: set[str] = set()
     more: list[dict[str, Any]] = [

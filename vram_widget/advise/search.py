@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..config import TrainingConfig
 from ..errors import ConfigError
 from ..estimate.estimate import MemoryEstimate, estimate
-from .ladders.change import FREE, Change, Saver
+from .ladders.change import FREE, Change, Ladder
 from .ladders.feasible import can
 from .suggestion import Suggestion
 
@@ -26,7 +26,7 @@ class Search:
         self.config = now.config.replace()
         self.values = self.config.config
         self._estimates: dict[str, MemoryEstimate | None] = {}
-        self._ladders: dict[tuple[Saver, str], list[Change]] = {}
+        self._changes: dict[tuple[Ladder, str], list[Change]] = {}
 
     def estimate(self, config: TrainingConfig) -> MemoryEstimate | None:
         """Return the estimate of a configuration, or None where the model cannot take it."""
@@ -43,37 +43,37 @@ class Search:
         found = self.estimate(config)
         return found is not None and found.verdict == "fits"
 
-    def ladder(self, saver: Saver, config: TrainingConfig) -> list[Change]:
-        """Return what a saver can do with a configuration and its trainer can be told."""
-        key = saver, repr(config)
-        if key not in self._ladders:
-            rungs = saver(config, self.now)
-            self._ladders[key] = [rung for rung in rungs if can(config, rung.fields)]
-        return self._ladders[key]
+    def changes(self, ladder: Ladder, config: TrainingConfig) -> list[Change]:
+        """Return a ladder's changes of a configuration that its trainer has settings for."""
+        key = ladder, repr(config)
+        if key not in self._changes:
+            rungs = ladder(config, self.now)
+            self._changes[key] = [rung for rung in rungs if can(config, rung.fields)]
+        return self._changes[key]
 
-    def gentlest(self, rungs: Sequence[TrainingConfig]) -> int:
+    def gentlest(self, configs: Sequence[TrainingConfig]) -> int:
         """Return the index of the first that fits, where each saves more than the one before.
 
         The last one's where none does.
         """
-        low, high = 0, len(rungs) - 1
-        if not self.fits(rungs[high]):
+        low, high = 0, len(configs) - 1
+        if not self.fits(configs[high]):
             return high
         while low < high:
             middle = (low + high) // 2
-            low, high = (low, middle) if self.fits(rungs[middle]) else (middle + 1, high)
+            low, high = (low, middle) if self.fits(configs[middle]) else (middle + 1, high)
         return high
 
-    def furthest(self, rungs: Sequence[TrainingConfig]) -> int | None:
+    def furthest(self, configs: Sequence[TrainingConfig]) -> int | None:
         """Return the index of the last that fits, where each takes more than the one before."""
-        if not rungs or not self.fits(rungs[0]):
+        if not configs or not self.fits(configs[0]):
             return None
-        if self.fits(rungs[-1]):
-            return len(rungs) - 1
-        low, high = 0, len(rungs) - 1
+        if self.fits(configs[-1]):
+            return len(configs) - 1
+        low, high = 0, len(configs) - 1
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (middle, high) if self.fits(rungs[middle]) else (low, middle)
+            low, high = (middle, high) if self.fits(configs[middle]) else (low, middle)
         return low
 
     def suggestion(self, parts: Sequence[Change], config: TrainingConfig) -> Suggestion | None:

@@ -17,13 +17,40 @@ class Change(NamedTuple):
     cost: str
 
 
-def method(config: TrainingConfig, name: str) -> dict[str, Any]:
-    """Return the fields that change the method and keep the batch, whatever is usual with it.
+#: What the gentlest cost.
+FREE = "same results, no slower"
+
+#: From a configuration, and an estimate that knows its model and card, to its changes of one kind:
+#: the gentlest first, each of the others in its place and stronger.
+Ladder = Callable[[TrainingConfig, MemoryEstimate], list[Change]]
+
+
+def flip(
+    when: Callable[[TrainingConfig], bool], fields: dict[str, Any], what: str, cost: str
+) -> Ladder:
+    """Return a ladder of one rung: fields to set in configurations of some kind.
 
     Examples
     --------
+    >>> no_dora = flip(lambda config: config.use_dora, {"use_dora": False}, "Use LoRA", "faster")
+    >>> [rung.fields for rung in no_dora(TrainingConfig("m", use_dora=True), ...)]
+    [{'use_dora': False}]
+    """
+
+    def ladder(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
+        return [Change(fields, what, cost)] if when(config) else []
+
+    return ladder
+
+
+def switch(methods: tuple[str, ...], method: str, what: str, cost: str) -> Ladder:
+    """Return a ladder of one rung: from some methods to another, the batch as it is.
+
+    Examples
+    --------
+    >>> adapters = switch(("sft", "osft"), "lora", "Train adapters", "faster")
     >>> config = TrainingConfig("m", training_method="sft", micro_batch_size=4)
-    >>> method(config, "lora")["micro_batch_size"]
+    >>> adapters(config, ...)[0].fields["micro_batch_size"]
     4
     """
     batch = (
@@ -32,12 +59,11 @@ def method(config: TrainingConfig, name: str) -> dict[str, Any]:
         "max_tokens_per_gpu",
         "gradient_accumulation_steps",
     )
-    return {"training_method": name, **{field: getattr(config, field) for field in batch}}
 
+    def ladder(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
+        if config.training_method not in methods:
+            return []
+        fields = {"training_method": method, **{name: getattr(config, name) for name in batch}}
+        return [Change(fields, what, cost)]
 
-#: What the gentlest cost.
-FREE = "same results, no slower"
-
-#: From a configuration, and an estimate that knows its model and card, to a ladder of changes:
-#: the gentlest rung first, each of the others in its place and stronger.
-Saver = Callable[[TrainingConfig, MemoryEstimate], list[Change]]
+    return ladder

@@ -11,17 +11,18 @@ from __future__ import annotations
 from ...config import TrainingConfig
 from ...estimate.estimate import MemoryEstimate
 from ...step.liger import FAMILIES
-from .change import FREE, Change
+from .change import FREE, Change, flip
 from .feasible import can
 
 # -- no slower -------------------------------------------------------------------------------------
 
 
-def drop_outputs(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
-    """Let go of the outputs before backward."""
-    if not config.keeps_outputs:
-        return []
-    return [Change({"keeps_outputs": False}, "Drop the outputs before backward", FREE)]
+drop_outputs = flip(
+    lambda config: config.keeps_outputs,
+    {"keeps_outputs": False},
+    "Drop the outputs before backward",
+    FREE,
+)
 
 
 def attention(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
@@ -36,11 +37,13 @@ def attention(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
     return [sdpa] if config.attn_implementation == "eager" else []
 
 
-def fused_optimizer(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
-    """Fused AdamW makes no temporary."""
-    if config.optim != "adamw_torch":
-        return []
-    return [Change({"optim": "adamw_torch_fused"}, "Use fused AdamW", FREE)]
+#: It makes no temporary.
+fused_optimizer = flip(
+    lambda config: config.optim == "adamw_torch",
+    {"optim": "adamw_torch_fused"},
+    "Use fused AdamW",
+    FREE,
+)
 
 
 def loss(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
@@ -60,20 +63,22 @@ def liger(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
     return [Change({"use_liger": True}, "Use Liger's kernels", FREE)]
 
 
-def base_in_half(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
-    """Most checkpoints are stored in bfloat16: a frozen copy in float32 holds no more."""
-    if config.training_method != "lora" or config.param_dtype != "float32":
-        return []
-    cost = "loses nothing where the checkpoint is in bfloat16"
-    return [Change({"param_dtype": "bfloat16"}, "Load the frozen base in bfloat16", cost)]
+#: Most checkpoints are stored in bfloat16: a frozen copy in float32 holds no more.
+base_in_half = flip(
+    lambda config: config.training_method == "lora" and config.param_dtype == "float32",
+    {"param_dtype": "bfloat16"},
+    "Load the frozen base in bfloat16",
+    "loses nothing where the checkpoint is in bfloat16",
+)
 
 
-def optimizer_in_backward(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
-    """Update each weight as its gradient comes; nothing can be summed or clipped then."""
-    if config.optimizer_in_backward or config.gradient_accumulation_steps > 1:
-        return []
-    cost = "no slower, but no gradient accumulation or clipping"
-    return [Change({"optimizer_in_backward": True}, "Run the optimizer in backward", cost)]
+#: Each weight is updated as its gradient comes; nothing can be summed or clipped then.
+optimizer_in_backward = flip(
+    lambda config: not config.optimizer_in_backward and config.gradient_accumulation_steps == 1,
+    {"optimizer_in_backward": True},
+    "Run the optimizer in backward",
+    "no slower, but no gradient accumulation or clipping",
+)
 
 
 # -- slower ----------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What to spend room on: ladders as in `savers`, from the least to the most it may be spent on."""
+"""What to spend room on: ladders as in `lossless`, from the least to the most that it may go to."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ...config import TrainingConfig
 from ...estimate.estimate import MemoryEstimate
 from ..search import Search
 from ..suggestion import Suggestion
-from .change import Change, Saver, method
+from .change import Change, Ladder, flip, switch
 
 #: Beyond this rank adapters stop being small: torchtune's and PEFT's comparisons end at 64 to 128.
 MOST_RANK = 256
@@ -15,24 +15,20 @@ MICRO_BATCH = ("micro_batch_size", "micro-batch")
 MOST_TIMES = 256
 
 
-def no_checkpointing(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
-    """Run nothing twice."""
-    if not config.gradient_checkpointing:
-        return []
-    return [
-        Change(
-            {"gradient_checkpointing": False, "offload_activations": False},
-            "Turn off gradient checkpointing",
-            "about 20 % faster",  # the reverse of 27 % more time, see savers
-        )
-    ]
+no_checkpointing = flip(
+    lambda config: config.gradient_checkpointing,
+    {"gradient_checkpointing": False, "offload_activations": False},
+    "Turn off gradient checkpointing",
+    "about 20 % faster",  # the reverse of 27 % more time, see lossless
+)
 
 
-def nothing_on_host(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
-    """Keep on the card what waits in the host's memory."""
-    if config.cpu_offload == "none":
-        return []
-    return [Change({"cpu_offload": "none"}, "Keep optimizer and weights on the card", "faster")]
+nothing_on_host = flip(
+    lambda config: config.cpu_offload != "none",
+    {"cpu_offload": "none"},
+    "Keep optimizer and weights on the card",
+    "faster",
+)
 
 
 def larger_passes(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
@@ -99,19 +95,15 @@ def more_directions(config: TrainingConfig, now: MemoryEstimate) -> list[Change]
     ]
 
 
-def whole_base(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
-    """Round the frozen base no more."""
-    if config.training_method != "qlora":
-        return []
-    return [Change(method(config, "lora"), "Keep the base in 16 bits (LoRA)", "not rounded")]
+unquantised_base = switch(("qlora",), "lora", "Keep the base in 16 bits (LoRA)", "not rounded")
 
 
-def every_weight(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
-    """Train all weights."""
-    if not config.adapts:
-        return []
-    cost = "slower; learns more, forgets more"
-    return [Change(method(config, "sft"), "Train every weight (full fine-tuning)", cost)]
+every_weight = switch(
+    ("lora", "qlora"),
+    "sft",
+    "Train every weight (full fine-tuning)",
+    "slower; learns more, forgets more",
+)
 
 
 def fewer_gpus(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
@@ -136,14 +128,14 @@ def _doublings(first: int, most: int) -> list[int]:
 
 
 #: Every way to spend room, the most wanted first.
-MOST_WANTED_FIRST: tuple[Saver, ...] = (
+MOST_WANTED_FIRST: tuple[Ladder, ...] = (
     no_checkpointing,
     nothing_on_host,
     larger_passes,
     longer,
     higher_rank,
     more_directions,
-    whole_base,
+    unquantised_base,
     every_weight,
     fewer_gpus,
 )
@@ -152,10 +144,10 @@ MOST_WANTED_FIRST: tuple[Saver, ...] = (
 def spending(search: Search) -> list[Suggestion]:
     """Return what the room allows, the most wanted first."""
     found = []
-    for spender in MOST_WANTED_FIRST:
-        ladder = search.ladder(spender, search.config)
-        rungs = [search.config.replace(**rung.fields) for rung in ladder]
-        at = search.furthest(rungs)
+    for ladder in MOST_WANTED_FIRST:
+        changes = search.changes(ladder, search.config)
+        configs = [search.config.replace(**change.fields) for change in changes]
+        at = search.furthest(configs)
         if at is not None:
-            found.append(search.suggestion([ladder[at]], rungs[at]))
+            found.append(search.suggestion([changes[at]], configs[at]))
     return [each for each in found if each]

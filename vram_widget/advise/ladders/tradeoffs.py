@@ -1,6 +1,6 @@
 """What saves memory and is a concession: rounding, more hardware, shorter or smaller training.
 
-Ladders as in `savers`. Figures: torchtune's table of flags (see there) has paged 8-bit AdamW 5 %
+Ladders as in `lossless`. Figures: torchtune's table of flags (see there) has paged 8-bit AdamW 5 %
 slower and QLoRA 2 % slower than LoRA; Raschka's LoRA experiments of 2023 have QLoRA take 39 % more
 time.
 """
@@ -11,7 +11,7 @@ from ... import gpu as cards
 from ...config import TrainingConfig
 from ...estimate.estimate import MemoryEstimate
 from ...units import GiB
-from .change import Change, method
+from .change import Change, flip, switch
 from .feasible import can
 
 #: GPUs in one node, and times the present ones, that advice goes up to.
@@ -45,21 +45,25 @@ def optimizer_in_8_bits(config: TrainingConfig, now: MemoryEstimate) -> list[Cha
     return rungs
 
 
-def scales_in_8_bits(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
-    """Quantise NF4's scales too (Dettmers et al. 2023, "QLoRA", section 3)."""
-    quantised = (config.training_method, config.quantization) == ("qlora", "nf4")
-    if not quantised or config.bnb_4bit_use_double_quant:
-        return []
-    cost = "as good in its paper"
-    return [Change({"bnb_4bit_use_double_quant": True}, "Turn on double quantisation", cost)]
+#: NF4's scales quantised too (Dettmers et al. 2023, "QLoRA", section 3).
+scales_in_8_bits = flip(
+    lambda config: (
+        (config.training_method, config.quantization) == ("qlora", "nf4")
+        and not config.bnb_4bit_use_double_quant
+    ),
+    {"bnb_4bit_use_double_quant": True},
+    "Turn on double quantisation",
+    "as good in its paper",
+)
 
 
-def weights_in_half(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
-    """Train bfloat16 weights, whose updates are rounded to 8 bits of precision."""
-    if config.training_method != "sft" or config.param_dtype != "float32":
-        return []
-    cost = "faster, but small updates are rounded away"
-    return [Change({"param_dtype": "bfloat16"}, "Train the weights in bfloat16", cost)]
+#: Their updates are rounded to 8 bits of precision.
+weights_in_half = flip(
+    lambda config: config.training_method == "sft" and config.param_dtype == "float32",
+    {"param_dtype": "bfloat16"},
+    "Train the weights in bfloat16",
+    "faster, but small updates are rounded away",
+)
 
 
 # -- more hardware ---------------------------------------------------------------------------------
@@ -127,18 +131,22 @@ def bigger_card(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
 # -- another training ------------------------------------------------------------------------------
 
 
-def no_dropout(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
-    """Keep no masks and dropped copies."""
-    if not config.adapts or not config.lora_dropout:
-        return []
-    return [Change({"lora_dropout": 0.0}, "Leave out LoRA's dropout", "faster, less regularised")]
+#: It keeps masks and dropped copies.
+no_dropout = flip(
+    lambda config: config.adapts and config.lora_dropout > 0,
+    {"lora_dropout": 0.0},
+    "Leave out LoRA's dropout",
+    "faster, less regularised",
+)
 
 
-def no_dora(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
-    """Train adapters without magnitudes."""
-    if not config.adapts or not config.use_dora:
-        return []
-    return [Change({"use_dora": False}, "Use LoRA in place of DoRA", "faster, may learn less")]
+#: Adapters without magnitudes.
+no_dora = flip(
+    lambda config: config.adapts and config.use_dora,
+    {"use_dora": False},
+    "Use LoRA in place of DoRA",
+    "faster, may learn less",
+)
 
 
 def shorter(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
@@ -180,17 +188,19 @@ def lower_rank(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
     ]
 
 
-def adapters(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
-    """Biderman et al. 2024, "LoRA Learns Less and Forgets Less"."""
-    if config.training_method not in ("sft", "osft"):
-        return []
-    cost = "faster; trains about 1 % of the weights, learns less and forgets less"
-    return [Change(method(config, "lora"), "Train adapters (LoRA)", cost)]
+#: Biderman et al. 2024, "LoRA Learns Less and Forgets Less".
+adapters = switch(
+    ("sft", "osft"),
+    "lora",
+    "Train adapters (LoRA)",
+    "faster; trains about 1 % of the weights, learns less and forgets less",
+)
 
 
-def quantised_base(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
-    """Dettmers et al. 2023, "QLoRA": as good as 16 bits in their runs."""
-    if config.training_method == "qlora":
-        return []
-    cost = "as good as LoRA in its paper, 2 to 40 % slower"
-    return [Change(method(config, "qlora"), "Train adapters on a 4-bit base (QLoRA)", cost)]
+#: Dettmers et al. 2023, "QLoRA": as good as 16 bits in their runs.
+quantised_base = switch(
+    ("sft", "lora", "osft"),
+    "qlora",
+    "Train adapters on a 4-bit base (QLoRA)",
+    "as good as LoRA in its paper, 2 to 40 % slower",
+)
