@@ -43,6 +43,8 @@ LACKING = {
 
 #: Seconds that the first command may take until it opens a browser.
 PATIENCE = 900
+#: Milliseconds that the browser is given, on however busy a machine.
+WAIT_MS = 180_000
 
 
 def main() -> None:
@@ -133,13 +135,17 @@ def first_cell(address: str) -> str:
         page = browser.new_page(viewport={"width": 1440, "height": 1000})
         view = View(page)
         page.goto(address)
-        cell = page.locator(".jp-Notebook .jp-CodeCell").first
-        cell.locator(".cm-content").click(timeout=120_000)
+        # Who presses sooner than the kernel is there has pressed for nothing, in any notebook.
+        name = page.locator(".jp-Toolbar-kernelName", has_text="Python")
+        name.wait_for(timeout=WAIT_MS)
+        idle = page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
+        idle.first.wait_for(timeout=WAIT_MS)
+        page.locator(".jp-Notebook .jp-CodeCell .cm-content").first.click()
         assert not view.widget.count()
         page.keyboard.press("Shift+Enter")
         failure = page.locator('[data-mime-type="application/vnd.jupyter.stderr"]').first
         view.widget.locator(".vw-area").first.or_(failure).wait_for(
-            state="attached", timeout=120_000
+            state="attached", timeout=WAIT_MS
         )
         assert not failure.count(), failure.text_content()
         verdict = view.verdict.text_content()
