@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import prod
-from typing import TYPE_CHECKING
 
+from ..show.result import Result
 from ..step.timeline import COMPONENTS
 from ..units import quantity
 from .explain import Node
 
-if TYPE_CHECKING:
-    from .estimate import MemoryEstimate
 
-
-def notes(estimate: MemoryEstimate, tree: Node) -> dict[str, str]:
+def notes(result: Result, tree: Node) -> dict[str, str]:
     """Return a line for each component at the moment that `tree` explains.
 
     Parameters
     ----------
-    estimate : MemoryEstimate
+    result : Result
         What is estimated.
     tree : Node
         Its explanation at a moment.
@@ -38,7 +35,7 @@ def notes(estimate: MemoryEstimate, tree: Node) -> dict[str, str]:
         if name not in there:
             lines[name] = "none at this moment"
         elif name in say:
-            lines[name] = say[name](estimate, there[name])
+            lines[name] = say[name](result, there[name])
         else:
             lines[name] = _largest(there[name])
     return lines
@@ -52,35 +49,35 @@ def leaves(node: Node) -> Iterable[Node]:
         yield from leaves(child)
 
 
-def _parameters(estimate: MemoryEstimate, node: Node) -> str:
+def _parameters(result: Result, node: Node) -> str:
     by_dtype: dict[str, int] = {}
     for leaf in leaves(node):
         by_dtype[leaf.dtype] = by_dtype.get(leaf.dtype, 0) + leaf.bytes
     dtype = max(by_dtype, key=lambda name: by_dtype[name])
-    words = f"{quantity(estimate.num_parameters)} weights, {dtype}"
-    if estimate.config.training_method in ("lora", "qlora"):
-        words += f"; {quantity(estimate.num_trainable)} in adapters"
-    if estimate.config.training_method == "osft":
+    words = f"{quantity(result.num_parameters)} weights, {dtype}"
+    if result.config.training_method in ("lora", "qlora"):
+        words += f"; {quantity(result.num_trainable)} in adapters"
+    if result.config.training_method == "osft":
         words += "; targets as U, S and V"
     return words
 
 
-def _optimizer(estimate: MemoryEstimate, node: Node) -> str:
-    label = estimate.config.fields()["optim"].metadata["options"][estimate.config.optim]
+def _optimizer(result: Result, node: Node) -> str:
+    label = result.config.fields()["optim"].metadata["options"][result.config.optim]
     names = {leaf.name for leaf in leaves(node)}
     kept = len(names & {"exp_avg", "exp_avg_sq", "state1", "state2"})
-    words = f"{label} on {quantity(estimate.num_trainable)} weights"
+    words = f"{label} on {quantity(result.num_trainable)} weights"
     if kept:
         words += f", {kept} moment{'s' if kept > 1 else ''}"
     return words + (" and a temporary" if "temporary" in names else "")
 
 
-def _gradients(estimate: MemoryEstimate, node: Node) -> str:
+def _gradients(result: Result, node: Node) -> str:
     dtype = max(leaves(node), key=lambda leaf: leaf.bytes).dtype
-    return f"of {quantity(estimate.num_trainable)} trained weights, {dtype}"
+    return f"of {quantity(result.num_trainable)} trained weights, {dtype}"
 
 
-def _activations(estimate: MemoryEstimate, node: Node) -> str:
+def _activations(result: Result, node: Node) -> str:
     hidden = next((leaf for leaf in leaves(node) if leaf.name == "hidden state"), None)
     if hidden is not None and hidden.bytes > node.bytes / 2:
         shape = " × ".join(f"{size:,}" for size in hidden.shape)  # of one token, its width alone
@@ -88,8 +85,8 @@ def _activations(estimate: MemoryEstimate, node: Node) -> str:
     return _largest(node)
 
 
-def _outputs(estimate: MemoryEstimate, node: Node) -> str:
-    vocabulary = estimate.architecture.vocab_size
+def _outputs(result: Result, node: Node) -> str:
+    vocabulary = result.architecture.vocab_size
     logits = [leaf for leaf in leaves(node) if leaf.shape[-1:] == (vocabulary,)]
     if not logits:
         return _largest(node)
@@ -99,8 +96,8 @@ def _outputs(estimate: MemoryEstimate, node: Node) -> str:
     return f"{rows:,} × {vocabulary:,} logits{times}"
 
 
-def _overhead(estimate: MemoryEstimate, node: Node) -> str:
-    nccl = ", NCCL's buffers" if estimate.config.num_gpus > 1 else ""
+def _overhead(result: Result, node: Node) -> str:
+    nccl = ", NCCL's buffers" if result.config.num_gpus > 1 else ""
     return f"the CUDA context{nccl}, and what the allocator keeps for later"
 
 

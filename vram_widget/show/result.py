@@ -25,10 +25,16 @@ class Result(Protocol):
     peak_step: int
     num_trainable: int
     notices: tuple[str, ...]
-    timeline: Timeline
-    notes: dict[str, str]
 
     def __iter__(self) -> Iterator[int]: ...
+
+    @property
+    def timeline(self) -> Timeline:
+        """Memory by component from loading to the end of the second step."""
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """For each component at the peak, in a few words, what it is made of."""
 
     @property
     def capacity(self) -> int:
