@@ -14,7 +14,7 @@ from vram_widget import estimate
 from vram_widget.estimate.estimate import MemoryEstimate
 from vram_widget.show.axis import positions, spans
 from vram_widget.step.timeline import Timeline
-from vram_widget.trace.process import TOTAL, TraceApart, Traced
+from vram_widget.trace.process import TOTAL, TraceProcess, Traced
 from vram_widget.units import GiB
 from vram_widget.widget import VRAMWidget
 from vram_widget.widget.verification import verification
@@ -110,7 +110,7 @@ class FakeTrace:
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> type[FakeTrace]:
-    monkeypatch.setattr("vram_widget.widget.verification.TraceApart", FakeTrace)
+    monkeypatch.setattr("vram_widget.widget.verification.TraceProcess", FakeTrace)
     return FakeTrace
 
 
@@ -158,7 +158,7 @@ def test_a_process_of_its_own_tells_its_stages_and_its_errors() -> None:
     pytest.importorskip("torch")
     found = estimate(TINY, **SMALL)
     told: list[Traced] = []
-    run = TraceApart(found.config, {**found.architecture.config, "model_type": "no"}, told.append)
+    run = TraceProcess(found.config, {**found.architecture.config, "model_type": "no"}, told.append)
     run.start()
     run.wait(120)
     assert [bool(each.stage) for each in told] == [True, True, False]
@@ -168,7 +168,7 @@ def test_a_process_of_its_own_tells_its_stages_and_its_errors() -> None:
 def test_nothing_is_told_of_a_trace_that_was_cancelled() -> None:
     found = estimate(TINY, **SMALL)
     told: list[Traced] = []
-    run = TraceApart(found.config, found.architecture.config, told.append)
+    run = TraceProcess(found.config, found.architecture.config, told.append)
     run.start()
     run.cancel()
     run.wait(30)

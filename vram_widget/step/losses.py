@@ -34,10 +34,10 @@ def fused(x: Tensor, labels: Tensor, head: Head) -> Tensor:
     wide = ops.to(logits, FLOAT32, "logits in float32")
     loss = tape.new(1, 1, FLOAT32, "loss")
     if tape.recording and wide.node is not None:
-        kept = ops.detach(wide)
+        saved = ops.detach(wide)
 
         def backward(grad: Tensor) -> Gradients:
-            return (kept,)
+            return (saved,)
 
         tape.record(loss, (wide.node,), backward)
     return loss
@@ -66,7 +66,7 @@ def liger(x: Tensor, weight: Tensor) -> Tensor:
     """Liger's fused linear and cross-entropy: gradients are made in forward, chunk by chunk.
 
     Sources: liger_kernel/ops/fused_linear_cross_entropy.py. A chunk has about as many logits as x
-    has elements; what is kept is the gradient of x and, where it trains, of the weight.
+    has elements; what is saved is the gradient of x and, where it trains, of the weight.
     """
     tape = x.tape
     if tape.autocast is not None:

@@ -125,11 +125,11 @@ class Pass:
         self._begun.append((len(self.segments), self.communication.held()))
 
     def repeat(
-        self, phase: str, count: int, handed_on: Allocation | None, before_last: Swaps = NO_SWAPS
+        self, phase: str, count: int, passed_on: Allocation | None, before_last: Swaps = NO_SWAPS
     ) -> None:
         """Let what happened since its beginning happen `count` times.
 
-        `handed_on` is what a layer hands to the next one, which releases it: there is one, however
+        `passed_on` is what a layer passes to the next one, which releases it: there is one, however
         many layers there are. `before_last` says what takes the place of an allocation in all but
         the last.
         """
@@ -142,22 +142,20 @@ class Pass:
             made = {a for segment in happened for nbytes, a in segment.events if nbytes > 0}
             for allocation in made:
                 allocation.copies *= count
-            for held in (handed_on, *self.communication.held()):
+            for held in (passed_on, *self.communication.held()):
                 if held is not None:
                     held.copies = 1
         left = (before_last.get(held, held) for held in self.communication.held())
         beyond_first = {a: b for a, b in zip(found, left, strict=True) if a is not b}
         self.segments[since:] = repetitions(happened, count, beyond_first, before_last)
 
-    def run_layers(
-        self, context: Context, handed_over: list[Tensor], first_differs: bool
-    ) -> Tensor:
+    def run_layers(self, context: Context, inputs: list[Tensor], first_differs: bool) -> Tensor:
         """Run the layers, of which the first has another input than others (`first_differs`).
 
         Who holds on to the hidden state keeps its memory, so it is only here: in `self.hidden`.
         """
-        self.hidden = handed_over.pop()
-        _hidden_state(self.hidden)
+        self.hidden = inputs.pop()
+        _name_hidden_state(self.hidden)
         Boundary(self.tape, self.communication.layers_post_backward)
         slides = context.sliding_mask is not None
         model = self.architecture
@@ -173,7 +171,7 @@ class Pass:
         """Run each layer of a pattern once for all its repetitions.
 
         The first stands for itself alone where its input is not like the others': of another
-        dtype, without a gradient, or kept by somebody else too (`first_differs`).
+        dtype, without a gradient, or saved by somebody else too (`first_differs`).
         """
         left = stretch.count
         while left:
@@ -190,21 +188,21 @@ class Pass:
             count = left if alike and self.hidden.dtype is dtype else 1
             for layer in executed:
                 layer.copies *= count
-            self.repeat("forward", count, _hidden_state(self.hidden))
+            self.repeat("forward", count, _name_hidden_state(self.hidden))
             entrance.reached = partial(self._end_of_stretch, executed[-1], count, source)
             Boundary(self.tape, partial(self._begin_of_stretch, self.hidden.node))
             left -= count
 
     def _begin_of_stretch(self, output: Node | Leaf | None) -> None:
         """Backward has come to the last layer: its output's gradient is there."""
-        _handed_gradient(output)
+        _name_gradient(output)
         self.begin("backward")
 
     def _end_of_stretch(self, last: Layer, count: int, source: Node | Leaf | None) -> None:
         """Backward has left the first layer: there is one gradient of its input, for all."""
         before_last = self.communication.prefetched_between(last)
         since = self._begun[-1][0]
-        self.repeat("backward", count, _handed_gradient(source), before_last)
+        self.repeat("backward", count, _name_gradient(source), before_last)
         if self.communication.fills_bucket and not self._begun:
             self._reduce_between(since, count)
 
@@ -242,12 +240,12 @@ class Pass:
             self.hidden = ops.checkpoint(block, self.hidden, offload=offload)
         else:
             self.hidden = block(self.hidden)
-        _hidden_state(self.hidden)
+        _name_hidden_state(self.hidden)
         self.communication.post_forward(layer)
         Boundary(self.tape, partial(self.communication.pre_backward, layer))
 
 
-def _hidden_state(x: Tensor) -> Allocation | None:
+def _name_hidden_state(x: Tensor) -> Allocation | None:
     """Name x as what layers hand to each other, so that one's counts for the other's."""
     if x.storage is None:
         return None
@@ -256,7 +254,7 @@ def _hidden_state(x: Tensor) -> Allocation | None:
     return allocation
 
 
-def _handed_gradient(node: Node | Leaf | None) -> Allocation | None:
+def _name_gradient(node: Node | Leaf | None) -> Allocation | None:
     """Name the gradient that waits at a node as what layers hand back to each other."""
     if not isinstance(node, Node) or node.grad is None or node.grad.storage is None:
         return None

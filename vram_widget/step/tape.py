@@ -164,7 +164,7 @@ Backward = Callable[[Tensor], Gradients]
 
 
 class Boundary:
-    """A place between two operators: what happens when backward gets there, and what is kept."""
+    """A place between two operators: what happens when backward gets there, and what is saved."""
 
     __slots__ = ("keeps", "reached")
 
@@ -185,7 +185,7 @@ class Leaf:
     uses : int
         Gradients that are still to come.
     grad : Tensor or None
-        The gradient as it is kept until the optimizer steps.
+        The gradient, until the optimizer steps.
     reached : bool
         Whether a gradient ever came: the optimizer passes over a weight that gets none.
     """
@@ -297,7 +297,7 @@ class Tape:
     def backward_of_rerun(self, first: int, start: int) -> None:
         """Run backward over what a checkpoint has just run again, from node `first` on.
 
-        The run again begins only when an operator asks for a tensor that it kept: those behind the
+        The run again begins only when an operator asks for a tensor that it saved: those behind the
         last such operator have run backwards by then, and never run forwards again (``early_stop``
         in torch/utils/checkpoint.py). So the log from `start` on is put in that order.
         """

@@ -184,17 +184,17 @@ def _untraced(config: TrainingConfig) -> Iterator[tuple[str, dict[str, Any]]]:
     if config.cpu_offload != "none":
         offload = f"cpu_offload={config.cpu_offload!r}"
         yield f"{offload} is traced with everything on the GPU.", {"cpu_offload": "none"}
-    whole = f"sharding={config.sharding!r} is traced as one GPU that holds everything"
+    unsharded = f"sharding={config.sharding!r} is traced as one GPU that holds everything"
     alone = {"num_gpus": 1, "num_nodes": 1}
     if by_deepspeed(config):
         if find_spec("deepspeed") is None:
-            yield f"{whole}, as DeepSpeed is not installed.", alone
+            yield f"{unsharded}, as DeepSpeed is not installed.", alone
     elif config.num_gpus > 1 and config.sharding not in ("fsdp", "hsdp"):
-        yield f"{whole}.", alone
+        yield f"{unsharded}.", alone
 
 
 def by_deepspeed(config: TrainingConfig) -> bool:
-    """Tell whether DeepSpeed divides a run over several GPUs."""
+    """Return whether DeepSpeed shards a run over several GPUs."""
     return config.num_gpus > 1 and config.sharding in STAGES
 
 

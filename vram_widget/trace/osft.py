@@ -1,7 +1,7 @@
 """A stand-in for the linears of orthogonal subspace fine-tuning (OSFT), as mini-trainer makes them.
 
-mini-trainer puts the factors of each target weight in its place, and runs on them without making
-the weight whole (``create_svd_dict`` and ``_factorized_linear`` in its osft_utils.py, 0.9). The
+mini-trainer puts the factors of each target weight in its place, and runs on them without ever
+multiplying them out (``create_svd_dict`` and ``_factorized_linear`` in its osft_utils.py, 0.9). The
 factors' values need a decomposition, their shapes do not.
 """
 
@@ -18,7 +18,7 @@ from ..step.methods.targets import OSFT_TARGETS
 
 
 def decompose(model: PreTrainedModel, config: TrainingConfig) -> None:
-    """Put factors in the place of every target; everything else trains whole."""
+    """Put factors in the place of every target; everything else trains as it is."""
     targets = [
         (name, module)
         for name, module in model.named_modules()

@@ -29,7 +29,7 @@ TOTAL = "total"
 
 @dataclass(frozen=True)
 class Traced:
-    """What is told of a trace while it runs, and at its end.
+    """How far a trace is while it runs, and what it gave at its end.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class Traced:
         return cls(timeline=Timeline(line.seconds, line.step, line.phase, {TOTAL: line.total}))
 
 
-class TraceApart:
+class TraceProcess:
     """One trace in a process of its own.
 
     Parameters
@@ -61,7 +61,7 @@ class TraceApart:
         What to trace.
     model_config : mapping
         The model's config.json.
-    tell : callable
+    listener : callable
         Given a `Traced` at each stage and at the end, from a thread; not after `cancel`.
     """
 
@@ -69,12 +69,12 @@ class TraceApart:
         self,
         config: TrainingConfig,
         model_config: Mapping[str, Any],
-        tell: Callable[[Traced], None],
+        listener: Callable[[Traced], None],
     ) -> None:
-        self._asked = json.dumps({"config": config.config, "model_config": dict(model_config)})
-        self._tell = tell
+        self._request = json.dumps({"config": config.config, "model_config": dict(model_config)})
+        self._listener = listener
         self._lock = Lock()
-        self._wanted = True
+        self._listening = True
         self._process: subprocess.Popen[str] | None = None
         self._thread = Thread(target=self._run, name="trace", daemon=True)
 
@@ -83,9 +83,9 @@ class TraceApart:
         self._thread.start()
 
     def cancel(self) -> None:
-        """End the process; nothing more is told."""
+        """End the process; nothing more is reported."""
         with self._lock:
-            self._wanted = False
+            self._listening = False
             self._end()
 
     def wait(self, timeout: float | None = None) -> None:
@@ -98,7 +98,7 @@ class TraceApart:
 
     def _run(self) -> None:
         with self._lock:
-            if not self._wanted:
+            if not self._listening:
                 return
             self._process = subprocess.Popen(
                 [sys.executable, "-m", __name__],
@@ -115,26 +115,26 @@ class TraceApart:
             atexit.unregister(self._end)
 
     def _listen(self, process: subprocess.Popen[str]) -> None:
-        told = Traced(error="The trace ended before it was done.")
+        traced = Traced(error="The trace ended before it was done.")
         with process:
             assert process.stdin is not None
             assert process.stdout is not None
             try:
-                process.stdin.write(self._asked)
+                process.stdin.write(self._request)
                 process.stdin.close()
             except BrokenPipeError:
                 pass  # it has ended already; what it left behind says why
             for line in process.stdout:
-                told = _read(json.loads(line))
-                self._told(told)
-        if told.timeline is None and process.returncode:
+                traced = _read(json.loads(line))
+                self._report(traced)
+        if traced.timeline is None and process.returncode:
             ended = f"The trace ended early (exit status {process.returncode})"
-            self._told(Traced(error=told.error or f"{ended}: is there memory enough for it?"))
+            self._report(Traced(error=traced.error or f"{ended}: is there memory enough for it?"))
 
-    def _told(self, told: Traced) -> None:
+    def _report(self, traced: Traced) -> None:
         with self._lock:
-            if self._wanted:
-                self._tell(told)
+            if self._listening:
+                self._listener(traced)
 
 
 def _read(line: dict[str, Any]) -> Traced:
@@ -156,14 +156,14 @@ def main() -> None:
             for package in PACKAGES:
                 import_module(package)
             answer(stage="Running two training steps")
-            told = Traced.of(trace(TrainingConfig(**asked["config"]), asked["model_config"]))
+            traced = Traced.of(trace(TrainingConfig(**asked["config"]), asked["model_config"]))
         except VRAMWidgetError as error:
             answer(error=str(error))
         except Exception as error:  # of PyTorch or transformers: the widget says which
             answer(error=f"PyTorch cannot run this step: {error!r}.")
         else:
-            assert told.timeline is not None
-            answer(traced=vars(told.timeline))
+            assert traced.timeline is not None
+            answer(traced=vars(traced.timeline))
 
 
 @contextmanager

@@ -2,8 +2,8 @@
 
 They hold what bitsandbytes 0.50 holds and make what it makes on CUDA: ``Params4bit`` and
 ``Linear8bitLt`` in bitsandbytes/nn/modules.py, ``MatMul4Bit`` and ``MatMul8bitLt`` in
-bitsandbytes/autograd/_functions.py. Outliers, which LLM.int8 multiplies apart, are left out: how
-many there are depends on the data.
+bitsandbytes/autograd/_functions.py. Outliers, which LLM.int8 multiplies by themselves, are left
+out: how many there are depends on the data.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def widths(linear: nn.Linear | Conv1D) -> tuple[int, int]:
 
 
 class NF4Linear(nn.Linear):
-    """Two weights a byte, a scale for each 64, made whole for each product."""
+    """Two weights a byte, a scale for each 64, dequantised for each product."""
 
     absmax: Tensor
 
@@ -92,11 +92,11 @@ class NF4Linear(nn.Linear):
         else:
             self.register_buffer("absmax", torch.empty(scales))
 
-    def whole(self) -> Tensor:
+    def dequantised(self) -> Tensor:
         """Return the weight in the dtype it is computed in, (out_features, in_features)."""
         scales = self.absmax if self.absmax.dtype is torch.float32 else self.absmax.float()
-        whole: Tensor = dequantize_nf4(self.weight, scales, self.out_features, self.in_features)
-        return whole
+        weight: Tensor = dequantize_nf4(self.weight, scales, self.out_features, self.in_features)
+        return weight
 
     def forward(self, input: Tensor) -> Tensor:
         """Multiply in the compute dtype; return the input's dtype."""
@@ -118,16 +118,16 @@ def _(packed: Tensor, scales: Tensor, rows: int, columns: int) -> Tensor:
 
 
 class _NF4Product(torch.autograd.Function):
-    """Keeps nothing but the packed weight, which it makes whole once more in backward."""
+    """Keeps nothing but the packed weight, which it dequantises once more in backward."""
 
     @staticmethod
     def forward(ctx: Any, input: Tensor, bias: Tensor | None, layer: NF4Linear) -> Tensor:
         ctx.layer = layer
-        return F.linear(input, layer.whole(), bias)
+        return F.linear(input, layer.dequantised(), bias)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return torch.matmul(gradient, ctx.layer.whole()), None, None
+        return torch.matmul(gradient, ctx.layer.dequantised()), None, None
 
 
 class Int8Linear(nn.Linear):
@@ -139,8 +139,8 @@ class Int8Linear(nn.Linear):
         nn.Module.__init__(self)
         self.in_features, self.out_features = widths(linear)
         self.bias = linear.bias
-        whole = torch.empty(self.out_features, self.in_features, dtype=torch.int8)
-        self.weight = nn.Parameter(whole, requires_grad=False)
+        packed = torch.empty(self.out_features, self.in_features, dtype=torch.int8)
+        self.weight = nn.Parameter(packed, requires_grad=False)
         self.register_buffer("SCB", torch.empty(self.out_features))
 
     def forward(self, input: Tensor) -> Tensor:
@@ -150,7 +150,7 @@ class Int8Linear(nn.Linear):
 
 
 class _Int8Product(torch.autograd.Function):
-    """Keeps its input, and makes the weight whole in backward."""
+    """Saves its input, and dequantises the weight in backward."""
 
     @staticmethod
     def forward(ctx: Any, input: Tensor, layer: Int8Linear) -> Tensor:
@@ -166,8 +166,8 @@ class _Int8Product(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        whole = ctx.layer.weight.to(ctx.input.dtype).mul_(ctx.layer.SCB.unsqueeze(1))
-        return torch.matmul(gradient.to(ctx.input.dtype), whole), None
+        weight = ctx.layer.weight.to(ctx.input.dtype).mul_(ctx.layer.SCB.unsqueeze(1))
+        return torch.matmul(gradient.to(ctx.input.dtype), weight), None
 
 
 class KBitLora(LoraLinear):

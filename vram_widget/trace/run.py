@@ -27,14 +27,14 @@ def run(
 ) -> tuple[list[Event], int, int]:
     """Return every storage event, the parameters, and how many of them are trained."""
     kernels, block = (CudaKernels, CUDA_BLOCK) if device == "cuda" else (nullcontext, 1)
-    shares = sharding(Settings.of(config, str(model_config.get("model_type"))))
-    divides = by_deepspeed(followed(config))  # where it is not installed, nobody does
+    shards = sharding(Settings.of(config, str(model_config.get("model_type"))))
+    deepspeed = by_deepspeed(followed(config))  # where it is not installed, nobody shards
     with ExitStack() as stack:
         log, take_steps = StorageLog(block), TrainingSteps
         if is_sharded(config):
             stack.enter_context(cluster(config.num_gpus))
             log = ShardedStorageLog(block)
-        elif divides:
+        elif deepspeed:
             from . import zero  # DeepSpeed is there only where it is asked for
 
             stack.enter_context(zero.cluster(config.num_gpus))
@@ -42,14 +42,14 @@ def run(
         stack.enter_context(FakeTensorMode())
         stack.enter_context(without_packing())
         model = build(
-            cast_to_compute(config, shares) if divides else config, shares, model_config, kernels
+            cast_to_compute(config, shards) if deepspeed else config, shards, model_config, kernels
         )
         parameters = sum(parameter.numel() for parameter in model.parameters())
         trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
         if is_sharded(config):
-            model = cast(PreTrainedModel, shard(model, config, shares))
+            model = cast(PreTrainedModel, shard(model, config, shards))
         with kernels():
-            take_steps(config, shares, model, log).run()
+            take_steps(config, shards, model, log).run()
     return log.events, parameters, trainable
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..show.axis import along, spans
 from ..step.timeline import Timeline
 from ..trace import Trace, followed, notices, trace
-from ..trace.process import TraceApart, Traced
+from ..trace.process import TraceProcess, Traced
 from ..units import GiB
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Verifier:
         self._shown: dict[str, Any] | None = None
         # What the trace is of, and the trace while it runs beside the notebook.
         self._estimate: MemoryEstimate | None = None
-        self._apart: TraceApart | None = None
+        self._apart: TraceProcess | None = None
 
     def start(self, estimate: MemoryEstimate) -> None:
         """Trace beside the notebook; whatever was traced before is no longer wanted."""
@@ -56,7 +56,7 @@ class Verifier:
             else:
                 loop.call_soon_threadsafe(self._told, estimate, told)
 
-        self._apart = TraceApart(estimate.config, estimate.architecture.config, tell)
+        self._apart = TraceProcess(estimate.config, estimate.architecture.config, tell)
         self._told(estimate, Traced(stage="Starting"))
         self._apart.start()
 

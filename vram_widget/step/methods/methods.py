@@ -121,14 +121,14 @@ class LoRA(Full):
             share = self.dora_share(weights, name, x, result)
             result = ops.add(result, share)
         else:
-            kept = ops.dropout(x) if self.drops else x
-            result = ops.add(result, ops.scale(ops.linear(ops.linear(kept, down), up)))
+            dropped = ops.dropout(x) if self.drops else x
+            result = ops.add(result, ops.scale(ops.linear(ops.linear(dropped, down), up)))
         return ops.to(result, dtype)
 
     def dora_share(self, weights: Weights, name: str, x: Tensor, result: Tensor) -> Tensor:
         """Return what DoRA adds: the adapter's share and the base's, scaled by a magnitude.
 
-        The norm it divides by takes the adapter as a whole matrix (made by running it on an
+        The norm it divides by takes the adapter as a matrix (made by running it on an
         identity) and the base in the adapter's dtype; both are there until the share is.
         """
         tape = x.tape
@@ -138,10 +138,10 @@ class LoRA(Full):
         for weight in (down, up):
             ops.cast_weight(weight)  # autocast's copies are used again below, with gradients
         recording, tape.recording = tape.recording, False
-        kept = ops.to(identity, tape.autocast) if tape.autocast else identity
-        narrow = ops.linear(kept, down)
-        graph = (kept, narrow) if recording else None
-        del kept
+        cast = ops.to(identity, tape.autocast) if tape.autocast else identity
+        narrow = ops.linear(cast, down)
+        graph = (cast, narrow) if recording else None
+        del cast
         adapter = ops.linear(narrow, up, what="adapter as a matrix")
         tape.recording = recording  # its graph is dropped with it, before backward
         del identity, narrow
@@ -212,8 +212,8 @@ class QLoRA(LoRA):
             result = ops.contiguous(result)
         if x.tape.autocast is None:
             x = ops.to(x, down.dtype, "input in the adapter's dtype")
-        kept = ops.dropout(x) if self.drops else x
-        share = ops.scale(ops.linear(ops.linear(kept, down), weights[f"{name}.lora_B"]))
+        dropped = ops.dropout(x) if self.drops else x
+        share = ops.scale(ops.linear(ops.linear(dropped, down), weights[f"{name}.lora_B"]))
         if x.tape.autocast is None:
             share = ops.to(share, result.dtype)
         return ops.add(result, share)

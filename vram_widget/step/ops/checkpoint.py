@@ -19,14 +19,14 @@ def checkpoint(run: Callable[[Tensor], Tensor], x: Tensor, offload: bool = False
     tape.recording = recording
     if not recording:
         return out
-    kept = None if offload else detach(x)
+    saved = None if offload else detach(x)
     rows, width, dtype, wants_gradient = x.rows, x.width, x.dtype, x.node is not None
 
     def backward(grad: Tensor) -> Gradients:
         outer, tape.casts = tape.casts, {}
         outlasting, tape.outlasting = tape.outlasting, None
         first, start = len(tape.nodes), len(tape.log)
-        again = detach(kept) if kept else tape.new(rows, width, dtype, "input, from the host")
+        again = detach(saved) if saved else tape.new(rows, width, dtype, "input, from the host")
         again.node = entry = Node(tape, (), lambda grad: ()) if wants_gradient else None
         result = run(again)
         tape.casts, tape.outlasting = outer, outlasting

@@ -63,7 +63,7 @@ def mul(a: Tensor, b: Tensor, what: str = "product") -> Tensor:
     out = tape.new(a.rows, a.width, dtype, what)
     if tape.recording and (a.node is not None or b.node is not None):
         a_wants, b_wants = a.node is not None, b.node is not None
-        kept = [a if b_wants else None, b if a_wants else None]
+        saved = [a if b_wants else None, b if a_wants else None]
         rows, width, a_dtype = a.rows, a.width, a.dtype
         b_rows, b_width, b_dtype = b.rows, b.width, b.dtype
         b_component = "gradients" if isinstance(b.node, Leaf) else None
@@ -73,7 +73,7 @@ def mul(a: Tensor, b: Tensor, what: str = "product") -> Tensor:
             to_a = tape.new(rows, width, dtype, "gradient") if a_wants else None
             to_b = tape.new(rows, width, dtype, "gradient") if b_wants else None
             if tape.rerunning:  # a checkpoint gives up what it made again as soon as it is used
-                kept.clear()
+                saved.clear()
             if to_a is not None and dtype is not a_dtype:
                 to_a = tape.new(rows, width, a_dtype, "gradient")
             if to_b is not None and (b_rows, b_width, b_dtype) != (rows, width, dtype):
@@ -120,10 +120,10 @@ def clamp(x: Tensor, bounds: int) -> Tensor:
     tape, rows, width, dtype = x.tape, x.rows, x.width, x.dtype
     out = tape.new(rows, width, dtype, "clamped")
     if tape.recording and x.node is not None:
-        kept = x
+        saved = x
 
         def backward(grad: Tensor) -> Gradients:
-            _ = kept
+            _ = saved
             inside = [tape.new(rows, width, BOOL, "inside") for _ in range(bounds)]
             result = tape.new(rows, width, dtype, "gradient")
             del inside
@@ -145,10 +145,10 @@ def square(x: Tensor) -> Tensor:
     tape, rows, width, dtype = x.tape, x.rows, x.width, x.dtype
     out = tape.new(rows, width, dtype, "square")
     if tape.recording and x.node is not None:
-        kept = x
+        saved = x
 
         def backward(grad: Tensor) -> Gradients:
-            _ = kept
+            _ = saved
             power = tape.new(rows, width, dtype, "power")
             double = tape.new(rows, width, dtype, "power")
             result = tape.new(rows, width, dtype, "gradient")

@@ -93,13 +93,13 @@ def expand(x: Tensor, rows: int) -> Tensor:
 def subtract_max(x: Tensor) -> Tensor:
     """Subtract each row's largest element, through which the gradient flows too."""
     tape, rows, width, dtype = x.tape, x.rows, x.width, x.dtype
-    largest, kept = tape.new(rows, 1, dtype, "largest"), tape.new(rows, 1, INT64, "where")
+    largest, saved = tape.new(rows, 1, dtype, "largest"), tape.new(rows, 1, INT64, "where")
     out = tape.new(rows, width, dtype, "shifted")
     del largest
     if tape.recording and x.node is not None:
 
         def backward(grad: Tensor) -> Gradients:
-            _ = kept
+            _ = saved
             negated = tape.new(rows, width, dtype, "gradient of the largest")
             del negated
             scattered = tape.new(rows, width, dtype, "gradient of the largest")

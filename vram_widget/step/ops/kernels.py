@@ -17,10 +17,10 @@ def layer_norm(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     statistics = tape.new(rows, 1, FLOAT32, "mean"), tape.new(rows, 1, FLOAT32, "rstd")
     nodes = (x.node, weight.node, bias.node if bias is not None else None)
     if tape.recording and any(node is not None for node in nodes):
-        kept = detach(x), statistics
+        saved = detach(x), statistics
 
         def backward(grad: Tensor) -> Gradients:
-            _ = kept
+            _ = saved
             to_x = tape.new(rows, width, dtype, "gradient") if nodes[0] is not None else None
             return to_x, *(
                 tape.new(1, width, dtype, "gradient", "gradients") if node is not None else None
@@ -37,10 +37,10 @@ def liger_rms_norm(x: Tensor, weight: Tensor) -> Tensor:
     out = tape.new(x.rows, width, x.dtype, "output")
     rstd = tape.new(x.rows, 1, FLOAT32, "rstd")
     if tape.recording and not (x.node is weight.node is None):
-        kept, trains, dtype = (detach(x), rstd), weight.node is not None, weight.dtype
+        saved, trains, dtype = (detach(x), rstd), weight.node is not None, weight.dtype
 
         def backward(grad: Tensor) -> Gradients:
-            _ = kept
+            _ = saved
             return grad, tape.new(1, width, dtype, "gradient", "gradients") if trains else None
 
         tape.record(out, (x.node, weight.node), backward)
@@ -52,8 +52,8 @@ def liger_gated(gate: Tensor, up: Tensor) -> Tensor:
     tape = gate.tape
     out = tape.new(gate.rows, gate.width, gate.dtype, "gated")
     if tape.recording and not (gate.node is up.node is None):
-        kept = detach(gate), detach(up)
-        tape.record(out, (gate.node, up.node), lambda grad: kept)
+        saved = detach(gate), detach(up)
+        tape.record(out, (gate.node, up.node), lambda grad: saved)
     return out
 
 

@@ -10,7 +10,7 @@ from .recorded import detach
 def cast_weight(weight: Tensor) -> Tensor:
     """Return a weight in autocast's dtype; the copy of a trainable one is made once a pass.
 
-    That of a view is not kept (``cached_cast`` in aten/src/ATen/autocast_mode.cpp).
+    That of a view is not saved (``cached_cast`` in aten/src/ATen/autocast_mode.cpp).
     """
     tape, dtype = weight.tape, weight.tape.autocast
     if dtype is None or weight.dtype is dtype:
@@ -45,17 +45,17 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, what: str = "o
     tape.work(flops)
     bias_node = bias.node if bias is not None else None
     if tape.recording and not (x.node is weight.node is bias_node is None):
-        kept_x = x if weight.node is not None else None
-        kept_weight = weight if x.node is not None else None
+        saved_x = x if weight.node is not None else None
+        saved_weight = weight if x.node is not None else None
 
         def backward(grad: Tensor) -> Gradients:
             to_x = to_weight = to_bias = None
             if bias_node is not None:
                 to_bias = tape.new(1, outputs, dtype, "gradient", "gradients")
-            if kept_weight is not None:
+            if saved_weight is not None:
                 tape.work(flops)
                 to_x = tape.new(rows, inputs, dtype, "gradient")
-            if kept_x is not None:
+            if saved_x is not None:
                 tape.work(flops)
                 to_weight = tape.new(outputs, inputs, dtype, "gradient", "gradients")
                 to_weight.is_view = True
@@ -66,7 +66,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, what: str = "o
 
 
 def adapted_weight(weight: Tensor, down: Tensor, up: Tensor) -> Tensor:
-    """A weight with its adapter added, whole (PEFT's ParamWrapper); keeps the adapter's copies.
+    """A weight with its adapter added (PEFT's ParamWrapper); saves copies of the adapter.
 
     What uses it gives it a gradient as large as itself.
     """
@@ -74,11 +74,11 @@ def adapted_weight(weight: Tensor, down: Tensor, up: Tensor) -> Tensor:
     down, up = (_adapter_in(dtype, part) for part in (down, up))
     out = tape.new(weight.rows, weight.width, dtype, "weight with its adapter")
     if tape.recording:
-        kept = down, up
-        shapes = [(part.rows, part.width) for part in kept]
+        saved = down, up
+        shapes = [(part.rows, part.width) for part in saved]
 
         def backward(grad: Tensor) -> Gradients:
-            _ = kept
+            _ = saved
             gradients = []
             for shape in shapes:  # each a product, then scaled
                 product = tape.new(*shape, dtype, "product", "gradients")
@@ -105,23 +105,23 @@ def _adapter_in(dtype: DType, part: Tensor) -> Tensor:
 
 
 def quantized_linear(x: Tensor, outputs: int, inputs: int) -> Tensor:
-    """Run a frozen linear on a whole copy of its weight; backward makes the copy again."""
+    """Run a frozen linear on its dequantised weight; backward dequantises it again."""
     tape, rows, dtype = x.tape, x.rows, x.dtype
-    whole = tape.new(outputs, inputs, dtype, "dequantised weight", "buffers")
+    weight = tape.new(outputs, inputs, dtype, "dequantised weight", "buffers")
     out = tape.new(rows, outputs, dtype, "output")
-    del whole
+    del weight
     flops = 2.0 * rows * inputs * outputs
     tape.work(flops)
-    _record_whole(x, out, flops)
+    _record_dequantised(x, out, flops)
     return out
 
 
 def int8_linear(x: Tensor, outputs: int, inputs: int) -> Tensor:
-    """LLM.int8: x is quantised as it comes and kept as it came; backward makes the weight whole.
+    """LLM.int8: x is quantised as it comes and saved as it came; backward dequantises the weight.
 
     bitsandbytes keeps x beside what autograd saves (``ctx.tensors`` in its autograd/_functions.py):
     a checkpoint does not give it up, nor backward before the whole graph goes. Outliers, which are
-    multiplied apart, depend on the data and are left out.
+    multiplied by themselves, depend on the data and are left out.
     """
     tape, rows, dtype = x.tape, x.rows, x.dtype
     half = to(detach(x), FLOAT16, "input in float16")
@@ -135,22 +135,22 @@ def int8_linear(x: Tensor, outputs: int, inputs: int) -> Tensor:
     tape.work(flops)
     if tape.outlasting is not None and (x.node is not None or not tape.recording):
         tape.outlasting.append(detach(x))
-    _record_whole(x, out, flops)
+    _record_dequantised(x, out, flops)
     return out
 
 
-def _record_whole(x: Tensor, out: Tensor, flops: float) -> None:
-    """Record a product with a packed weight: backward makes the weight whole once more."""
+def _record_dequantised(x: Tensor, out: Tensor, flops: float) -> None:
+    """Record a product with a packed weight: backward dequantises the weight once more."""
     tape, node = x.tape, x.node
     rows, inputs, outputs, dtype = x.rows, x.width, out.width, out.dtype
     if not tape.recording or node is None:
         return
 
     def backward(grad: Tensor) -> Gradients:
-        whole = tape.new(outputs, inputs, dtype, "dequantised weight", "buffers")
+        weight = tape.new(outputs, inputs, dtype, "dequantised weight", "buffers")
         tape.work(flops)
         to_x = tape.new(rows, inputs, dtype, "gradient")
-        del whole
+        del weight
         return (to_x,)
 
     tape.record(out, (node,), backward)
@@ -177,10 +177,10 @@ def embedding(tokens: Tensor, weight: Tensor) -> Tensor:
     tape, rows, width, dtype = tokens.tape, tokens.rows, weight.width, weight.dtype
     out = tape.new(rows, width, dtype, "hidden state")
     if tape.recording and weight.node is not None:
-        kept, table = tokens, weight.rows
+        saved, table = tokens, weight.rows
 
         def backward(grad: Tensor) -> Gradients:
-            _ = kept
+            _ = saved
             return (tape.new(table, width, dtype, "gradient", "gradients"),)
 
         tape.record(out, (weight.node,), backward)
@@ -196,11 +196,11 @@ def matmul(a: Tensor, b: Tensor, rows: int, width: int) -> Tensor:
     flops = 2.0 * a.rows * a.width * width
     tape.work(flops)
     if tape.recording and (a.node is not None or b.node is not None):
-        kept = a, b
+        saved = a, b
         a_rows, a_width, b_rows, b_width, dtype = a.rows, a.width, b.rows, b.width, a.dtype
 
         def backward(grad: Tensor) -> Gradients:
-            _ = kept
+            _ = saved
             tape.work(2 * flops)
             return (
                 tape.new(a_rows, a_width, dtype, "gradient"),
@@ -229,12 +229,12 @@ def fused_attention(
     flops = 2.0 * q.rows * length * q.width  # two products, half of each masked away
     tape.work(flops)
     if tape.recording and not (q.node is k.node is v.node is None):
-        kept = q, k, v, detach(out), logsumexp, bias
+        saved = q, k, v, detach(out), logsumexp, bias
 
         def backward(grad: Tensor) -> Gradients:
             tape.work(2.5 * flops)
             return tuple(
-                tape.new(x.rows, x.width, dtype, "gradient") for x in (kept[0], kept[1], kept[2])
+                tape.new(x.rows, x.width, dtype, "gradient") for x in (saved[0], saved[1], saved[2])
             )
 
         tape.record(out, (q.node, k.node, v.node), backward)

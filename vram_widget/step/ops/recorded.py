@@ -10,17 +10,17 @@ def detach(x: Tensor) -> Tensor:
     return Tensor(x.tape, x.rows, x.width, x.dtype, x.storage)
 
 
-def follows(out: Tensor, x: Tensor, kept: object = None) -> Tensor:
+def follows(out: Tensor, x: Tensor, saved: object = None) -> Tensor:
     """Return `out`, made from x alone: its gradient becomes a new tensor of x's size.
 
-    `kept` is what the operator keeps for backward.
+    `saved` is what the operator keeps for backward.
     """
     tape = x.tape
     if tape.recording and x.node is not None:
         rows, width, dtype = x.rows, x.width, x.dtype
 
         def backward(grad: Tensor) -> Gradients:
-            _ = kept
+            _ = saved
             return (tape.new(rows, width, dtype, "gradient"),)
 
         tape.record(out, (x.node,), backward)

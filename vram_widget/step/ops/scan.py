@@ -20,10 +20,10 @@ def conv1d(x: Tensor, weight: Tensor, bias: Tensor | None, rows: int) -> Tensor:
     out = tape.new(rows, width, dtype, "convolved")
     nodes = (x.node, weight.node, bias.node if bias is not None else None)
     if tape.recording and any(node is not None for node in nodes):
-        kept, x_rows, shape = (x, weight), x.rows, (weight.rows, weight.width)
+        saved, x_rows, shape = (x, weight), x.rows, (weight.rows, weight.width)
 
         def backward(grad: Tensor) -> Gradients:
-            _ = kept
+            _ = saved
             to_x = tape.new(x_rows, width, dtype, "gradient") if nodes[0] else None
             to_weight = tape.new(*shape, dtype, "gradient", "gradients") if nodes[1] else None
             to_bias = tape.new(1, width, dtype, "gradient", "gradients") if nodes[2] else None
@@ -155,10 +155,10 @@ def solve_triangular(system: Tensor, b: Tensor) -> Tensor:
     out = tape.new(rows, width, dtype, "solution")
     tape.work(float(rows) * system.width * width)
     if tape.recording and not (system.node is b.node is None):
-        kept, shape = (system, detach(out)), (system.rows, system.width)
+        saved, shape = (system, detach(out)), (system.rows, system.width)
 
         def backward(grad: Tensor) -> Gradients:
-            _ = kept
+            _ = saved
             tape.work(2.0 * rows * system.width * width)
             to_b = tape.new(rows, width, dtype, "gradient")
             product = tape.new(*shape, dtype, "product")
@@ -196,23 +196,23 @@ def delta_rule(
     if low is None:
         corrected = tape.new(rows, width, values.dtype, "corrected values")
         states = tape.new(state.rows, state.width, state.dtype, "states")
-        kept = [query, key, decayed, weights, corrected, states]
+        saved = [query, key, decayed, weights, corrected, states]
     else:
         # Each product keeps copies of its own. Nobody reads the first state's gradient, nor what
         # the last step would hand on: they keep nothing for those.
         before_last = (steps - 1) / steps
-        kept = [
+        saved = [
             tape.new(int(x.rows * before_last), x.width, low, "in the compute dtype")
             for x in (query, key, decayed)
         ]
-        kept += [tape.new(weights.rows, weights.width, low, "in the compute dtype")]
-        kept += [tape.new(int(rows * n), width, low, "corrected values") for n in (1, before_last)]
-        kept += [tape.new(state.rows, state.width, low, "states") for _ in range(2)]
-        kept += [tape.new(int(state.rows * before_last), state.width, state.dtype, "states")]
+        saved += [tape.new(weights.rows, weights.width, low, "in the compute dtype")]
+        saved += [tape.new(int(rows * n), width, low, "corrected values") for n in (1, before_last)]
+        saved += [tape.new(state.rows, state.width, low, "states") for _ in range(2)]
+        saved += [tape.new(int(state.rows * before_last), state.width, state.dtype, "states")]
     shapes = [(x.rows, x.width, x.dtype) for x in (values, decayed, query, weights, key)]
 
     def backward(grad: Tensor) -> Gradients:
-        _ = kept
+        _ = saved
         gradients = [tape.new(*shape, "gradient") for shape in shapes]
         again = [tape.new(*shapes[0], "gradient of the output") for _ in range(2)]
         del again

@@ -46,7 +46,7 @@ class FlatParameters(FullyShard):
         assert first is not None
         dtype = first.dtype
         del first
-        flat = self.buffer("gradients joined", gpus * elements, dtype)
+        flat = self.buffer("flat gradient", gpus * elements, dtype)
         for _, leaf in grads:
             leaf.unsharded = None
         layer.unsharded = None

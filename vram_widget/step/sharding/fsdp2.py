@@ -100,10 +100,10 @@ class FullyShard(Communication):
         super().__init__(tape, sharding, elements)
         self.sizes: dict[Layer, Sizes] = {}
         self.post_forward_order: list[Layer] = []
-        self.all_gather_output = self.buffer("gathered shares", 0)
+        self.all_gather_output = self.buffer("all-gather output", 0)
         self.all_gather_input = _allocation(self.all_gather_output)
-        self.reduce_scatter_input = self.buffer("gradients to be reduced", 0)
-        self.last_unsharded = self.buffer("whole weights", 0)
+        self.reduce_scatter_input = self.buffer("reduce-scatter input", 0)
+        self.last_unsharded = self.buffer("unsharded weights", 0)
         self.all_reduce_inputs: list[Tensor] = []
         self.without_input_grad: list[Layer] = []
 
@@ -129,7 +129,7 @@ class FullyShard(Communication):
         """Leave the last layer unsharded, where that is the one that stays so."""
         if not self.sharding.root_stays_unsharded:
             self.last_unsharded = self.buffer(
-                "whole weights", self.sizes[self.post_forward_order[-1]].unsharded
+                "unsharded weights", self.sizes[self.post_forward_order[-1]].unsharded
             )
 
     def root_pre_backward(self, outside: Layer) -> None:
@@ -145,7 +145,7 @@ class FullyShard(Communication):
 
     def pre_backward(self, layer: Layer) -> None:
         """Copy out what was prefetched, and prefetch the next (``pre_backward``)."""
-        self.last_unsharded = self.buffer("whole weights", 0)
+        self.last_unsharded = self.buffer("unsharded weights", 0)
         self._copy_out(layer)
         self._free_all_gather()
         self.post_forward_order.pop()
@@ -164,7 +164,7 @@ class FullyShard(Communication):
             self._post_backward(layer)
         self.without_input_grad.clear()
         self.all_reduce_inputs.clear()
-        self.reduce_scatter_input = self.buffer("gradients to be reduced", 0)
+        self.reduce_scatter_input = self.buffer("reduce-scatter input", 0)
 
     def held(self) -> list[Allocation]:
         """Return what was gathered, what is being reduced, and the last layer's weights."""
@@ -178,9 +178,9 @@ class FullyShard(Communication):
         """Return what repeated layers prefetch in place of what the last of them prefetched."""
         size = self.sizes[layer]
         return {
-            self.all_gather_input: _described("shares in the compute dtype", size.all_gather_input),
+            self.all_gather_input: _described("all-gather input", size.all_gather_input),
             _allocation(self.all_gather_output): _described(
-                "gathered shares", size.all_gather_output
+                "all-gather output", size.all_gather_output
             ),
         }
 
@@ -201,9 +201,9 @@ class FullyShard(Communication):
 
     def _all_gather(self, sizes: Sizes) -> Tensor:
         """Gather the shards of all GPUs (``foreach_all_gather``)."""
-        taken_in = self.buffer("shares in the compute dtype", sizes.all_gather_input)
+        taken_in = self.buffer("all-gather input", sizes.all_gather_input)
         self.all_gather_input = _allocation(taken_in)
-        return self.buffer("gathered shares", sizes.all_gather_output)
+        return self.buffer("all-gather output", sizes.all_gather_output)
 
     def _prefetch(self) -> None:
         """All-gather the next layer to run backward, if there is one (``_prefetch_unshard``)."""
@@ -213,11 +213,11 @@ class FullyShard(Communication):
         self.all_gather_output = self._all_gather(sizes)
 
     def _free_all_gather(self) -> None:
-        self.all_gather_output = self.buffer("gathered shares", 0)
+        self.all_gather_output = self.buffer("all-gather output", 0)
 
     def _copy_out(self, layer: Layer) -> None:
         """Unshard the weights (``foreach_all_gather_copy_out``)."""
-        layer.unsharded = self.buffer("whole weights", self.sizes[layer].unsharded)
+        layer.unsharded = self.buffer("unsharded weights", self.sizes[layer].unsharded)
 
     # -- a group's gradients -------------------------------------------------------------------
     def _post_backward(self, layer: Layer) -> None:
@@ -237,7 +237,7 @@ class FullyShard(Communication):
             if dtype is not leaf.unsharded.dtype:
                 outer, self.tape.operator = self.tape.operator, p.name
                 leaf.unsharded = self.tape.new(
-                    p.rows, p.width, dtype, "summed gradient", "gradients"
+                    p.rows, p.width, dtype, "accumulated gradient", "gradients"
                 )
                 self.tape.operator = outer
             leaf.accumulated, leaf.unsharded = leaf.unsharded, None
@@ -246,13 +246,13 @@ class FullyShard(Communication):
         """Sum the gradients over the GPUs (``foreach_reduce``)."""
         gpus, grads = self.sharding.parameters, unsharded(layer)
         elements = sum(self.sharding.shard(p, gpus).size for p, _ in grads)
-        self.reduce_scatter_input = self.buffer("gradients to be reduced", 0)
+        self.reduce_scatter_input = self.buffer("reduce-scatter input", 0)
         if not grads:
             return
         last = grads[-1][1]
         assert last.unsharded is not None
         dtype = self.sharding.reduce or last.unsharded.dtype
-        self.reduce_scatter_input = self.buffer("gradients to be reduced", gpus * elements, dtype)
+        self.reduce_scatter_input = self.buffer("reduce-scatter input", gpus * elements, dtype)
         for _, leaf in grads[:-1]:
             leaf.unsharded = None
         reduced = self._keep_shards(grads, elements, dtype)
@@ -264,7 +264,7 @@ class FullyShard(Communication):
         """Keep the shards; return what was reduced, where that is not itself the shards."""
         p, leaf = grads[0]
         is_shard = leaf.grad is None and dtype is p.dtype and not self.sharding.parameters_on_host
-        reduced = None if is_shard else self.buffer("reduced gradients", elements, dtype)
+        reduced = None if is_shard else self.buffer("reduce-scatter output", elements, dtype)
         for p, leaf in grads:
             self._keep_shard(p, leaf)
         return reduced

@@ -347,7 +347,7 @@ def step(
 ) -> list[Event]:
     """Return what an optimizer step does to memory, beside making states.
 
-    The shards are joined in one tensor and cast to float32; stage 3 takes a group of them at a
+    The shards are copied to one flat tensor and cast to float32; stage 3 takes a group of them at a
     time.
 
     Parameters
@@ -367,16 +367,16 @@ def step(
         _, largest = _in_shard(layers, sharding)
     exact = Parameter("DeepSpeed", 1, largest, FLOAT64, False)
     norm = made("buffers", "gradient in float64, for the norm", exact)
-    joined = Parameter("DeepSpeed", 1, elements, _dtype(layers), False)
-    gradient = made("gradients", "gradients joined", joined)
+    flat = Parameter("DeepSpeed", 1, elements, _dtype(layers), False)
+    gradient = made("gradients", "flat gradients", flat)
     events = [norm, dropped(norm), gradient]
-    if joined.dtype is not FLOAT32:
-        joined = joined._replace(dtype=FLOAT32)
-        cast = made("gradients", "gradients in float32", joined)
+    if flat.dtype is not FLOAT32:
+        flat = flat._replace(dtype=FLOAT32)
+        cast = made("gradients", "gradients in float32", flat)
         events += [cast, dropped(gradient)]
         gradient = cast
     events += gone
-    scratch = [made("optimizer", "temporary", joined) for _ in range(temporaries)]
+    scratch = [made("optimizer", "temporary", flat) for _ in range(temporaries)]
     events += [*scratch, *map(dropped, scratch), dropped(gradient)]
     return events
 
