@@ -1,6 +1,6 @@
 """The blocks of every family but the llama-like ones: what must hold for each, and real traces.
 
-The grid (`test_replay`) has most of these families in the shape of published models; the traces
+The grid (`test_traced`) has most of these families in the shape of published models; the traces
 here are of families that it has not, in small.
 """
 
@@ -17,8 +17,7 @@ from on_meta import transformers
 
 import vram_widget as vw
 from vram_widget.config import TrainingConfig
-from vram_widget.families import FAMILIES, from_config
-from vram_widget.families.blocks import BLOCKS
+from vram_widget.families import families, from_config
 from vram_widget.gpu import lookup
 from vram_widget.model.catalog import names
 from vram_widget.model.load import load
@@ -51,6 +50,7 @@ DEEPSEEK = {
     **{**LATENT, **NARROW_EXPERTS, "n_routed_experts": 8, "n_shared_experts": 1},
     **{"first_k_dense_replace": 1, "n_group": 2, "topk_group": 1},
 }
+GLM4_MOE = {**NARROW_EXPERTS, "n_routed_experts": 8, "n_shared_experts": 1, "pad_token_id": 0}
 MAMBA = {
     **{"mamba_n_heads": 8, "mamba_d_head": 64, "mamba_d_state": 32, "mamba_n_groups": 1},
     **{"mamba_d_conv": 4, "mamba_expand": 2, "mamba_chunk_size": 64},
@@ -137,6 +137,7 @@ MODELS: dict[str, Config] = {
     },
     "glm": {**SMALL, "model_type": "glm", "pad_token_id": 0},
     "glm4": {**SMALL, "model_type": "glm4", "pad_token_id": 0},
+    "glm4_moe": {**SMALL, "model_type": "glm4_moe", **GLM4_MOE, "use_qk_norm": True},
     "seed_oss": {**SMALL, "model_type": "seed_oss"},
     "starcoder2": {
         **{**SMALL, "model_type": "starcoder2"},
@@ -146,8 +147,8 @@ MODELS: dict[str, Config] = {
 #: Of these, the ones whose published models are not in the grid.
 NOT_IN_THE_GRID = (
     *("granitemoeshared", "llama4", "llama4 partly dense", "deepseek_v32", "minicpm3"),
-    *("nemotron_h", "cohere", "arcee", "ernie4_5", "exaone4", "glm", "glm4", "seed_oss"),
-    "starcoder2",
+    *("nemotron_h", "cohere", "arcee", "ernie4_5", "exaone4", "glm", "glm4", "glm4_moe"),
+    *("seed_oss", "starcoder2"),
 )
 
 #: Trainers' defaults play no part.
@@ -217,24 +218,9 @@ def peak(model: str, choice: str, **more: Any) -> int:
     return replayed(from_config(MODELS[model]), chosen).peak
 
 
-def test_every_known_model_has_its_blocks():
-    missing = {
-        run.block: name for name in names() for run in load(name).layers if run.block not in BLOCKS
-    }
-    assert not missing
-
-
-def test_every_block_is_some_familys():
-    used = {run.block for name in names() for run in load(name).layers}
-    used |= {run.block for model in MODELS.values() for run in from_config(model).layers}
-    # No known model has these: a serial GPT-NeoX or Falcon, StableLM's parallel layers.
-    rare = {"gpt_neox_serial", "falcon_serial", "stablelm_parallel"}
-    assert set(BLOCKS) - used <= rare
-
-
 def test_the_models_here_are_of_every_family_that_is_not_llama_like():
     here = {model["model_type"] for model in MODELS.values()}
-    assert here - set(FAMILIES) == {"opt"}  # which stands for older families, not known
+    assert here - set(families()) == {"opt"}  # which stands for older families, not known
 
 
 @pytest.mark.parametrize("choice", CHOICES)

@@ -7,7 +7,7 @@ import pytest
 
 import vram_widget as vw
 from vram_widget import TrainingConfig, trainers
-from vram_widget.families import FAMILIES
+from vram_widget.families import families
 from vram_widget.trainers import peft
 
 METHODS = ["sft", "lora", "qlora", "osft"]
@@ -106,7 +106,7 @@ def test_trl_preset_agrees_with_the_installed_peft():
         theirs = mapping.get(model_type) or mapping[model_type.removesuffix("_text")]
         # Gemma 4's is a pattern for the language model within a multimodal one
         assert ours == (peft.QUERY_AND_VALUE if isinstance(theirs, str) else theirs)
-    assert not (FAMILIES.keys() & mapping.keys()) - peft.TARGET_MODULES.keys()
+    assert not (families().keys() & mapping.keys()) - peft.TARGET_MODULES.keys()
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,7 @@ DENSE = (
 EXPERTS = (
     *("mixtral-8x7b", "qwen3-30b-a3b", "qwen1.5-moe-a2.7b", "granite-3.1-3b-a800m"),
     *("olmoe-1b-7b", "gpt-oss-20b", "deepseek-v2-lite", "deepseek-v3", "gemma-4-26b-a4b"),
+    "glm-4.5-air",
 )
 #: Mamba and linear attention in transformers' own PyTorch code, which it falls back to without
 #: the packages that hold their kernels (mamba_ssm, causal_conv1d, flash-linear-attention).

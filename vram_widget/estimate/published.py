@@ -215,7 +215,7 @@ def osft_parameters(architecture: Architecture) -> int:
     """Return the numbers in U, S and V of every weight that OSFT decomposes."""
     numbers = 0
     for run in architecture.layers:
-        decomposed = osft_target(run)
+        decomposed = osft_target(architecture, run)
         numbers += run.count * sum(
             min(shape) * sum(shape) + min(shape)
             for name, shape in run.weights.items()

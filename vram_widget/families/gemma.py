@@ -1,47 +1,48 @@
-"""Gemma 1 to 4: norms in float32, a scaled embedding, GeGLU."""
+"""Gemma 1 to 3: norms in float32, a scaled embedding, GeGLU; four norms a layer from Gemma 2 on."""
 
 from __future__ import annotations
 
-from ..errors import ModelError
-from ..step.architecture import Architecture
-from .dense import head_norms
-from .parts.layers import FULL, Layer, alike, decoder, layer_types, prenorm, runs, window
-from .parts.weights import (
-    Config,
-    Weights,
-    embedding,
-    experts,
-    gated_mlp,
-    grouped_attention,
-    linear,
-    norm,
-)
+from ..step import ops
+from ..step.architecture import Decoder
+from ..step.context import Context
+from ..step.family import Family
+from ..step.layer import Layer
+from ..step.norms import gemma_rms_norm, per_head
+from ..step.tape import Tensor
+from .parts.attention import attend, attention_weights, grouped_attention, rotary
+from .parts.layers import alike, decoder, layer_types, prenorm
+from .parts.mlp import gated_mlp, gated_mlp_weights
+from .parts.weights import Config, Weights, head_norms, norm
 
 
-def gemma(config: Config) -> Architecture:
+def gemma(config: Config) -> Decoder:
     """Gemma 1: Llama's layer, with norms in float32."""
     hidden, inner = config["hidden_size"], config["intermediate_size"]
-    attention = grouped_attention(config, config["attention_bias"])
-    weights = prenorm(hidden, attention, gated_mlp("mlp", hidden, inner))
-    return decoder(config, alike(config, "gemma", weights, layer_types(config)))
+    attention = attention_weights(config, config["attention_bias"])
+    weights = prenorm(hidden, attention, gated_mlp_weights("mlp", hidden, inner))
+    return decoder(config, alike(config, gemma_layer, weights, layer_types(config)))
 
 
-def gemma2(config: Config) -> Architecture:
+def gemma2(config: Config) -> Decoder:
     """Gemma 2: four norms a layer, soft-capping, a window in every other layer."""
-    weights = {**four_norms(config), **gated(config)}
-    weights |= grouped_attention(config, config["attention_bias"])
-    return decoder(config, alike(config, "gemma2", weights, layer_types(config, every=2)))
+    weights = {**four_norms_weights(config), **wide_mlp_weights(config)}
+    weights |= attention_weights(config, config["attention_bias"])
+    return decoder(config, alike(config, gemma2_layer, weights, layer_types(config, every=2)))
 
 
-def gemma3(config: Config) -> Architecture:
+def gemma3(config: Config) -> Decoder:
     """Gemma 3: Gemma 2 with q and k normed in place of soft-capping; every sixth layer in full."""
-    weights = {**four_norms(config), **gated(config), **head_norms(config, "q_norm", "k_norm")}
-    weights |= grouped_attention(config, config["attention_bias"])
+    weights = {
+        **four_norms_weights(config),
+        **wide_mlp_weights(config),
+        **head_norms(config, "q_norm", "k_norm"),
+    }
+    weights |= attention_weights(config, config["attention_bias"])
     kinds = layer_types(config, every=config.get("sliding_window_pattern", 6))
-    return decoder(config, alike(config, "gemma3", weights, kinds))
+    return decoder(config, alike(config, gemma3_layer, weights, kinds))
 
 
-def four_norms(config: Config) -> Weights:
+def four_norms_weights(config: Config) -> Weights:
     """Return the norms before and after attention and before and after the MLP."""
     return {
         name: shape
@@ -55,68 +56,125 @@ def four_norms(config: Config) -> Weights:
     }
 
 
-def gated(config: Config, times: int = 1) -> Weights:
+def wide_mlp_weights(config: Config, times: int = 1) -> Weights:
     """Return the MLP, so many times as wide."""
-    return gated_mlp("mlp", config["hidden_size"], times * config["intermediate_size"])
+    return gated_mlp_weights("mlp", config["hidden_size"], times * config["intermediate_size"])
 
 
-def gemma4(config: Config) -> Architecture:
-    """Gemma 4: full attention with wider heads, keys shared between layers, inputs by layer."""
-    kinds = layer_types(config, every=6)
-    kinds[-1] = FULL  # transformers makes the last layer so, whatever config.json says
-    count, shared = config["num_hidden_layers"], config["num_kv_shared_layers"]
-    if shared >= count:
-        raise ModelError(
-            f"config.json says num_kv_shared_layers = {shared}, which leaves none of "
-            f"{count} layers with keys of its own; correct it."
-        )
-    layers = runs(gemma4_layer(config, kind, i >= count - shared) for i, kind in enumerate(kinds))
-    more: Weights = {}
-    if by_layer := count * config["hidden_size_per_layer_input"]:
-        rows, hidden = config["vocab_size_per_layer_input"], config["hidden_size"]
-        more |= embedding("model.embed_tokens_per_layer", rows, by_layer)
-        more |= linear("model.per_layer_model_projection", hidden, by_layer)
-        more |= norm("model.per_layer_projection_norm", config["hidden_size_per_layer_input"])
-    return decoder(config, layers, more=more)
+def gemma_layer(context: Context, layer: Layer, x: Tensor) -> Tensor:
+    """Gemma: Llama with Gemma's norms."""
+    residual = x
+    x = gemma_rms_norm(layer, "input_layernorm", x)
+    x = grouped_attention(context, layer, x)
+    x = ops.add(residual, x)
+    residual = x
+    x = gemma_rms_norm(layer, "post_attention_layernorm", x)
+    x = gated_mlp(layer, x)
+    return ops.add(residual, x)
 
 
-def gemma4_layer(config: Config, kind: str, shares_keys: bool) -> Layer:
-    """Return one layer of Gemma 4."""
-    hidden, by_layer = config["hidden_size"], config["hidden_size_per_layer_input"]
-    doubled = config["use_double_wide_mlp"] and shares_keys
-    weights = {
-        **four_norms(config),
-        **gated(config, 2 if doubled else 1),
-        **gemma4_attention(config, kind, shares_keys),
-    }
-    if by_layer:
-        weights |= linear("per_layer_input_gate", hidden, by_layer)
-        weights |= linear("per_layer_projection", by_layer, hidden)
-        weights |= norm("post_per_layer_input_norm", hidden)
-    if config["enable_moe_block"]:
-        count = config["num_experts"]
-        weights |= {"router.scale": (hidden,), "router.per_expert_scale": (count,)}
-        weights |= linear("router.proj", hidden, count)
-        weights |= experts("experts", count, hidden, config["moe_intermediate_size"])
-        weights |= norm("post_feedforward_layernorm_1", hidden)
-        weights |= norm("post_feedforward_layernorm_2", hidden)
-        weights |= norm("pre_feedforward_layernorm_2", hidden)
-    return Layer("gemma4", weights, window(config, kind))
+def gemma2_layer(context: Context, layer: Layer, x: Tensor) -> Tensor:
+    """Gemma 2: a norm before and behind attention and MLP, attention scores soft-capped."""
+    softcap = bool(context.config.get("attn_logit_softcapping"))
+    return four_norms(context, layer, x, normed=False, softcap=softcap)
 
 
-def gemma4_attention(config: Config, kind: str, shares_keys: bool) -> Weights:
-    """Return Gemma 4's attention; full ones may use their keys as values."""
-    full, biased = kind == FULL, config["attention_bias"]
-    own = dict(config)
-    if full:
-        own["head_dim"] = config.get("global_head_dim", 512)
-        if config["attention_k_eq_v"]:
-            groups = config.get("num_global_key_value_heads")
-            own["num_key_value_heads"] = groups or config["num_key_value_heads"]
-    weights = {**grouped_attention(own, biased), **head_norms(own, "q_norm", "k_norm")}
-    without = []
-    if shares_keys:
-        without = ["self_attn.k_", "self_attn.v_"]
-    elif full and config["attention_k_eq_v"]:
-        without = ["self_attn.v_"]
-    return {name: shape for name, shape in weights.items() if not name.startswith(tuple(without))}
+def gemma3_layer(context: Context, layer: Layer, x: Tensor) -> Tensor:
+    """Gemma 3: as Gemma 2 without the soft cap, queries and keys normalised head by head."""
+    return four_norms(context, layer, x, normed=True, softcap=False)
+
+
+def four_norms(context: Context, layer: Layer, x: Tensor, normed: bool, softcap: bool) -> Tensor:
+    """A block with four norms."""
+    residual = x
+    x = gemma_rms_norm(layer, "input_layernorm", x)
+    x = gemma_attention(context, layer, x, normed, softcap)
+    x = gemma_rms_norm(layer, "post_attention_layernorm", x)
+    x = ops.add(residual, x)
+    residual = x
+    x = gemma_rms_norm(layer, "pre_feedforward_layernorm", x)
+    x = gated_mlp(layer, x)
+    x = gemma_rms_norm(layer, "post_feedforward_layernorm", x)
+    return ops.add(residual, x)
+
+
+def gemma_attention(
+    context: Context, layer: Layer, x: Tensor, normed: bool, softcap: bool
+) -> Tensor:
+    """Grouped attention, with norms on heads or a soft cap on scores."""
+    q = layer.linear("self_attn.q_proj", x)
+    k = layer.linear("self_attn.k_proj", x)
+    v = layer.linear("self_attn.v_proj", x)
+    layer.begin("self_attn")
+    if normed:
+        q = per_head(gemma_rms_norm, layer, "self_attn.q_norm", q, context.head_dim)
+        k = per_head(gemma_rms_norm, layer, "self_attn.k_norm", k, context.head_dim)
+    q, k = rotary(layer, context, q), rotary(layer, context, k)
+    out = attend(context, q, k, v, softcap)
+    return layer.linear("self_attn.o_proj", out)
+
+
+FAMILIES = {
+    "gemma": Family(
+        gemma,
+        {
+            "vocab_size": 256000,
+            "hidden_size": 3072,
+            "intermediate_size": 24576,
+            "num_hidden_layers": 28,
+            "num_attention_heads": 16,
+            "num_key_value_heads": 16,
+            "head_dim": 256,
+            "hidden_act": "gelu_pytorch_tanh",
+            "max_position_embeddings": 8192,
+            "tie_word_embeddings": True,
+            "attention_bias": False,
+        },
+        norm=gemma_rms_norm,
+        scaled_word_embedding=True,
+    ),
+    "gemma2": Family(
+        gemma2,
+        {
+            "vocab_size": 256000,
+            "hidden_size": 2304,
+            "intermediate_size": 9216,
+            "num_hidden_layers": 26,
+            "num_attention_heads": 8,
+            "num_key_value_heads": 4,
+            "head_dim": 256,
+            "hidden_activation": "gelu_pytorch_tanh",
+            "max_position_embeddings": 8192,
+            "tie_word_embeddings": True,
+            "attention_bias": False,
+            "sliding_window": 4096,
+            "final_logit_softcapping": 30.0,
+            "attn_logit_softcapping": 50.0,
+        },
+        norm=gemma_rms_norm,
+        scaled_word_embedding=True,
+        supports_sdpa=False,
+    ),
+    "gemma3_text": Family(
+        gemma3,
+        {
+            "vocab_size": 262208,
+            "hidden_size": 2304,
+            "intermediate_size": 9216,
+            "num_hidden_layers": 26,
+            "num_attention_heads": 8,
+            "num_key_value_heads": 4,
+            "head_dim": 256,
+            "hidden_activation": "gelu_pytorch_tanh",
+            "max_position_embeddings": 131072,
+            "tie_word_embeddings": True,
+            "attention_bias": False,
+            "sliding_window": 4096,
+            "sliding_window_pattern": 6,
+        },
+        multimodal={"gemma3": True},
+        norm=gemma_rms_norm,
+        scaled_word_embedding=True,
+        position_tables=2,
+    ),
+}

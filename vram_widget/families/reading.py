@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from functools import lru_cache
-from importlib import resources
+from functools import cache
 from typing import Any, NamedTuple
 
 from ..errors import ModelError
+from . import families
 from .fields import REQUIRED, SAME_AS, SWITCHES, check, shown, whole, wrong
+from .generic import TIED
 from .parts.weights import Config
 
 #: Where multimodal configs keep their language model.
 TEXT_CONFIGS = ("text_config", "llm_config", "language_config", "thinker_config")
-
-#: Multimodal model_type -> the model_type of its language model, which older files leave out.
-TEXT_TYPES = {
-    "gemma3": "gemma3_text",
-    "gemma4": "gemma4_text",
-    "llama4": "llama4_text",
-    "llava": "llama",
-    "llava_next": "llama",
-    "mistral3": "mistral",
-    "qwen2_5_vl": "qwen2_5_vl_text",
-    "qwen2_vl": "qwen2_vl_text",
-    "qwen3_5": "qwen3_5_text",
-    "qwen3_5_moe": "qwen3_5_moe_text",
-    "qwen3_vl": "qwen3_vl_text",
-    "qwen3_vl_moe": "qwen3_vl_moe_text",
-}
 
 #: Characters; no family's name is half as long.
 LONGEST_NAME = 64
@@ -52,11 +36,20 @@ class Found(NamedTuple):
     outer: str | None
 
 
-@lru_cache(maxsize=1)
-def defaults() -> dict[str, dict[str, Any]]:
+@cache
+def text_types() -> dict[str, str]:
+    """Return each multimodal model_type's language model, which older files leave out."""
+    return {outer: kind for kind, family in families().items() for outer in family.multimodal}
+
+
+@cache
+def defaults() -> dict[str, Config]:
     """Return what transformers takes for each model_type where config.json leaves a field out."""
-    text = resources.files(__package__).joinpath("defaults.json").read_text("utf-8")
-    table: dict[str, dict[str, Any]] = json.loads(text)
+    table: dict[str, Config] = {kind: {"tie_word_embeddings": True} for kind in TIED}
+    for kind, family in families().items():
+        table[kind] = family.defaults
+        for outer, ties in family.multimodal.items():
+            table[outer] = {"tie_word_embeddings": ties}
     return table
 
 
@@ -105,11 +98,11 @@ def find_text(config: Config) -> Found:
             text = find_text(inner).text
             break
     else:
-        if outer not in TEXT_TYPES:
+        if outer not in text_types():
             return Found(dict(config), None)
         text = {name: value for name, value in config.items() if name != "model_type"}
     if text.get("model_type") in (None, outer):
-        text["model_type"] = TEXT_TYPES.get(outer, outer)
+        text["model_type"] = text_types().get(outer, outer)
     tied = defaults().get(outer, {}).get("tie_word_embeddings", text.get("tie_word_embeddings"))
     if config.get("tie_word_embeddings") is not None:
         tied = config["tie_word_embeddings"]

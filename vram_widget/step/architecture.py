@@ -7,7 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .family import Block, Family
 
 Shape = tuple[int, ...]
 
@@ -21,8 +24,8 @@ class LayerRun:
 
     Attributes
     ----------
-    block : str
-        The block in `step.blocks` that says what such a layer does.
+    block : callable
+        What such a layer does: a function of a module, which is known by identity.
     count : int
         How many there are.
     weights : mapping of str to tuple of int
@@ -39,7 +42,7 @@ class LayerRun:
         The linears that get an adapter in these layers, where not the same ones do in all.
     """
 
-    block: str
+    block: Block
     count: int
     weights: Mapping[str, Shape]
     sliding_window: int | None = None
@@ -86,14 +89,12 @@ class Stretch:
     count: int
 
 
-@dataclass(frozen=True, eq=False)  # one object a model: known by identity
-class Architecture:
-    """Everything about a model that decides the memory of a training step.
+@dataclass(frozen=True, eq=False)
+class Decoder:
+    """A language model as its family lists its weights.
 
     Attributes
     ----------
-    model_type : str
-        As in config.json.
     config : mapping
         The text model's config.json, with the defaults of its family filled in.
     layers : tuple of LayerRun
@@ -101,6 +102,33 @@ class Architecture:
     outside : mapping of str to tuple of int
         The weights outside the layers by full name: the token embedding, the last norm, where
         it is not tied the lm_head, and whatever else the family has there.
+    layers_name, embedding_name, norm_name, lm_head_name : str
+        What this model calls its layers, token embedding, last norm and lm_head.
+    positions_name : str
+        What it calls its learned positions; empty where it has none.
+    masks : mapping of str to tuple of int
+        Boolean tensors that it holds beside its weights.
+    """
+
+    config: Mapping[str, Any]
+    layers: tuple[LayerRun, ...]
+    outside: Mapping[str, Shape]
+    layers_name: str = "model.layers"
+    embedding_name: str = "model.embed_tokens"
+    norm_name: str = "model.norm"
+    lm_head_name: str = "lm_head"
+    positions_name: str = ""
+    masks: Mapping[str, Shape] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)  # one object a model: known by identity
+class Architecture(Decoder):
+    """Everything about a model that decides the memory of a training step.
+
+    Attributes
+    ----------
+    family : Family
+        What is known of its family; of a multimodal model, that of its language model.
     towers : mapping of str to tuple of int
         The weights of other towers (vision, audio): held, but not run on text.
     known : bool
@@ -111,29 +139,19 @@ class Architecture:
         Where it was found, in words.
     quantization : str or None
         How the checkpoint stores its linears, where it is quantised already.
-    layers_name, embedding_name, norm_name, lm_head_name : str
-        What this model calls its layers, token embedding, last norm and lm_head.
-    positions_name : str
-        What it calls its learned positions; empty where it has none.
-    masks : mapping of str to tuple of int
-        Boolean tensors that it holds beside its weights.
     """
 
-    model_type: str
-    config: Mapping[str, Any]
-    layers: tuple[LayerRun, ...]
-    outside: Mapping[str, Shape]
+    family: Family
     towers: Mapping[str, Shape] = field(default_factory=dict)
     known: bool = True
     notices: tuple[str, ...] = ()
     source: str = ""
     quantization: str | None = None
-    layers_name: str = "model.layers"
-    embedding_name: str = "model.embed_tokens"
-    norm_name: str = "model.norm"
-    lm_head_name: str = "lm_head"
-    positions_name: str = ""
-    masks: Mapping[str, Shape] = field(default_factory=dict)
+
+    @property
+    def model_type(self) -> str:
+        """The family's name in config.json."""
+        return str(self.config["model_type"])
 
     @property
     def hidden_size(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from .architecture import Architecture
 from .tape import DType, Tensor
 
 
@@ -13,8 +14,8 @@ class Context(NamedTuple):
 
     Attributes
     ----------
-    config : mapping
-        The text model's config.json.
+    architecture : Architecture
+        The model.
     length : int
         Tokens of one sequence.
     attn_implementation : str
@@ -31,7 +32,7 @@ class Context(NamedTuple):
         What Gemma 4 (E2B, E4B) gives each layer beside the hidden state, side by side.
     """
 
-    config: Mapping[str, Any]
+    architecture: Architecture
     length: int
     attn_implementation: str
     mask_dtype: DType
@@ -40,6 +41,11 @@ class Context(NamedTuple):
     mask: Tensor | None = None
     sliding_mask: Tensor | None = None
     per_layer_inputs: Tensor | None = None
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The text model's config.json."""
+        return self.architecture.config
 
     @property
     def heads(self) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-from ..families.blocks import BLOCKS
 from . import ops
 from .architecture import LayerRun, Shape, Stretch
 from .context import Context
@@ -231,7 +230,7 @@ class Pass:
         layer = self.layer(run.oriented, self.run.method(run))
         if context.sliding_mask and run.sliding_window and context.length >= run.sliding_window:
             context = context._replace(mask=context.sliding_mask)
-        block = partial(BLOCKS[run.block], context, layer)
+        block = partial(run.block, context, layer)
         layer.input_takes_gradient = self.hidden.node is not None
         self.communication.pre_forward(layer)
         Boundary(self.tape, partial(self.communication.post_backward, layer))

@@ -5,14 +5,66 @@ from __future__ import annotations
 from ...step import ops
 from ...step.context import Context
 from ...step.layer import Layer
+from ...step.norms import per_head, rms_norm
 from ...step.tape import FLOAT32, Tensor
+from .weights import Config, Weights, linear
 
 #: Features of a head up to which sdpa takes grouped heads as they are (``use_gqa_in_sdpa`` in
 #: transformers/integrations/sdpa_attention.py).
 WIDEST_GROUPED = 256
 
-#: Families whose eager attention takes the softmax in the scores' own dtype.
-OWN_SOFTMAX = {"gpt2"}
+
+def attention_weights(
+    config: Config,
+    bias: bool = False,
+    out_bias: bool | None = None,
+    name: str = "self_attn",
+    out: str = "o_proj",
+) -> Weights:
+    """Return the projections of grouped-query attention; `out_bias` is `bias` unless said."""
+    hidden, head = config["hidden_size"], config["head_dim"]
+    queries = config["num_attention_heads"] * head
+    keys = config["num_key_value_heads"] * head
+    return {
+        **linear(f"{name}.q_proj", hidden, queries, bias),
+        **linear(f"{name}.k_proj", hidden, keys, bias),
+        **linear(f"{name}.v_proj", hidden, keys, bias),
+        **linear(f"{name}.{out}", queries, hidden, bias if out_bias is None else out_bias),
+    }
+
+
+def grouped_attention(context: Context, layer: Layer, x: Tensor) -> Tensor:
+    """Llama's attention: projections, rotary positions, attention, projection."""
+    q = layer.linear("self_attn.q_proj", x)
+    k = layer.linear("self_attn.k_proj", x)
+    v = layer.linear("self_attn.v_proj", x)
+    layer.begin("self_attn")
+    q, k = rotary(layer, context, q), rotary(layer, context, k)
+    out = attend(context, q, k, v)
+    return layer.linear("self_attn.o_proj", out)
+
+
+def normed_attention(context: Context, layer: Layer, x: Tensor) -> Tensor:
+    """Grouped attention with a norm on each head of queries and keys."""
+    head_dim = context.head_dim
+    q = per_head(rms_norm, layer, "self_attn.q_norm", layer.linear("self_attn.q_proj", x), head_dim)
+    k = per_head(rms_norm, layer, "self_attn.k_norm", layer.linear("self_attn.k_proj", x), head_dim)
+    v = layer.linear("self_attn.v_proj", x)
+    layer.begin("self_attn")
+    q, k = rotary(layer, context, q), rotary(layer, context, k)
+    out = attend(context, q, k, v)
+    return layer.linear("self_attn.o_proj", out)
+
+
+def split_attention(context: Context, layer: Layer, x: Tensor, output: str) -> Tensor:
+    """Attention with separate projections and partly rotated heads."""
+    q = layer.linear("self_attn.q_proj", x)
+    k = layer.linear("self_attn.k_proj", x)
+    v = layer.linear("self_attn.v_proj", x)
+    layer.begin("self_attn")
+    q, k = partial_rotary(layer, context, q, k)
+    out = attend_on_concatenated(context, q, k, v)
+    return layer.linear(output, out)
 
 
 def rotary(layer: Layer, context: Context, x: Tensor) -> Tensor:
@@ -40,17 +92,6 @@ def partial_rotary(layer: Layer, context: Context, q: Tensor, k: Tensor) -> tupl
     return ops.cat(q_turned, q_passed), ops.cat(k_turned, k_passed)
 
 
-def attend_on_concatenated(context: Context, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attend with queries that `cat` has laid out head by head.
-
-    The flash kernel gives its result in the queries' layout, so the projection behind it needs a
-    copy; the one that takes masks and float32 gives it token by token.
-    """
-    flash = context.mask is None and (q.dtype is not FLOAT32 or q.tape.autocast is not None)
-    out = attend(context, q, k, v)
-    return ops.contiguous(out) if flash else out
-
-
 def _parts(context: Context, x: Tensor, rotated: int) -> tuple[Tensor, Tensor]:
     turned = x.width * rotated // context.head_dim
     return ops.part(x, turned), ops.part(x, x.width - turned)
@@ -67,6 +108,17 @@ def attend(context: Context, q: Tensor, k: Tensor, v: Tensor, softcap: bool = Fa
     if context.attn_implementation == "sdpa" and in_float32 and k.width != q.width:
         return math_attention(context, q, k, v)
     return ops.fused_attention(q, k, v, context.heads, context.length, context.mask)
+
+
+def attend_on_concatenated(context: Context, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attend with queries that `cat` has laid out head by head.
+
+    The flash kernel gives its result in the queries' layout, so the projection behind it needs a
+    copy; the one that takes masks and float32 gives it token by token.
+    """
+    flash = context.mask is None and (q.dtype is not FLOAT32 or q.tape.autocast is not None)
+    out = attend(context, q, k, v)
+    return ops.contiguous(out) if flash else out
 
 
 def repeated(context: Context, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -90,7 +142,7 @@ def eager_attention(
         scores = ops.tanh(scores)
         scores = ops.scale(scores)
     scores = ops.add_mask(scores, context.mask_dtype)
-    wide = scores.dtype if context.config["model_type"] in OWN_SOFTMAX else FLOAT32
+    wide = FLOAT32 if context.architecture.family.float32_softmax else scores.dtype
     weights = ops.to(ops.softmax(scores, wide), q.dtype, "attention weights")
     if context.drops_attention:
         weights = ops.dropout(weights)
@@ -117,14 +169,3 @@ def math_attention(context: Context, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     scores = ops.matmul(q_scaled, ops.scale(k_repeated), q.rows * context.heads, context.length)
     scores = ops.softmax(scores, q.dtype)
     return ops.matmul(scores, v_repeated, q.rows, q.width)
-
-
-def grouped_attention(context: Context, layer: Layer, x: Tensor) -> Tensor:
-    """Llama's attention: projections, rotary positions, attention, projection."""
-    q = layer.linear("self_attn.q_proj", x)
-    k = layer.linear("self_attn.k_proj", x)
-    v = layer.linear("self_attn.v_proj", x)
-    layer.begin("self_attn")
-    q, k = rotary(layer, context, q), rotary(layer, context, k)
-    out = attend(context, q, k, v)
-    return layer.linear("self_attn.o_proj", out)

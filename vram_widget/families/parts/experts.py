@@ -12,10 +12,15 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ...step import ops
+from ...step.architecture import Decoder
 from ...step.context import Context
+from ...step.family import Block
 from ...step.layer import Layer
 from ...step.ops import experts as mixture
 from ...step.tape import FLOAT32, Tensor
+from .layers import DecoderLayer, decoder, prenorm, runs
+from .mlp import gated_mlp, gated_mlp_weights
+from .weights import Config, Weights
 
 
 class Routing(NamedTuple):
@@ -36,12 +41,36 @@ class Routing(NamedTuple):
     chosen: Tensor
 
 
-def mixtral_router(context: Context, layer: Layer, name: str, x: Tensor) -> Routing:
-    """Softmax over all experts; the scores of the chosen add up to one, in float32."""
-    logits = layer.linear(name, x)
-    layer.begin(name)
-    scores, chosen = mixture.top_k(ops.softmax(logits, FLOAT32), chosen_experts(context))
-    return Routing(logits, mixture.normalize(scores), chosen)
+def expert_weights(name: str, count: int, hidden: int, inner: int) -> Weights:
+    """Return the fused, 3-D weights of a layer's gated experts."""
+    return {
+        f"{name}.gate_up_proj": (count, 2 * inner, hidden),
+        f"{name}.down_proj": (count, hidden, inner),
+    }
+
+
+def routed_weights(config: Config, inner: int, name: str = "mlp") -> Weights:
+    """Return a router, which is no ``nn.Linear`` in transformers, and its experts."""
+    hidden, count = config["hidden_size"], config["num_experts"]
+    return {
+        f"{name}.gate.weight": (count, hidden),
+        **expert_weights(f"{name}.experts", count, hidden, inner),
+    }
+
+
+def mostly_sparse(
+    config: Config, attention: Weights, plain_layer: Block, mixed_layer: Block
+) -> Decoder:
+    """Return DeepSeek's mixture: the first layers have a plain MLP, the others experts."""
+    hidden, inner = config["hidden_size"], config["moe_intermediate_size"]
+    mlp = gated_mlp_weights("mlp", hidden, config["intermediate_size"])
+    shared = inner * (config.get("n_shared_experts") or 0)
+    sparse = routed_weights(config, inner) | gated_mlp_weights("mlp.shared_experts", hidden, shared)
+    plain = DecoderLayer(plain_layer, prenorm(hidden, attention, mlp))
+    mixed = DecoderLayer(mixed_layer, prenorm(hidden, attention, sparse))
+    first = config["first_k_dense_replace"]
+    layers = runs(plain if i < first else mixed for i in range(config["num_hidden_layers"]))
+    return decoder(config, layers)
 
 
 def qwen_router(context: Context, layer: Layer, name: str, x: Tensor) -> Routing:
@@ -54,20 +83,24 @@ def qwen_router(context: Context, layer: Layer, name: str, x: Tensor) -> Routing
     return Routing(logits, ops.to(scores, logits.dtype, "scores"), chosen)
 
 
-def granite_router(context: Context, layer: Layer, name: str, x: Tensor) -> Routing:
-    """Softmax over the chosen experts only."""
-    logits = ops.to(layer.linear(name, x), FLOAT32, "logits in float32")
-    layer.begin(name)
-    best, chosen = mixture.top_k(logits, chosen_experts(context))
-    return Routing(logits, ops.to(ops.softmax(best, FLOAT32), x.dtype, "scores"), chosen)
-
-
-def gpt_oss_router(context: Context, layer: Layer, name: str, x: Tensor) -> Routing:
-    """Softmax over the chosen experts only, in the logits' dtype."""
-    logits = layer.linear(name, x)
-    layer.begin(name)
-    best, chosen = mixture.top_k(logits, chosen_experts(context))
-    return Routing(logits, ops.softmax(best, best.dtype), chosen)
+def deepseek_router(
+    context: Context,
+    layer: Layer,
+    name: str,
+    x: Tensor,
+    scored: Callable[[Tensor], Tensor] = ops.sigmoid,
+) -> Routing:
+    """Scores of all experts in float32, of which the best count."""
+    outer = layer.begin(name)
+    weight = ops.to(layer.weight(f"{name}.weight"), FLOAT32)
+    logits = ops.linear(ops.to(x, FLOAT32, "input in float32"), weight)
+    scores = scored(logits)
+    best, chosen = mixture.top_k(scores, chosen_experts(context))
+    if context.config.get("norm_topk_prob"):
+        best = mixture.normalize(best)
+    best = ops.scale(best, "scores")
+    layer.end(outer)
+    return Routing(logits, best, chosen)
 
 
 def chosen_experts(context: Context) -> int:
@@ -79,15 +112,6 @@ def swiglu(both: Tensor) -> Tensor:
     """act(gate) * up, of two halves of one tensor."""
     gate, up = ops.split(both, 2)
     return ops.mul(ops.activation(gate, "act(gate)"), up, "act(gate) * up")
-
-
-def clamped_swiglu(both: Tensor) -> Tensor:
-    """gpt-oss: (up + 1) * gate * sigmoid(alpha * gate), both clamped, gate and up interleaved."""
-    gate, up = ops.part(both, both.width // 2), ops.part(both, both.width // 2)
-    gate = ops.clamp(gate, bounds=1)
-    up = ops.clamp(up, bounds=2)
-    glu = ops.mul(gate, ops.sigmoid(ops.scale(gate)), "gate * sigmoid")
-    return ops.mul(ops.shift(up), glu, "gated")
 
 
 def experts(
@@ -137,3 +161,12 @@ def grouped_linear(weight: Tensor, x: Tensor, biases: Tensor | None, ends: Tenso
         outputs = weight.width
     out = mixture.grouped_mm(ops.to(x, weight.dtype), weight, ends, outputs)
     return ops.add_in_place(out, biases) if biases else out
+
+
+def deepseek_moe(
+    context: Context, layer: Layer, x: Tensor, scored: Callable[[Tensor], Tensor] = ops.sigmoid
+) -> Tensor:
+    """DeepSeek's routed experts, and an MLP for all tokens beside them."""
+    routing = deepseek_router(context, layer, "mlp.gate", x, scored)
+    routed = experts(context, layer, "mlp.experts", x, routing)
+    return ops.add(routed, gated_mlp(layer, x, "mlp.shared_experts"))

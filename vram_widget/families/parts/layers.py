@@ -7,13 +7,16 @@ from itertools import groupby
 from typing import NamedTuple
 
 from ...errors import ModelError
-from ...step.architecture import Architecture, LayerRun
+from ...step.architecture import Decoder, LayerRun
+from ...step.family import Block
 from .weights import Config, Weights, embedding, linear, norm
 
-FULL, SLIDING = "full_attention", "sliding_attention"
+FULL, SLIDING, LINEAR = "full_attention", "sliding_attention", "linear_attention"
+
 
 #: Names of older config.json files, and the ones transformers gives them now.
-RENAMED = {"attention": FULL, "mamba": "linear_attention", "chunked_attention": SLIDING}
+RENAMED = {"attention": FULL, "mamba": LINEAR, "chunked_attention": SLIDING}
+
 
 #: Routers, experts' biases, norms by head: matrices that are no ``torch.nn.Linear``.
 NOT_LINEAR = (
@@ -23,15 +26,15 @@ NOT_LINEAR = (
 )
 
 
-class Layer(NamedTuple):
+class DecoderLayer(NamedTuple):
     """One decoder layer: the block it runs, its weights, how far its attention reaches."""
 
-    block: str
+    block: Block
     weights: Weights
     sliding_window: int | None = None
 
 
-def runs(layers: Iterable[Layer]) -> tuple[LayerRun, ...]:
+def runs(layers: Iterable[DecoderLayer]) -> tuple[LayerRun, ...]:
     """Return the layers in order, equal neighbours merged."""
     return tuple(
         LayerRun(
@@ -75,9 +78,22 @@ def window(config: Config, kind: str) -> int | None:
     return config.get("sliding_window") or None
 
 
-def alike(config: Config, block: str, weights: Weights, kinds: list[str]) -> tuple[LayerRun, ...]:
+def alike(config: Config, block: Block, weights: Weights, kinds: list[str]) -> tuple[LayerRun, ...]:
     """Return layers that differ in nothing but how far their attention reaches."""
-    return runs(Layer(block, weights, window(config, kind)) for kind in kinds)
+    return runs(DecoderLayer(block, weights, window(config, kind)) for kind in kinds)
+
+
+def in_order(
+    config: Config, of_kind: dict[str, DecoderLayer], kinds: list[str]
+) -> tuple[LayerRun, ...]:
+    """Return the layer that stands for each of `kinds`."""
+    for kind in kinds:
+        if kind not in of_kind:
+            raise ModelError(
+                f"config.json's layer_types has {kind[:40]!r}, which {config['model_type']} does "
+                f"not know; it knows {', '.join(of_kind)}."
+            )
+    return runs(of_kind[kind] for kind in kinds)
 
 
 def prenorm(hidden: int, attention: Weights, mlp: Weights) -> Weights:
@@ -102,7 +118,7 @@ def decoder(
     head_bias: bool = False,
     positions: str = "",
     more: Weights | None = None,
-) -> Architecture:
+) -> Decoder:
     """Return a decoder: a token embedding, layers, a last norm and an lm_head.
 
     The names are Llama's unless said; `positions` names a table of learned positions, `more` are
@@ -123,8 +139,7 @@ def decoder(
         outside |= linear("lm_head", hidden, vocab, head_bias)
     elif head_bias:
         outside["lm_head.bias"] = (vocab,)
-    return Architecture(
-        config["model_type"],
+    return Decoder(
         config,
         layers,
         outside,

@@ -15,6 +15,34 @@ from ...step.layer import Layer
 from ...step.norms import gated_rms_norm
 from ...step.ops import scan
 from ...step.tape import FLOAT32, Tensor
+from .weights import Weights, convolution, linear, norm
+
+
+def mamba2_weights(
+    name: str,
+    hidden: int,
+    inner: int,
+    heads: int,
+    groups: int,
+    state: int,
+    kernel: int,
+    *,
+    conv_bias: bool,
+    proj_bias: bool,
+    out_bias: bool,
+    normed: bool = True,
+) -> Weights:
+    """Return the weights of a Mamba-2 mixer of `inner` channels."""
+    channels = inner + 2 * groups * state
+    weights: Weights = {
+        f"{name}.dt_bias": (heads,),
+        f"{name}.A_log": (heads,),
+        f"{name}.D": (heads,),
+        **convolution(f"{name}.conv1d", channels, kernel, conv_bias),
+        **linear(f"{name}.in_proj", hidden, inner + channels + heads, proj_bias),
+        **linear(f"{name}.out_proj", inner, hidden, out_bias),
+    }
+    return weights | norm(f"{name}.norm", inner) if normed else weights
 
 
 class Mixer(NamedTuple):

@@ -5,6 +5,33 @@ from __future__ import annotations
 from ...step import ops
 from ...step.layer import Layer
 from ...step.tape import FLOAT32, Tensor
+from .weights import Config, Weights, linear
+
+
+def gated_mlp_weights(name: str, hidden: int, inner: int, bias: bool = False) -> Weights:
+    """Return the gate, up and down projections of a SwiGLU-like MLP."""
+    return {
+        **linear(f"{name}.gate_proj", hidden, inner, bias),
+        **linear(f"{name}.up_proj", hidden, inner, bias),
+        **linear(f"{name}.down_proj", inner, hidden, bias),
+    }
+
+
+def plain_mlp_weights(
+    names: tuple[str, str], hidden: int, inner: int, bias: bool = True
+) -> Weights:
+    """Return the two projections of an MLP without a gate."""
+    up, down = names
+    return {**linear(up, hidden, inner, bias), **linear(down, inner, hidden, bias)}
+
+
+def fused_mlp_weights(config: Config) -> Weights:
+    """Return an MLP whose gate and up are two halves of one projection."""
+    hidden, inner = config["hidden_size"], config["intermediate_size"]
+    return {
+        **linear("mlp.gate_up_proj", hidden, 2 * inner),
+        **linear("mlp.down_proj", inner, hidden),
+    }
 
 
 def gated_mlp(layer: Layer, x: Tensor, name: str = "mlp") -> Tensor:
@@ -54,3 +81,16 @@ def new_gelu(x: Tensor) -> Tensor:
         ),
         "act",
     )
+
+
+def relu2_mlp(layer: Layer, x: Tensor, name: str) -> Tensor:
+    """An MLP without a gate whose activation is squared."""
+    x = layer.linear(f"{name}.up_proj", x)
+    layer.begin(name)
+    x = relu2(x)
+    return layer.linear(f"{name}.down_proj", x)
+
+
+def relu2(x: Tensor) -> Tensor:
+    """Square what is above zero; the square keeps that, and so does the ReLU."""
+    return ops.square(ops.relu(x))

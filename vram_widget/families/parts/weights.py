@@ -8,6 +8,8 @@ from typing import Any
 from ...step.architecture import Shape
 
 Config = Mapping[str, Any]
+
+
 Weights = dict[str, Shape]
 
 
@@ -40,43 +42,10 @@ def convolution(name: str, channels: int, kernel: int, bias: bool) -> Weights:
     return weights
 
 
-def grouped_attention(
-    config: Config,
-    bias: bool = False,
-    out_bias: bool | None = None,
-    name: str = "self_attn",
-    out: str = "o_proj",
-) -> Weights:
-    """Return the projections of grouped-query attention; `out_bias` is `bias` unless said."""
-    hidden, head = config["hidden_size"], config["head_dim"]
-    queries = config["num_attention_heads"] * head
-    keys = config["num_key_value_heads"] * head
+def head_norms(config: Config, queries: str, keys: str, bias: bool = False) -> Weights:
+    """Return the norms over each head of q and k."""
+    head = config["head_dim"]
     return {
-        **linear(f"{name}.q_proj", hidden, queries, bias),
-        **linear(f"{name}.k_proj", hidden, keys, bias),
-        **linear(f"{name}.v_proj", hidden, keys, bias),
-        **linear(f"{name}.{out}", queries, hidden, bias if out_bias is None else out_bias),
-    }
-
-
-def gated_mlp(name: str, hidden: int, inner: int, bias: bool = False) -> Weights:
-    """Return the gate, up and down projections of a SwiGLU-like MLP."""
-    return {
-        **linear(f"{name}.gate_proj", hidden, inner, bias),
-        **linear(f"{name}.up_proj", hidden, inner, bias),
-        **linear(f"{name}.down_proj", inner, hidden, bias),
-    }
-
-
-def plain_mlp(names: tuple[str, str], hidden: int, inner: int, bias: bool = True) -> Weights:
-    """Return the two projections of an MLP without a gate."""
-    up, down = names
-    return {**linear(up, hidden, inner, bias), **linear(down, inner, hidden, bias)}
-
-
-def experts(name: str, count: int, hidden: int, inner: int) -> Weights:
-    """Return the fused, 3-D weights of a layer's gated experts."""
-    return {
-        f"{name}.gate_up_proj": (count, 2 * inner, hidden),
-        f"{name}.down_proj": (count, hidden, inner),
+        **norm(f"self_attn.{queries}", head, bias),
+        **norm(f"self_attn.{keys}", head, bias),
     }

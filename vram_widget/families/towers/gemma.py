@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..fields import whole, wrong
-from ..parts.weights import Config, Weights, convolution, embedding, linear, norm, plain_mlp
+from ..parts.mlp import plain_mlp_weights
+from ..parts.weights import Config, Weights, convolution, embedding, linear, norm
 from .sizes import size
 
 
@@ -26,7 +27,7 @@ def siglip(stem: str, own: Config) -> Weights:
             weights |= linear(f"{layer}.self_attn.{name}", hidden, hidden, bias=True)
         weights |= norm(f"{layer}.layer_norm1", hidden, bias=True)
         weights |= norm(f"{layer}.layer_norm2", hidden, bias=True)
-        weights |= plain_mlp((f"{layer}.mlp.fc1", f"{layer}.mlp.fc2"), hidden, inner)
+        weights |= plain_mlp_weights((f"{layer}.mlp.fc1", f"{layer}.mlp.fc2"), hidden, inner)
     weights |= norm(f"{stem}.post_layernorm", hidden, bias=True)
     if own.get("vision_use_head", True):
         head = f"{stem}.head"
@@ -35,7 +36,7 @@ def siglip(stem: str, own: Config) -> Weights:
         weights[f"{head}.attention.in_proj_bias"] = (3 * hidden,)
         weights |= linear(f"{head}.attention.out_proj", hidden, hidden, bias=True)
         weights |= norm(f"{head}.layernorm", hidden, bias=True)
-        weights |= plain_mlp((f"{head}.mlp.fc1", f"{head}.mlp.fc2"), hidden, inner)
+        weights |= plain_mlp_weights((f"{head}.mlp.fc1", f"{head}.mlp.fc2"), hidden, inner)
     return weights
 
 
@@ -110,7 +111,7 @@ def conformer(name: str, own: Config, hidden: int) -> Weights:
     weights |= linear(f"{attention}.relative_k_proj", hidden, hidden)
     for place in ("feed_forward1", "feed_forward2"):
         inner = (f"{name}.{place}.ffw_layer_1.linear", f"{name}.{place}.ffw_layer_2.linear")
-        weights |= plain_mlp(inner, hidden, 4 * hidden, bias=False)
+        weights |= plain_mlp_weights(inner, hidden, 4 * hidden, bias=False)
         weights |= norm(f"{name}.{place}.pre_layer_norm", hidden)
         weights |= norm(f"{name}.{place}.post_layer_norm", hidden)
     weights |= linear(f"{local}.linear_start.linear", hidden, 2 * hidden)

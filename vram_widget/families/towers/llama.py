@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..parts.weights import Config, Weights, linear, norm, plain_mlp
+from ..parts.mlp import plain_mlp_weights
+from ..parts.weights import Config, Weights, linear, norm
 from .sizes import size
 
 
@@ -32,7 +33,7 @@ def llama4(own: Config, config: Config, text_hidden: int) -> Weights:
         layer = f"{stem}.model.layers.{i}"
         for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
             weights |= linear(f"{layer}.self_attn.{name}", hidden, hidden, bias=True)
-        weights |= plain_mlp((f"{layer}.mlp.fc1", f"{layer}.mlp.fc2"), hidden, inner)
+        weights |= plain_mlp_weights((f"{layer}.mlp.fc1", f"{layer}.mlp.fc2"), hidden, inner)
         weights |= norm(f"{layer}.input_layernorm", hidden, bias=True)
         weights |= norm(f"{layer}.post_attention_layernorm", hidden, bias=True)
     return weights

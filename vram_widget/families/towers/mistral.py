@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..parts.weights import Config, Weights, gated_mlp, linear, norm
+from ..parts.mlp import gated_mlp_weights
+from ..parts.weights import Config, Weights, linear, norm
 from .sizes import size
 
 
@@ -26,5 +27,5 @@ def mistral3(own: Config, config: Config, text_hidden: int) -> Weights:
         for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
             weights |= linear(f"{layer}.attention.{name}", hidden, hidden)
         weights |= norm(f"{layer}.attention_norm", hidden) | norm(f"{layer}.ffn_norm", hidden)
-        weights |= gated_mlp(f"{layer}.feed_forward", hidden, inner)
+        weights |= gated_mlp_weights(f"{layer}.feed_forward", hidden, inner)
     return weights

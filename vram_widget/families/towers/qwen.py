@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..fields import wrong
-from ..parts.weights import Config, Weights, embedding, gated_mlp, linear, norm, plain_mlp
+from ..parts.mlp import gated_mlp_weights, plain_mlp_weights
+from ..parts.weights import Config, Weights, embedding, linear, norm
 from .sizes import size
 
 
@@ -16,7 +17,7 @@ def qwen2_5_vl(own: Config, config: Config, text_hidden: int) -> Weights:
         block = f"model.visual.blocks.{i}"
         weights |= norm(f"{block}.norm1", hidden) | norm(f"{block}.norm2", hidden)
         weights |= qwen_vision_attention(block, hidden)
-        weights |= gated_mlp(f"{block}.mlp", hidden, inner, bias=True)
+        weights |= gated_mlp_weights(f"{block}.mlp", hidden, inner, bias=True)
     weights |= norm("model.visual.merger.ln_q", hidden)
     weights |= linear("model.visual.merger.mlp.0", merged, merged, bias=True)
     return weights | linear(
@@ -36,7 +37,9 @@ def qwen3_vl(own: Config, config: Config, text_hidden: int) -> Weights:
         weights |= norm(f"{block}.norm1", hidden, bias=True)
         weights |= norm(f"{block}.norm2", hidden, bias=True)
         weights |= qwen_vision_attention(block, hidden)
-        weights |= plain_mlp((f"{block}.mlp.linear_fc1", f"{block}.mlp.linear_fc2"), hidden, inner)
+        weights |= plain_mlp_weights(
+            (f"{block}.mlp.linear_fc1", f"{block}.mlp.linear_fc2"), hidden, inner
+        )
     weights |= qwen3_merger(f"{visual}.merger", own, normed=hidden)
     merged = hidden * size(own, "spatial_merge_size", 2) ** 2
     if str(config.get("model_type")).startswith("qwen3_vl"):

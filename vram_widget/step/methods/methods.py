@@ -310,7 +310,7 @@ def method_for(
     if method == "sft":
         return Full(settings)
     if method == "osft":
-        return OSFT(settings, osft_target(run) if run else nothing)
+        return OSFT(settings, osft_target(architecture, run) if run else nothing)
     is_target = target(settings, architecture, run) if run else nothing
     experts = expert_targets(settings, architecture, run) if run else {}
     if method == "lora" and stored not in PACKED:

@@ -101,9 +101,9 @@ OSFT_TARGETS = frozenset(
 OSFT_TARGETS_OF_GPT2 = frozenset(("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"))
 
 
-def osft_target(run: LayerRun) -> Matches:
-    """Return the test for the weights that mini-trainer decomposes."""
-    named = OSFT_TARGETS_OF_GPT2 if run.block == "gpt2" else OSFT_TARGETS
+def osft_target(architecture: Architecture, run: LayerRun) -> Matches:
+    """Return the test for the weights of `run` that mini-trainer decomposes."""
+    named = OSFT_TARGETS_OF_GPT2 if architecture.model_type == "gpt2" else OSFT_TARGETS
     return (run.linears & named).__contains__
 
 

@@ -1,4 +1,4 @@
-"""Llama 4's blocks: an MLP or experts, with rotated positions or with none.
+"""Llama 4: an MLP or experts, with rotated positions or with none.
 
 Transformers hands every token to every expert, scaled by a score that is zero for those that were
 not chosen: what a layer makes grows with the number of experts.
@@ -6,39 +6,87 @@ not chosen: what a layer makes grows with the number of experts.
 
 from __future__ import annotations
 
-from ...step import ops
-from ...step.context import Context
-from ...step.layer import Layer
-from ...step.norms import normed, rms_norm
-from ...step.ops import experts as mixture
-from ...step.tape import FLOAT32, Tensor
-from ..parts.attention import attend, repeated
-from ..parts.experts import Routing, chosen_experts
-from ..parts.mlp import gated_mlp
-from .moe import Part
+from ..step import ops
+from ..step.architecture import Decoder
+from ..step.context import Context
+from ..step.family import Block, Family
+from ..step.layer import Layer
+from ..step.norms import normed, rms_norm
+from ..step.ops import experts as mixture
+from ..step.tape import FLOAT32, Tensor
+from .fields import wrong
+from .parts.attention import attend, attention_weights, repeated
+from .parts.experts import Routing, chosen_experts
+from .parts.layers import DecoderLayer, decoder, layer_types, prenorm, runs, window
+from .parts.mlp import gated_mlp, gated_mlp_weights
+from .parts.weights import Config
 
 
-def llama4(context: Context, layer: Layer, x: Tensor) -> Tensor:
+def llama4(config: Config) -> Decoder:
+    """Llama 4: a routed and a shared expert in some layers; every fourth layer does not rotate."""
+    hidden, inner, count = config["hidden_size"], config["intermediate_size"], config["num_experts"]
+    step, every = config["interleave_moe_layer_step"], config["no_rope_layer_interval"]
+    attention = attention_weights(config, config["attention_bias"])
+    mixed = prenorm(
+        hidden,
+        attention,
+        {
+            "feed_forward.router.weight": (count, hidden),
+            "feed_forward.experts.gate_up_proj": (count, hidden, 2 * inner),
+            "feed_forward.experts.down_proj": (count, inner, hidden),
+            **gated_mlp_weights("feed_forward.shared_expert", hidden, inner),
+        },
+    )
+    plain = prenorm(
+        hidden,
+        attention,
+        gated_mlp_weights("feed_forward", hidden, config["intermediate_size_mlp"]),
+    )
+    sparse, layers = config.get("moe_layers"), config["num_hidden_layers"]
+    rotating = config.get("no_rope_layers") or [(i + 1) % every != 0 for i in range(layers)]
+    if len(rotating) != layers:
+        raise wrong("no_rope_layers", rotating, f"a list of {layers}, one for each layer")
+    chunked = {**config, "sliding_window": config["attention_chunk_size"]}
+
+    def layer(i: int, kind: str) -> DecoderLayer:
+        routed_here = i in sparse if sparse is not None else (i + 1) % step == 0
+        block = BLOCKS[routed_here, bool(rotating[i])]
+        return DecoderLayer(block, mixed if routed_here else plain, window(chunked, kind))
+
+    kinds = layer_types(config, every=every)
+    return decoder(config, runs(layer(i, kind) for i, kind in enumerate(kinds)))
+
+
+def plain_layer(context: Context, layer: Layer, x: Tensor) -> Tensor:
     """Rotated positions, an MLP."""
-    return block(context, layer, x, rotating_attention, plain)
+    return llama4_layer(context, layer, x, rotating_attention, plain)
 
 
-def llama4_nope(context: Context, layer: Layer, x: Tensor) -> Tensor:
+def plain_nope_layer(context: Context, layer: Layer, x: Tensor) -> Tensor:
     """No positions, an MLP."""
-    return block(context, layer, x, tempered_attention, plain)
+    return llama4_layer(context, layer, x, tempered_attention, plain)
 
 
-def llama4_moe(context: Context, layer: Layer, x: Tensor) -> Tensor:
+def moe_layer(context: Context, layer: Layer, x: Tensor) -> Tensor:
     """Rotated positions, experts."""
-    return block(context, layer, x, rotating_attention, moe)
+    return llama4_layer(context, layer, x, rotating_attention, moe)
 
 
-def llama4_moe_nope(context: Context, layer: Layer, x: Tensor) -> Tensor:
+def moe_nope_layer(context: Context, layer: Layer, x: Tensor) -> Tensor:
     """No positions, experts."""
-    return block(context, layer, x, tempered_attention, moe)
+    return llama4_layer(context, layer, x, tempered_attention, moe)
 
 
-def block(context: Context, layer: Layer, x: Tensor, attention: Part, mlp: Part) -> Tensor:
+#: The layers with experts or without, and those that rotate or do not.
+BLOCKS: dict[tuple[bool, bool], Block] = {
+    (False, True): plain_layer,
+    (False, False): plain_nope_layer,
+    (True, True): moe_layer,
+    (True, False): moe_nope_layer,
+}
+
+
+def llama4_layer(context: Context, layer: Layer, x: Tensor, attention: Block, mlp: Block) -> Tensor:
     """Norm, attention, norm, MLP; what attention gave is held on to until the end."""
     residual = x
     x = rms_norm(layer, "input_layernorm", x)
@@ -65,7 +113,7 @@ def tempered_attention(context: Context, layer: Layer, x: Tensor) -> Tensor:
     return attention(context, layer, x, tempered)
 
 
-def attention(context: Context, layer: Layer, x: Tensor, place: Part) -> Tensor:
+def attention(context: Context, layer: Layer, x: Tensor, place: Block) -> Tensor:
     """Grouped attention; `place` tells queries, and keys if they rotate, where they stand."""
     q = layer.linear("self_attn.q_proj", x)
     k = layer.linear("self_attn.k_proj", x)
@@ -75,7 +123,7 @@ def attention(context: Context, layer: Layer, x: Tensor, place: Part) -> Tensor:
     if place is rotated:
         k = place(context, layer, k)
     if context.attn_implementation == "eager":
-        out = eager_attention(context, q, k, v)
+        out = llama4_eager_attention(context, q, k, v)
     else:
         out = attend(context, q, k, v)
     return layer.linear("self_attn.o_proj", out)
@@ -100,7 +148,7 @@ def tempered(context: Context, layer: Layer, x: Tensor) -> Tensor:
     return ops.to(ops.mul(x, places, "scaled"), x.dtype, "scaled")
 
 
-def eager_attention(context: Context, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def llama4_eager_attention(context: Context, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Run eager attention with a softmax in the scores' own dtype."""
     k, v = repeated(context, q, k, v)
     scores = ops.scale(ops.matmul(q, k, q.rows * context.heads, context.length))
@@ -141,3 +189,31 @@ def every_expert(layer: Layer, x: Tensor, count: int) -> Tensor:
     gate, up = ops.split(both, 2)
     product = ops.mul(up, ops.activation(gate, "act(gate)"), "act(gate) * up")
     return mixture.batched_mm(product, layer.weight(f"{name}.down_proj"))
+
+
+FAMILIES = {
+    "llama4_text": Family(
+        llama4,
+        {
+            "vocab_size": 202048,
+            "hidden_size": 5120,
+            "intermediate_size": 8192,
+            "intermediate_size_mlp": 16384,
+            "num_hidden_layers": 48,
+            "num_attention_heads": 40,
+            "num_key_value_heads": 8,
+            "head_dim": 128,
+            "hidden_act": "silu",
+            "max_position_embeddings": 131072,
+            "tie_word_embeddings": False,
+            "num_experts_per_tok": 1,
+            "num_local_experts": 16,
+            "interleave_moe_layer_step": 1,
+            "no_rope_layer_interval": 4,
+            "attention_chunk_size": 8192,
+            "attention_bias": False,
+            "use_qk_norm": True,
+        },
+        multimodal={"llama4": False},
+    ),
+}

@@ -8,9 +8,21 @@ from ...step.layer import Layer
 from ...step.norms import layer_norm
 from ...step.ops import experts as mixture
 from ...step.tape import BOOL, FLOAT32, INT32, INT64, Tensor
-from ..parts.attention import rotary
+from .attention import rotary
+from .weights import Config, Weights, linear, norm
 
 NAME = "self_attn.indexer"
+
+
+def indexer_weights(config: Config) -> Weights:
+    """Return DeepSeek V3.2's indexer, which picks the tokens each query attends to."""
+    hidden, heads, head = config["hidden_size"], config["index_n_heads"], config["index_head_dim"]
+    return {
+        **linear("self_attn.indexer.wq_b", config["q_lora_rank"], heads * head),
+        **linear("self_attn.indexer.wk", hidden, head),
+        **norm("self_attn.indexer.k_norm", head, bias=True),
+        **linear("self_attn.indexer.weights_proj", hidden, heads),
+    }
 
 
 def sparse_mask(
