@@ -55,7 +55,7 @@ def _parameters(result: Result, node: Node) -> str:
         by_dtype[leaf.dtype] = by_dtype.get(leaf.dtype, 0) + leaf.bytes
     dtype = max(by_dtype, key=lambda name: by_dtype[name])
     words = f"{quantity(result.num_parameters)} weights, {dtype}"
-    if result.config.training_method in ("lora", "qlora"):
+    if result.config.adapts:
         words += f"; {quantity(result.num_trainable)} in adapters"
     if result.config.training_method == "osft":
         words += "; targets as U, S and V"

@@ -71,7 +71,7 @@ def build(
             decompose(base, config)
         if config.training_method == "qlora":
             quantize(base, config, sharding)
-        if config.training_method in ("lora", "qlora"):
+        if config.adapts:
             model = _with_lora(base, config)
     _make_weights(model)
     model.train()

@@ -12,11 +12,11 @@ from transformers import PreTrainedModel
 from ..config import TrainingConfig
 from ..step.settings import Settings
 from ..step.sharding.sharding import Sharding, sharding
-from . import by_deepspeed, followed
 from .attention import without_packing
 from .build import build
 from .cuda import CudaKernels
 from .events import Event
+from .followed import by_deepspeed, followed
 from .fsdp import ShardedStorageLog, cluster, is_sharded, shard
 from .step import TrainingSteps
 from .storages import CUDA_BLOCK, StorageLog

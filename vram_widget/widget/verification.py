@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..show.axis import along, spans
 from ..step.timeline import Timeline
-from ..trace import Trace, followed, notices, trace
-from ..trace.process import TraceProcess, Traced
+from ..trace import Trace, trace
+from ..trace.followed import followed, notices
+from ..trace.process import Traced, TraceProcess
 from ..units import GiB
 
 if TYPE_CHECKING:
