@@ -233,8 +233,8 @@ def test_the_peak_is_where_it_was_traced(row, replayed):
 MADE_UP = {
     r"^llama-3.2-1b bf16 adafactor$": "the trace takes one of the step's temporaries for a buffer",
     r"^(deepseek-v3 lora|mixtral-8x7b (q?lora|lora-autocast))|"
-    r"^(olmoe-1b-7b|qwen3-30b-a3b|deepseek-v2-lite) lora-autocast checkpointing$": "the trace takes "
-    "the gradients of experts, which their adapters need, for activations",
+    r"^(olmoe-1b-7b|qwen3-30b-a3b|deepseek-v2-lite|glm-4.5-air) lora-autocast checkpointing$": "the"
+    " trace takes the gradients of experts, which their adapters need, for activations",
     r"^mistral-7b flat |^llama-3.2-1b bf16 hsdp 8 GPUs in bf16$": "the trace counts what gradients "
     "are joined in to the gradients",
     r"^llama-3.2-1b zero1 accumulates$": "the trace takes gradients of earlier passes for "
