@@ -5,27 +5,14 @@ The names and shapes are those of transformers' own modules for the same config.
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Mapping
-from functools import cache
-from importlib import import_module
 from typing import Any
 
 from ..errors import ModelError
 from ..step.architecture import Architecture
-from ..step.family import Family
+from .registry import families
 
-
-@cache
-def families() -> dict[str, Family]:
-    """Return what is known of each model_type: the `FAMILIES` of every file here.
-
-    They are imported when the first model is read, and not with the package.
-    """
-    found: dict[str, Family] = {}
-    for file in pkgutil.iter_modules(__path__, f"{__name__}."):
-        found |= getattr(import_module(file.name), "FAMILIES", {})
-    return found
+__all__ = ["families", "from_config"]
 
 
 def from_config(config: Mapping[str, Any]) -> Architecture:

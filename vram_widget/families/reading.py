@@ -7,10 +7,10 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from ..errors import ModelError
-from . import families
 from .fields import REQUIRED, SAME_AS, SWITCHES, check, shown, whole, wrong
 from .generic import TIED
 from .parts.weights import Config
+from .registry import families
 
 #: Where multimodal configs keep their language model.
 TEXT_CONFIGS = ("text_config", "llm_config", "language_config", "thinker_config")
