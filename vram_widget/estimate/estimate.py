@@ -107,8 +107,8 @@ class MemoryEstimate:
         return "risky" if self.low <= self.gpu.memory else "does_not_fit"
 
     def __repr__(self) -> str:
-        told = f"{text.verdict(self)} ({text.band(self)})"
-        return f"{self.config.model_path}, {self.config.training_method}: {told}"
+        verdict = f"{text.verdict(self)} ({text.band(self)})"
+        return f"{self.config.model_path}, {self.config.training_method}: {verdict}"
 
     def explain(self, index: int | None = None) -> explain.Node:
         """Return the tree component -> operator -> tensor at a moment, or at the peak."""

@@ -88,10 +88,10 @@ class RunTime:
     def __repr__(self) -> str:
         low, expected, high = map(duration, self.seconds)
         gpus = f"{self.gpus} GPU" if self.gpus == 1 else f"{self.gpus} GPUs"
-        told = f"{expected} ({low}–{high}) for {self.steps:,} steps on {gpus}"
+        line = f"{expected} ({low}–{high}) for {self.steps:,} steps on {gpus}"
         if self.cost is None:
-            return told
-        return f"{told}, {self.cost.expected:,.2f} ({self.cost.low:,.2f}–{self.cost.high:,.2f})"
+            return line
+        return f"{line}, {self.cost.expected:,.2f} ({self.cost.low:,.2f}–{self.cost.high:,.2f})"
 
     def data(self) -> list[dict[str, str]]:
         """Return the figures as the widget shows them: each with its label and a remark."""
@@ -187,14 +187,14 @@ class Batches:
     def length(self, pace: Pace) -> int:
         """Return the length of the sequences that a pass really works on.
 
-        Packed samples attend within themselves where the kernel is told their lengths; otherwise
+        Packed samples attend within themselves where the kernel gets their lengths; otherwise
         a row attends to all of itself. Of padded samples a row is as long as the longest: among n
         of exponential lengths 1 + 1/2 + ... + 1/n times the average.
         """
         longest = int(self.config.max_seq_len)
         if not self.config.padded:
-            apart = self.config.attn_implementation == "flash_attention_2"
-            return self.sample if apart else longest
+            varlen = self.config.attn_implementation == "flash_attention_2"
+            return self.sample if varlen else longest
         if pace is SLOW:
             return longest
         spread = sum(1 / n for n in range(1, min(self.rows, 1000) + 1)) if pace is USUAL else 1
@@ -266,7 +266,7 @@ def _communication(config: TrainingConfig, run: Run, gpu: GPU, pace: Pace) -> fl
         moved = passes * (2 * 2 * run.architecture.num_parameters + gradients)
     elif sharding.gradients > 1:
         moved = passes * gradients + 2 * trained
-    if 1 < sharding.parameters < gpus:  # hybrid: over the nodes only the gradients' shares
+    if 1 < sharding.parameters < gpus:  # hybrid: over the nodes only the gradients' shards
         between = _share(config.num_nodes) * 2 * gradients / sharding.parameters / across
         return _share(sharding.parameters) * moved / inside + between
     return _share(gpus) * moved / across
