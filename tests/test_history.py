@@ -75,16 +75,16 @@ def test_moves_of_two_fields_are_two_steps_however_soon(clock: Clock) -> None:
     history = History(clock)
     for config in (sized(1), sized(2), sized(2, max_seq_len=4096)):
         history.take(config)
-    assert history.said == {"undo": "Sequence length", "redo": None}
+    assert history.labels == {"undo": "Sequence length", "redo": None}
     history.go(-1)
-    assert history.said == {"undo": "Micro-batch", "redo": "Sequence length"}
+    assert history.labels == {"undo": "Micro-batch", "redo": "Sequence length"}
 
 
 def test_a_drag_that_ends_where_it_began_is_no_step(clock: Clock) -> None:
     history = History(clock)
     for size in (1, 2, 4, 2, 1):
         history.take(sized(size))
-    assert history.said == {"undo": None, "redo": None}
+    assert history.labels == {"undo": None, "redo": None}
 
 
 def test_the_history_is_bounded(clock: Clock) -> None:

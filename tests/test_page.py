@@ -11,7 +11,7 @@ import pytest
 
 from vram_widget import VRAMWidget
 from vram_widget.errors import FileError, VRAMWidgetError
-from vram_widget.show import text as words
+from vram_widget.show import text
 from vram_widget.widget.page import write
 
 GRANITE = "ibm-granite/granite-3.3-2b-instruct"
@@ -44,7 +44,7 @@ def test_a_page_holds_the_report_and_the_configuration(widget: VRAMWidget) -> No
     shown = state(widget.to_html() or "")
     assert shown["report"] == widget.report
     assert shown["config"] == widget.config
-    assert words.verdict(widget.estimate) in (widget.to_html() or "").split("<noscript>")[1]
+    assert text.verdict(widget.estimate) in (widget.to_html() or "").split("<noscript>")[1]
 
 
 def test_a_page_names_no_other_machine(widget: VRAMWidget) -> None:

@@ -100,7 +100,7 @@ class Recommendation:
 
     @property
     def title(self) -> str:
-        """What was asked, in words."""
+        """The hardware and the batch, in words."""
         batch = f"{self.settings['micro_batch_size']} × {self.settings['max_seq_len']:,} tokens"
         return f"{self.num_gpus} × {self.gpu.name}, {batch}"
 
@@ -164,7 +164,7 @@ def recommend(
         The models to go over; without them the whole catalogue, models of the same dimensions
         in one row.
     **choices
-        Fields of all runs, such as ``trainer="trl"`` or ``max_seq_len=4096``. Unless said, one
+        Fields of all runs, such as ``trainer="trl"`` or ``max_seq_len=4096``. By default one
         sequence of 2,048 tokens in a pass, with checkpointing, and all else as the trainer does.
 
     Returns
@@ -186,10 +186,10 @@ def recommend(
     for chosen in ("model_path", "training_method"):
         if chosen in choices:
             raise ConfigError(f"recommend goes over every {chosen}; leave it out.")
-    asked = {**PLAIN, **choices, "gpu": gpu, "num_gpus": num_gpus}
-    plain = TrainingConfig(**asked)
+    fields = {**PLAIN, **choices, "gpu": gpu, "num_gpus": num_gpus}
+    plain = TrainingConfig(**fields)
     plain.check()
-    settings = {name: getattr(plain, name) for name in asked}
+    settings = {name: getattr(plain, name) for name in fields}
     methods = [method for method in METHODS if trainers.supports(plain.trainer, method)]
     alike = _alike() if models is None else [_one(name) for name in listed(models, "models")]
     if not alike:

@@ -24,7 +24,7 @@ def suggest(config: AnyConfig) -> Suggestions:
         A list of `Suggestion`. Where it does not surely fit: first what makes it fit, the
         gentlest first, single changes and one combination of several of which none can be left
         out; then what saves memory but not enough, the gentlest first. Where it fits: what the
-        room allows. Nothing that the chosen trainer cannot be told.
+        room allows. Nothing that the chosen trainer has no setting for.
 
     Raises
     ------

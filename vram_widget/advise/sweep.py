@@ -31,7 +31,7 @@ class Sweep:
     field : str
         The field that changes.
     values : tuple
-        The values that can be, as given; numpy's as Python's own.
+        The values that can be, in their order; numpy's as Python's own.
     estimates : tuple of MemoryEstimate
         One for each of `values`.
     refused : dict of str to str
@@ -135,8 +135,8 @@ def sweep(config: AnyConfig, field: str, values: Iterable[Any]) -> Sweep:
     field : str
         Any field: ``"max_seq_len"``, ``"gpu"``, ``"training_method"``, ...
     values : iterable
-        What it takes. One that cannot be, such as a rank larger than a layer, is kept with the
-        sentence that says why and does not stop the others.
+        What it takes. One that cannot be, such as a rank larger than a layer, is listed with
+        the sentence that says why, and does not stop the others.
 
     Raises
     ------

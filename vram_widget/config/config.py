@@ -543,10 +543,12 @@ class TrainingConfig(HasTraits):
         """
         if not trainers.supports(self.trainer, self.training_method):
             options = self.fields()["trainer"].metadata["options"]
-            able = " or ".join(options[name] for name in trainers.supporting(self.training_method))
+            possible = " or ".join(
+                options[name] for name in trainers.supporting(self.training_method)
+            )
             raise ConfigError(
                 f"{options[self.trainer]} cannot run {self.training_method}: "
-                f"choose {able}, or another training_method."
+                f"choose {possible}, or another training_method."
             )
         if self.num_gpus % self.num_nodes:
             raise ConfigError(

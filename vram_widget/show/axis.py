@@ -95,7 +95,7 @@ def along(timeline: Timeline, other: Timeline) -> list[tuple[int, float]]:
     Parameters
     ----------
     timeline, other : Timeline
-        Of the same run, told in different seconds.
+        Of the same run, in different seconds.
 
     Returns
     -------

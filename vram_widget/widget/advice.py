@@ -46,5 +46,5 @@ def advice(estimate: MemoryEstimate) -> dict[str, Any]:
 
 def _run(run: RunTime, estimate: MemoryEstimate) -> dict[str, Any]:
     """Return the figures of the run, and what a person should know about them."""
-    known = set(estimate.notices)  # said beside the estimate
+    known = set(estimate.notices)  # shown beside the estimate
     return {"figures": run.data(), "notices": [each for each in run.notices if each not in known]}

@@ -52,10 +52,10 @@ def form(controls: Iterable[str] | None = None) -> dict[str, Any]:
         If they are no names.
     """
     if controls is None:
-        return _whole()
+        return _all_controls()
     wanted = listed(controls, "controls")
-    whole = _whole()
-    names = [field["name"] for group in whole["groups"] for field in group["fields"]]
+    every = _all_controls()
+    names = [field["name"] for group in every["groups"] for field in group["fields"]]
     for name in wanted:
         if name not in names:
             raise UnknownFieldError(f"There is no control {shown(name)}.{nearest(name, names)}")
@@ -64,14 +64,14 @@ def form(controls: Iterable[str] | None = None) -> dict[str, Any]:
             **group,
             "fields": [{**f, "advanced": False} for f in group["fields"] if f["name"] in wanted],
         }
-        for group in whole["groups"]
+        for group in every["groups"]
     ]
-    kept = [group for group in groups if group["fields"]]
-    return {**whole, "groups": kept, "compact": True}
+    groups = [group for group in groups if group["fields"]]
+    return {**every, "groups": groups, "compact": True}
 
 
 @lru_cache(maxsize=1)
-def _whole() -> dict[str, Any]:
+def _all_controls() -> dict[str, Any]:
     groups: dict[str, list[dict[str, Any]]] = {}
     for name, field in TrainingConfig.fields().items():
         if len(field.metadata.get("options", "several")) == 1:
@@ -115,10 +115,10 @@ def _describe(name: str, field: Field[Any]) -> dict[str, Any]:
 
 def _gpus() -> list[dict[str, str | None]]:
     named: list[dict[str, str | None]] = [
-        {"value": name, "label": _size_said(gpu.lookup(name))} for name in gpu.names()
+        {"value": name, "label": _named_with_size(gpu.lookup(name))} for name in gpu.names()
     ]
     return [{"value": None, "label": "the one found here"}, *named]
 
 
-def _size_said(card: gpu.GPU) -> str:
+def _named_with_size(card: gpu.GPU) -> str:
     return card.name if "GB" in card.name else f"{card.name} · {card.memory / GiB:g} GiB"

@@ -25,7 +25,7 @@ class FrontEnd(LiveEstimate):
     # A dict would begin empty; it is None where nothing is looked up.
     lookup = traitlets.Any(None, read_only=True).tag(sync=True)
 
-    # The look-up that `lookup` tells of.
+    # The look-up that `lookup` shows.
     _looking: Lookup[Architecture] | None = None
 
     def close(self) -> None:
@@ -88,10 +88,10 @@ class FrontEnd(LiveEstimate):
             # No loop that could bring the answer, or a path that the estimate will speak about.
             return False
 
-        def tell(looking: Looking[Architecture]) -> None:
+        def on_change(looking: Looking[Architecture]) -> None:
             loop.call_soon_threadsafe(partial(self._looked_up, looking))
 
-        self._looking = Lookup(load, tell)
+        self._looking = Lookup(load, on_change)
         self.set_trait("lookup", progress(Looking(model_path.strip())))
         self._looking.start(model_path.strip())
         return True
@@ -99,7 +99,7 @@ class FrontEnd(LiveEstimate):
     def _looked_up(self, looking: Looking[Architecture]) -> None:
         """Show how far a look-up is, and at its end the estimate for the model or the error."""
         if self.lookup is None or self.lookup["model_path"] != looking.model_path:
-            return  # told before it was no longer wanted
+            return  # sent before it was no longer wanted
         if not looking.finished:
             self.set_trait("lookup", progress(looking))
             return

@@ -29,9 +29,9 @@ class History:
     >>> history = History()
     >>> for size in (1, 4):
     ...     history.take(TrainingConfig(micro_batch_size=size))
-    >>> history.said
+    >>> history.labels
     {'undo': 'Micro-batch', 'redo': None}
-    >>> history.go(-1).micro_batch_size, history.said
+    >>> history.go(-1).micro_batch_size, history.labels
     (1, {'undo': None, 'redo': 'Micro-batch'})
     """
 
@@ -83,7 +83,7 @@ class History:
         return self._configs[self._at]
 
     @property
-    def said(self) -> dict[str, str | None]:
+    def labels(self) -> dict[str, str | None]:
         """What would be undone and redone, in JSON types (``History`` in messages.ts)."""
         return {"undo": self._step(self._at - 1), "redo": self._step(self._at)}
 

@@ -21,16 +21,13 @@ def launches(config: TrainingConfig) -> list[dict[str, Any]]:
     Examples
     --------
     >>> from vram_widget.config import TrainingConfig
-    >>> for each in launches(TrainingConfig(training_method="osft")):
+    >>> for each in launches(TrainingConfig(training_method="osft"))[1:3]:
     ...     print(each["label"], *each["notices"] if not each["text"] else ["can"])
-    Python dict can
     Training Hub can
     TRL TRL cannot run osft: choose Training Hub, or another training_method.
-    Axolotl Axolotl cannot run osft: choose Training Hub, or another training_method.
-    TrainJob can
     """
-    whole = {"name": "python", "label": "Python dict", "text": _python(config.config)}
-    return [{**whole, "notices": []}, *(_launch(config, target) for target in TARGETS.values())]
+    plain = {"name": "python", "label": "Python dict", "text": _python(config.config)}
+    return [{**plain, "notices": []}, *(_launch(config, target) for target in TARGETS.values())]
 
 
 def _launch(config: TrainingConfig, target: Target) -> dict[str, Any]:

@@ -56,17 +56,17 @@ class Looking(Generic[Found]):
 
 
 class Lookup(Generic[Found]):
-    """Runs one look-up at a time in a thread, and tells of it by a callback.
+    """Runs one look-up at a time in a thread, and reports it to a callback.
 
-    Once `start` or `cancel` has returned, nothing more is told of an earlier look-up: whatever
+    Once `start` or `cancel` has returned, nothing more is reported of an earlier look-up: whatever
     it still finds is dropped.
 
     Parameters
     ----------
     read : callable
-        Reads a model, given ``progress`` and ``cancelled``; `hub.read`, for one.
+        Reads a model, with ``progress`` and ``cancelled``; `hub.read`, for one.
     on_change : callable
-        Given a `Looking`, from the look-up's thread: at each file, and at the end. It should
+        Called with a `Looking`, from the look-up's thread: at each file, and at the end. It should
         return soon; `start` and `cancel` wait for it.
 
     Examples
@@ -112,7 +112,7 @@ class Lookup(Generic[Found]):
         def progress(done: int, total: int, file: str) -> None:
             nonlocal looking
             looking = replace(looking, done=done, total=total, file=file)
-            self._tell(ticket, looking)
+            self._report(ticket, looking)
 
         def cancelled() -> bool:
             return ticket != self._wanted
@@ -120,11 +120,11 @@ class Lookup(Generic[Found]):
         try:
             found = self._read(model_path, progress=progress, cancelled=cancelled)
         except Exception as error:  # a thread's traceback would be lost; the callback shows it
-            self._tell(ticket, replace(looking, error=error))
+            self._report(ticket, replace(looking, error=error))
         else:
-            self._tell(ticket, replace(looking, found=found))
+            self._report(ticket, replace(looking, found=found))
 
-    def _tell(self, ticket: int, looking: Looking[Found]) -> None:
+    def _report(self, ticket: int, looking: Looking[Found]) -> None:
         with self._lock:
             if ticket == self._wanted:
                 self._on_change(looking)

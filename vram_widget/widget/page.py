@@ -17,6 +17,7 @@ from ..show import text
 if TYPE_CHECKING:
     from ..estimate.estimate import MemoryEstimate
 
+#: What is built of js/.
 STATIC = Path(__file__).parents[1] / "static"
 
 # The policy lets the page run what is in it, and ask no machine for anything. The variables are
@@ -81,7 +82,7 @@ def page(estimate: MemoryEstimate, state: dict[str, Any]) -> str:
 
 
 def write(path: str | os.PathLike[str], text: str) -> None:
-    """Write a file whole or not at all.
+    """Write all of a file or nothing.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A configuration that is kept to be compared with (``Pinned`` in messages.ts)."""
+"""A configuration that is pinned, to be compared with (``Pinned`` in messages.ts)."""
 
 from __future__ import annotations
 

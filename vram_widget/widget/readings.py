@@ -143,14 +143,14 @@ class Reader:
 
     Parameters
     ----------
-    tell : callable
+    on_read : callable
         Called with a reading's name, the revision it is about, and the reading.
     """
 
-    def __init__(self, tell: Callable[[str, int, dict[str, Any]], None]) -> None:
-        self._tell = tell
+    def __init__(self, on_read: Callable[[str, int, dict[str, Any]], None]) -> None:
+        self._on_read = on_read
         self._under_way: dict[str, asyncio.Task[None]] = {}
-        self._kept: dict[str, tuple[str, dict[str, Any]]] = {}
+        self._last: dict[str, tuple[str, dict[str, Any]]] = {}
 
     def read(self, name: str, config: TrainingConfig, revision: int) -> None:
         """Begin to compute a reading, unless that is under way; without an event loop, finish."""
@@ -180,12 +180,12 @@ class Reader:
         # A move along the axis changes nothing but where the mark is.
         moved: dict[str, Any] = {} if field == "training_method" else {field: 1}
         elsewhere = config.replace(**moved)
-        key, found = self._kept.get(name, ("", {}))
+        key, found = self._last.get(name, ("", {}))
         if key != repr(elsewhere) or getattr(config, field) not in found["values"]:
             found = await reading(name, config)
-            self._kept[name] = repr(elsewhere), found
+            self._last[name] = repr(elsewhere), found
         self._under_way.pop(name, None)
-        self._tell(name, revision, found)
+        self._on_read(name, revision, found)
 
 
 def _run(work: Coroutine[None, None, Result]) -> Result:

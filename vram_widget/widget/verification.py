@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 
 #: Parts of the axis of which each keeps its highest moment: some five pixels of a wide chart.
 PARTS = 160
-#: Moments of a phase, such as the loss, that are all kept.
+#: Moments of a phase, such as the loss, that all stay.
 FEW = 8
 #: Letters of an error that people may be expected to read.
 READABLE = 300
 
 
 class Verifier:
-    """Runs PyTorch's own step for a widget, one at a time, and says what there is to show.
+    """Runs PyTorch's own step for a widget, one at a time, and shows what it finds.
 
     Parameters
     ----------
     show : callable
-        Given what to show, in JSON types, or None where there is nothing.
+        Called with what to show, in JSON types, or None where there is nothing.
     """
 
     def __init__(self, show: Callable[[dict[str, Any] | None], None]) -> None:
@@ -43,7 +43,7 @@ class Verifier:
         self._shown: dict[str, Any] | None = None
         # What the trace is of, and the trace while it runs beside the notebook.
         self._estimate: MemoryEstimate | None = None
-        self._apart: TraceProcess | None = None
+        self._process: TraceProcess | None = None
 
     def start(self, estimate: MemoryEstimate) -> None:
         """Trace beside the notebook; whatever was traced before is no longer wanted."""
@@ -51,28 +51,28 @@ class Verifier:
         self._estimate, self._shown = estimate, None
         loop = _running_loop()
 
-        def tell(told: Traced) -> None:
+        def on_change(traced: Traced) -> None:
             if loop is None:
-                self._told(estimate, told)
+                self._update(estimate, traced)
             else:
-                loop.call_soon_threadsafe(self._told, estimate, told)
+                loop.call_soon_threadsafe(self._update, estimate, traced)
 
-        self._apart = TraceProcess(estimate.config, estimate.architecture.config, tell)
-        self._told(estimate, Traced(stage="Starting"))
-        self._apart.start()
+        self._process = TraceProcess(estimate.config, estimate.architecture.config, on_change)
+        self._update(estimate, Traced(stage="Starting"))
+        self._process.start()
 
     def run(self, estimate: MemoryEstimate) -> Trace:
         """Trace here and now."""
         self.stop()
         self._estimate, self._shown = estimate, None
         result = trace(estimate.config, estimate.architecture.config)
-        self._told(estimate, Traced.of(result))
+        self._update(estimate, Traced.of(result))
         return result
 
     def stop(self) -> None:
         """End a trace that runs; what one has found stays."""
-        if self._apart is not None:
-            self._apart.cancel()
+        if self._process is not None:
+            self._process.cancel()
             self._forget()
 
     def compare(self, estimate: MemoryEstimate) -> None:
@@ -80,21 +80,21 @@ class Verifier:
         if self._shown is not None and self._estimate is not None:
             current = estimate.config.config == self._estimate.config.config
             if current != self._shown["current"]:
-                self._say({**self._shown, "current": current})
+                self._set({**self._shown, "current": current})
 
-    def _told(self, estimate: MemoryEstimate, told: Traced) -> None:
+    def _update(self, estimate: MemoryEstimate, traced: Traced) -> None:
         if estimate is not self._estimate:
-            return  # told before it was no longer wanted
-        if not told.stage:
-            self._apart = None
+            return  # sent before it was no longer wanted
+        if not traced.stage:
+            self._process = None
         current = self._shown is None or self._shown["current"]
-        self._say({**verification(told, estimate), "current": current})
+        self._set({**verification(traced, estimate), "current": current})
 
     def _forget(self) -> None:
-        self._apart = self._estimate = None
-        self._say(None)
+        self._process = self._estimate = None
+        self._set(None)
 
-    def _say(self, shown: dict[str, Any] | None) -> None:
+    def _set(self, shown: dict[str, Any] | None) -> None:
         self._shown = shown
         self._show(shown)
 
@@ -107,24 +107,24 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-def verification(told: Traced, estimate: MemoryEstimate) -> dict[str, Any]:
+def verification(traced: Traced, estimate: MemoryEstimate) -> dict[str, Any]:
     """Return what to show of a trace, in JSON types.
 
     Parameters
     ----------
-    told : Traced
+    traced : Traced
         How far it is, or what it found.
     estimate : MemoryEstimate
         Of the same configuration.
     """
-    shown: dict[str, Any] = {"state": "running", "words": told.stage, "line": None}
-    if told.error:
-        shown |= {"state": "failed", "words": shorten(told.error, READABLE, placeholder=" …")}
-    elif told.timeline is not None:
-        shown |= {"state": "done", "words": _compared(told.timeline, estimate)}
+    shown: dict[str, Any] = {"state": "running", "words": traced.stage, "line": None}
+    if traced.error:
+        shown |= {"state": "failed", "words": shorten(traced.error, READABLE, placeholder=" …")}
+    elif traced.timeline is not None:
+        shown |= {"state": "done", "words": _compared(traced.timeline, estimate)}
         replayed = estimate.config.memory_model == "replay"  # a formula has no course over time
         if replayed and not notices(estimate.config):
-            shown["line"] = _line(told.timeline, estimate.timeline)
+            shown["line"] = _line(traced.timeline, estimate.timeline)
     return shown
 
 

@@ -6,7 +6,6 @@ from base64 import b64encode
 from collections.abc import Callable, Iterable
 from functools import cached_property, partial
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import traitlets
@@ -21,6 +20,7 @@ from .advice import advice
 from .form import form
 from .front_end import FrontEnd
 from .history import History
+from .page import STATIC, page, write
 from .pinned import pinned
 from .readings import ALONG, Reader
 from .report import report
@@ -32,10 +32,8 @@ if TYPE_CHECKING:
     from ..trace import Trace
     from .verification import Verifier
 
-STATIC = Path(__file__).parents[1] / "static"
-
 #: Traits that only Python writes.
-SAID = (
+FROM_PYTHON = (
     *("form", "report", "lookup", "advice", "history", "readings", "pinned"),
     *("explained", "verification"),
 )
@@ -136,7 +134,7 @@ class VRAMWidget(FrontEnd):
     def export(self, target: str) -> dict[str, Any]:
         """Return the configuration as a plain dict that `target` accepts.
 
-        What the target cannot be told comes as a warning, one sentence each.
+        What the target has no setting for comes as a warning, one sentence each.
 
         Parameters
         ----------
@@ -277,16 +275,14 @@ class VRAMWidget(FrontEnd):
         >>> "granite-3.3-2b-instruct" in w.to_html()
         True
         """
-        from .page import page, write
-
         self._advise()
         for name in ALONG:
             self._reader.finish(name, self._estimate.config, self._revision)
-        said = {name: getattr(self, name) for name in SAID}
-        text = page(self.estimate, {**self.config, **said, "lookup": None})
+        shown = {name: getattr(self, name) for name in FROM_PYTHON}
+        html = page(self.estimate, {**self.config, **shown, "lookup": None})
         if path is None:
-            return text
-        write(path, text)
+            return html
+        write(path, html)
         return None
 
     def __repr__(self) -> str:
@@ -308,9 +304,9 @@ class VRAMWidget(FrontEnd):
     # -- beside the estimate ---------------------------------------------------------------------
 
     def _settled(self) -> None:
-        """Show the estimate, beside what was kept and found before."""
+        """Show the estimate, beside what was pinned and found before."""
         self._history.take(self._estimate.config)
-        self.set_trait("history", self._history.said)
+        self.set_trait("history", self._history.labels)
         if self.verification is not None:
             self._verifier.compare(self._estimate)
         self._publish(report(self._estimate, self._pinned))
@@ -329,7 +325,7 @@ class VRAMWidget(FrontEnd):
         self._pinned = estimate
         with self.hold_sync():
             self.set_trait("pinned", estimate and pinned(estimate))
-            # The same report with its differences: nothing that is about it has to be said again.
+            # The same report with its differences: what is about it need not be sent again.
             again = report(self._estimate, estimate)
             self.set_trait("report", {**self.report, "differences": again["differences"]})
 
@@ -370,8 +366,8 @@ class VRAMWidget(FrontEnd):
     def _advise(self) -> None:
         """Say what would help, once for each report however many views ask."""
         if self.advice is None or self.advice["revision"] != self._revision:
-            said = {**advice(self._estimate), "revision": self._revision}
-            self.set_trait("advice", said)
+            found = {**advice(self._estimate), "revision": self._revision}
+            self.set_trait("advice", found)
 
     def _attempt(self, change: Callable[[], None], fields: Iterable[str]) -> None:
         """Make a change and answer with a report; where it cannot be, say why at some fields."""
@@ -388,8 +384,8 @@ class VRAMWidget(FrontEnd):
         """Say what each component is made of at a moment of the timeline."""
         if 0 <= index < len(self._estimate.timeline):
             made = notes(self._estimate, self._estimate.explain(index))
-            said = {"revision": self._revision, "index": index, "notes": made}
-            self.set_trait("explained", said)
+            found = {"revision": self._revision, "index": index, "notes": made}
+            self.set_trait("explained", found)
 
     def _read(self, name: str) -> None:
         """Compute another reading of the chart, once for each report however many views ask."""
