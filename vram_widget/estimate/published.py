@@ -125,7 +125,7 @@ def hub_components(
     """
     method, gpus = config.training_method, config.num_gpus
     everything = architecture.num_parameters
-    width = 2 if method in ("lora", "qlora") else 4
+    width = 2 if config.adapts else 4
     if method == "sft":
         parameters, trainable = 4 * everything / gpus, everything
     elif method == "osft":
@@ -173,7 +173,7 @@ def rule_of_thumb(architecture: Architecture, config: TrainingConfig) -> Publish
         )
     weights: float = 2 * architecture.num_parameters
     trainable = architecture.num_parameters
-    if config.training_method in ("lora", "qlora"):
+    if config.adapts:
         trainable = lora_parameters(architecture, config)
         base = 0.55 if config.training_method == "qlora" else 2
         weights = base * architecture.num_parameters + 2 * trainable

@@ -238,7 +238,7 @@ def _with_accumulation(
     if "effective_batch_size" not in keywords:
         return config
     passes = count(keywords["effective_batch_size"], "effective_batch_size") / config.num_gpus
-    if config.training_method in ("lora", "qlora"):
+    if config.adapts:
         rows = max(1, int(passes // config.gradient_accumulation_steps))
         return config.replace(**{"micro_batch_size": rows, **choices})
     steps = max(1, round(passes / _samples_per_pass(config)))
