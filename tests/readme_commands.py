@@ -39,6 +39,7 @@ LACKING = {
     "accelerate": r"\baccelerate\b",
     "pydantic": r"\bpydantic\b",
     "npm ci": r"\bnpm ci\b",
+    "mypy": r"\bmypy\b",
 }
 
 #: Seconds that the first command may take until it opens a browser.
