@@ -274,8 +274,8 @@ def estimate(config: AnyConfig | None = None, **choices: Unpack[Choices]) -> Mem
     kind, trainer = architecture.model_type, TRAINERS[config.trainer]
     if config.adapts and trainer.needs_target_modules(config.target_modules, kind):
         notices.append(
-            f"{trainer.label} leaves target_modules to PEFT, which has none for {kind} and will ask "
-            f"for them: counted are {' and '.join(QUERY_AND_VALUE)}."
+            f"{trainer.label} leaves target_modules to PEFT, which has none for {kind} and will "
+            f"ask for them: counted are {' and '.join(QUERY_AND_VALUE)}."
         )
     found: MemoryEstimate
     if config.memory_model == "replay":

@@ -43,7 +43,7 @@ def from_config(config: Mapping[str, Any]) -> Architecture:
     text, outer = read(config)
     family = families().get(text["model_type"])
     try:
-        architecture = family.architecture(text) if family else stand_in(text)
+        architecture = Architecture.of(family, text) if family else stand_in(text)
     except KeyError as missing:
         raise ModelError(
             f"config.json has no {missing.args[0]}; give the config.json of a language model."

@@ -6,8 +6,8 @@ Attention and MLP run side by side on one norm, both in float32 where it counts.
 from __future__ import annotations
 
 from ..step import ops
-from ..step.architecture import Decoder
 from ..step.context import Context
+from ..step.decoder import Decoder
 from ..step.family import Family
 from ..step.layer import Layer
 from ..step.norms import mean_centred_norm

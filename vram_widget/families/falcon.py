@@ -6,8 +6,8 @@ Its linears transpose their weights (FalconLinear), and of a view autocast keeps
 from __future__ import annotations
 
 from ..step import ops
-from ..step.architecture import Decoder
 from ..step.context import Context
+from ..step.decoder import Decoder
 from ..step.family import Family
 from ..step.layer import Layer
 from ..step.norms import layer_norm

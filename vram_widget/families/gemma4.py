@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ..errors import ModelError
 from ..step import ops
-from ..step.architecture import Architecture, Decoder
 from ..step.context import Context
+from ..step.decoder import Decoder
 from ..step.family import Family
 from ..step.layer import Layer
 from ..step.norms import per_head
@@ -163,18 +163,16 @@ def gemma4_norm(layer: Layer, name: str, x: Tensor) -> Tensor:
     return out
 
 
-def per_layer_inputs(
-    architecture: Architecture, outside: Layer, tokens: Tensor, x: Tensor
-) -> Tensor | None:
+def per_layer_inputs(decoder: Decoder, outside: Layer, tokens: Tensor, x: Tensor) -> Tensor | None:
     """Return the inputs by layer (E2B, E4B): a table's rows and a projection, normed."""
-    stem = architecture.embedding_name.rpartition(".")[0]
+    stem = decoder.embedding_name.rpartition(".")[0]
     table = outside.weights.get(f"{stem}.embed_tokens_per_layer.weight")
     if table is None:
         return None
     outside.begin(f"{stem}.embed_tokens_per_layer")
     rows = ops.scale(ops.embedding(tokens, table))
     projected = ops.scale(outside.linear(f"{stem}.per_layer_model_projection", x))
-    width = int(architecture.config["hidden_size_per_layer_input"])
+    width = int(decoder.config["hidden_size_per_layer_input"])
     projected = per_head(
         gemma4_norm, outside, f"{stem}.per_layer_projection_norm", projected, width
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..step import ops
-from ..step.architecture import Architecture, Decoder
+from ..step.architecture import Architecture
 from ..step.context import Context
+from ..step.decoder import Decoder
 from ..step.family import Family
 from ..step.layer import Layer
 from ..step.norms import rms_norm
@@ -96,4 +97,4 @@ def stand_in(config: Config) -> Architecture:
         f"The family {config['model_type']!r} is not known: a decoder of the same dimensions "
         "stands in for it, and the estimate is rougher."
     )
-    return replace(UNKNOWN.architecture(config), known=False, notices=(notice,))
+    return replace(Architecture.of(UNKNOWN, config), known=False, notices=(notice,))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 from ..step import ops
-from ..step.architecture import Decoder
 from ..step.context import Context
+from ..step.decoder import Decoder
 from ..step.family import Family, rotary_features
 from ..step.layer import Layer
 from ..step.norms import rms_norm

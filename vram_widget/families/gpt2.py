@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..step import ops
-from ..step.architecture import Decoder, LayerRun
 from ..step.context import Context
+from ..step.decoder import Decoder, LayerRun
 from ..step.family import Family, no_rotary_features
 from ..step.layer import Layer
 from ..step.norms import layer_norm

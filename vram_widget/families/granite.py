@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..step import ops
-from ..step.architecture import Decoder
 from ..step.context import Context
+from ..step.decoder import Decoder
 from ..step.family import Family
 from ..step.layer import Layer
 from ..step.norms import rms_norm

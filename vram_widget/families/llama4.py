@@ -7,9 +7,9 @@ not chosen: what a layer makes grows with the number of experts.
 from __future__ import annotations
 
 from ..step import ops
-from ..step.architecture import Decoder
 from ..step.context import Context
-from ..step.family import Block, Family
+from ..step.decoder import Block, Decoder
+from ..step.family import Family
 from ..step.layer import Layer
 from ..step.norms import normed, rms_norm
 from ..step.ops import experts as mixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..step.architecture import Decoder
+from ..step.decoder import Decoder
 from ..step.family import Family
 from .llama import llama_layer
 from .parts.attention import attention_weights

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ..step import ops
-from ..step.architecture import Decoder
 from ..step.context import Context
-from ..step.family import Block, Family, no_rotary_features
+from ..step.decoder import Block, Decoder
+from ..step.family import Family, no_rotary_features
 from ..step.layer import Layer
 from ..step.norms import normed
 from ..step.tape import FLOAT32, Tensor

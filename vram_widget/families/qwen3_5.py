@@ -9,9 +9,9 @@ from __future__ import annotations
 from functools import partial
 
 from ..step import ops
-from ..step.architecture import Decoder
 from ..step.context import Context
-from ..step.family import Block, Family, rotary_features
+from ..step.decoder import Block, Decoder
+from ..step.family import Family, rotary_features
 from ..step.layer import Layer
 from ..step.norms import gemma_rms_norm, norm_then_gate, per_head
 from ..step.ops import scan

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ..step import ops
-from ..step.architecture import Decoder
 from ..step.context import Context
-from ..step.family import Block, Family
+from ..step.decoder import Block, Decoder
+from ..step.family import Family
 from ..step.layer import Layer
 from ..step.norms import rms_norm
 from ..step.tape import Tensor

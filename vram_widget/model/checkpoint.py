@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..step.architecture import Shape
+from ..step.methods.parameter import Shape
 
 #: A stored tensor: its shape, and its dtype as safetensors spells it (``BF16``, ``F8_E4M3``).
 Tensor = tuple[Shape, str]

@@ -18,7 +18,7 @@ from pathlib import Path
 from threading import Lock
 from urllib.parse import quote, urlsplit
 
-from ..step.architecture import Shape
+from ..step.methods.parameter import Shape
 from .checkpoint import Checkpoint, Tensor
 
 #: Written into each file; another number is not read.

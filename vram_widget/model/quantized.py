@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from math import prod
 from typing import Any
 
-from ..step.architecture import Shape
+from ..step.methods.parameter import Shape
 from .checkpoint import Tensor
 
 #: What a stored tensor stands for: a shape, or where packing hid it the number of elements.

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from math import prod
 
-from ..step.architecture import Architecture, LayerRun, Shape
+from ..step.architecture import Architecture
+from ..step.decoder import LayerRun
+from ..step.methods.parameter import Shape
 from .checkpoint import Checkpoint
 from .quantized import Logical, logical
 from .stored_names import fuse_experts, is_buffer, spelled

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from .architecture import Architecture
 from .tape import DType, Tensor
 
 
@@ -14,8 +13,10 @@ class Context(NamedTuple):
 
     Attributes
     ----------
-    architecture : Architecture
-        The model.
+    config : mapping
+        The text model's config.json.
+    float32_softmax : bool
+        Whether eager attention takes the softmax in float32.
     length : int
         Tokens of one sequence.
     attn_implementation : str
@@ -32,7 +33,8 @@ class Context(NamedTuple):
         What Gemma 4 (E2B, E4B) gives each layer beside the hidden state, side by side.
     """
 
-    architecture: Architecture
+    config: Mapping[str, Any]
+    float32_softmax: bool
     length: int
     attn_implementation: str
     mask_dtype: DType
@@ -41,11 +43,6 @@ class Context(NamedTuple):
     mask: Tensor | None = None
     sliding_mask: Tensor | None = None
     per_layer_inputs: Tensor | None = None
-
-    @property
-    def config(self) -> Mapping[str, Any]:
-        """The text model's config.json."""
-        return self.architecture.config
 
     @property
     def heads(self) -> int:

@@ -6,20 +6,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .architecture import Architecture, Decoder
-from .context import Context
+from .decoder import Decoder
 from .layer import Layer
 from .norms import Norm, rms_norm
 from .tape import Tensor
 
 Config = Mapping[str, Any]
 
-#: What one layer does to the hidden state.
-Block = Callable[[Context, Layer, Tensor], Tensor]
-
 #: Gemma 4's inputs by layer, of the model, what lies outside its layers, the tokens and the
 #: hidden state; None where a model has none.
-PerLayerInputs = Callable[[Architecture, Layer, Tensor, Tensor], Tensor | None]
+PerLayerInputs = Callable[[Decoder, Layer, Tensor, Tensor], Tensor | None]
 
 
 def rotary_features(config: Config, share: float = 1.0) -> int:
@@ -86,7 +82,3 @@ class Family:
     always_masked: bool = False
     float32_softmax: bool = True
     per_layer_inputs: PerLayerInputs | None = None
-
-    def architecture(self, config: Config) -> Architecture:
-        """Return the model of this family that a config describes, its defaults filled in."""
-        return Architecture(**vars(self.weights(config)), family=self)

@@ -105,7 +105,16 @@ def base_model(step: Pass, tokens: Tensor) -> Tensor:
     if family.per_layer_inputs:
         by_layer = family.per_layer_inputs(architecture, step.outside, tokens, x)
     context = Context(
-        architecture, length, attention, x.dtype, cos, sin, mask, sliding_mask, by_layer
+        architecture.config,
+        family.float32_softmax,
+        length,
+        attention,
+        x.dtype,
+        cos,
+        sin,
+        mask,
+        sliding_mask,
+        by_layer,
     )
     # the layers share them; the graph holds a leaf that wants a gradient, a checkpoint its masks
     masks = (*eager_masks, mask, sliding_mask) if settings.gradient_checkpointing else ()

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from . import ops
-from .architecture import Shape
-from .methods.methods import Method
+from .methods.full import Full
 from .methods.optimizers import temporaries
-from .methods.parameter import Parameter
+from .methods.parameter import Parameter, Shape
 from .settings import Settings
 from .sharding.sharding import Sharding
 from .tape import DTYPES, DType, Leaf, Tape, Tensor
@@ -19,7 +18,7 @@ def has_compute_dtype(p: Parameter) -> bool:
     return p.sharded and p.dtype.name in DTYPES
 
 
-def stored(method: Method, sharding: Sharding, name: str, shape: Shape) -> list[Parameter]:
+def stored(method: Full, sharding: Sharding, name: str, shape: Shape) -> list[Parameter]:
     """Return the tensors that stand for a weight, unsharded."""
     parameters, compute = method.parameters(name, shape), sharding.compute
     if not sharding.masters or compute is None:
@@ -55,7 +54,7 @@ class Layer:
         tape: Tape,
         settings: Settings,
         sharding: Sharding,
-        method: Method,
+        method: Full,
         weights: Mapping[str, Shape],
         leaf_of: Callable[[Layer, Parameter, tuple[DType, ...] | None], Leaf],
     ) -> None:

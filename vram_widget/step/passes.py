@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from functools import partial
 
 from . import ops
-from .architecture import LayerRun, Shape, Stretch
+from .architecture import Stretch
 from .context import Context
+from .decoder import LayerRun
 from .layer import Layer
-from .methods.methods import Method
+from .methods.full import Full
+from .methods.parameter import Shape
 from .record import Segment, repetitions
 from .run import Run
 from .sharding.communication import Communication, Swaps
@@ -76,7 +78,7 @@ class Pass:
         self._begun: list[tuple[int, list[Allocation]]] = []
         self.outside = self.layer(run.architecture.outside, run.method())
 
-    def layer(self, weights: Mapping[str, Shape], method: Method) -> Layer:
+    def layer(self, weights: Mapping[str, Shape], method: Full) -> Layer:
         """Return a layer that is ready to run; the gradients of an earlier pass are there."""
         layer = Layer(
             self.tape, self.settings, self.sharding, method, weights, self.communication.leaf

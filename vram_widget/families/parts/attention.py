@@ -142,7 +142,7 @@ def eager_attention(
         scores = ops.tanh(scores)
         scores = ops.scale(scores)
     scores = ops.add_mask(scores, context.mask_dtype)
-    wide = FLOAT32 if context.architecture.family.float32_softmax else scores.dtype
+    wide = FLOAT32 if context.float32_softmax else scores.dtype
     weights = ops.to(ops.softmax(scores, wide), q.dtype, "attention weights")
     if context.drops_attention:
         weights = ops.dropout(weights)

@@ -12,9 +12,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ...step import ops
-from ...step.architecture import Decoder
 from ...step.context import Context
-from ...step.family import Block
+from ...step.decoder import Block, Decoder
 from ...step.layer import Layer
 from ...step.ops import experts as mixture
 from ...step.tape import FLOAT32, Tensor

@@ -7,8 +7,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from ...errors import ModelError
-from ...step.architecture import Decoder, LayerRun
-from ...step.family import Block
+from ...step.decoder import Block, Decoder, LayerRun
 from .weights import Config, Weights, embedding, linear, norm
 
 FULL, SLIDING, LINEAR = "full_attention", "sliding_attention", "linear_attention"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...step.architecture import Shape
+from ...step.methods.parameter import Shape
 
 Config = Mapping[str, Any]
 

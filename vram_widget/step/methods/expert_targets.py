@@ -15,7 +15,8 @@ from functools import lru_cache
 
 from ...errors import ConfigError
 from ...trainers import TRAINERS, Targets
-from ..architecture import Architecture, LayerRun
+from ..architecture import Architecture
+from ..decoder import LayerRun
 from ..settings import Settings
 
 #: What was a linear's name -> the end of the parameter's name that holds it now.

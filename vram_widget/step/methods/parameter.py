@@ -5,8 +5,9 @@ from __future__ import annotations
 from math import prod
 from typing import NamedTuple
 
-from ..architecture import Shape
 from ..tape import Allocation, DType, Event, rounded
+
+Shape = tuple[int, ...]
 
 
 class Parameter(NamedTuple):

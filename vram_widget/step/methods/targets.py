@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from itertools import groupby
 
-from ..architecture import Architecture, LayerRun
+from ..architecture import Architecture
+from ..decoder import LayerRun
 from ..settings import Settings
 from .expert_targets import old_names, target_modules_of
-
-Matches = Callable[[str], bool]
+from .full import Matches
 
 
 def target(settings: Settings, architecture: Architecture, run: LayerRun) -> Matches:

@@ -1,0 +1,40 @@
+"""Full fine-tuning: every weight is stored as it is and trains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from .. import ops
+from ..settings import Settings
+from ..tape import DTYPES, Tensor
+from .parameter import Parameter, Shape, as_matrix, stacked
+
+Weights = Mapping[str, Tensor]
+
+#: Tests a module's name.
+Matches = Callable[[str], bool]
+
+
+class Full:
+    """Full fine-tuning (`sft`): every weight is stored as it is and trains."""
+
+    trains_base = True
+
+    def __init__(self, settings: Settings) -> None:
+        self.dtype = DTYPES[settings.param_dtype]
+
+    def parameters(self, name: str, shape: Shape) -> list[Parameter]:
+        """Return the tensors that stand for the weight `name`."""
+        matrix, stack = as_matrix(shape), stacked(shape)
+        return [Parameter(name, *matrix, self.dtype, self.trains_base, stack)]
+
+    def weight(self, weights: Weights, name: str) -> Tensor:
+        """Return the weight `name` as operators use it."""
+        return weights[name]
+
+    def linear(self, weights: Weights, name: str, x: Tensor) -> Tensor:
+        """Run the linear `name` on x."""
+        weight, bias = self.weight(weights, f"{name}.weight"), weights.get(f"{name}.bias")
+        if bias is not None and weight.is_view:
+            return ops.add_bias(ops.linear(x, weight), bias)
+        return ops.linear(x, weight, bias)
