@@ -14,7 +14,7 @@ from vram_widget import estimate
 from vram_widget.estimate.estimate import MemoryEstimate
 from vram_widget.show.axis import positions, spans
 from vram_widget.step.timeline import Timeline
-from vram_widget.trace.process import TOTAL, TraceProcess, Traced
+from vram_widget.trace.process import TOTAL, Traced, TraceProcess
 from vram_widget.units import GiB
 from vram_widget.widget import VRAMWidget
 from vram_widget.widget.verification import verification
