@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from . import ops
-from .methods.full import Full
+from .methods.full import Method
 from .methods.optimizers import temporaries
 from .methods.parameter import Parameter, Shape
 from .settings import Settings
@@ -18,7 +18,7 @@ def has_compute_dtype(p: Parameter) -> bool:
     return p.sharded and p.dtype.name in DTYPES
 
 
-def stored(method: Full, sharding: Sharding, name: str, shape: Shape) -> list[Parameter]:
+def stored(method: Method, sharding: Sharding, name: str, shape: Shape) -> list[Parameter]:
     """Return the tensors that stand for a weight, unsharded."""
     parameters, compute = method.parameters(name, shape), sharding.compute
     if not sharding.masters or compute is None:
@@ -54,7 +54,7 @@ class Layer:
         tape: Tape,
         settings: Settings,
         sharding: Sharding,
-        method: Full,
+        method: Method,
         weights: Mapping[str, Shape],
         leaf_of: Callable[[Layer, Parameter, tuple[DType, ...] | None], Leaf],
     ) -> None:

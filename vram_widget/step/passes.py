@@ -14,7 +14,7 @@ from .architecture import Stretch
 from .context import Context
 from .decoder import LayerRun
 from .layer import Layer
-from .methods.full import Full
+from .methods.full import Method
 from .methods.parameter import Shape
 from .record import Segment, repetitions
 from .run import Run
@@ -78,7 +78,7 @@ class Pass:
         self._begun: list[tuple[int, list[Allocation]]] = []
         self.outside = self.layer(run.architecture.outside, run.method())
 
-    def layer(self, weights: Mapping[str, Shape], method: Full) -> Layer:
+    def layer(self, weights: Mapping[str, Shape], method: Method) -> Layer:
         """Return a layer that is ready to run; the gradients of an earlier pass are there."""
         layer = Layer(
             self.tape, self.settings, self.sharding, method, weights, self.communication.leaf

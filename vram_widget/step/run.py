@@ -10,7 +10,7 @@ from ..config import TrainingConfig
 from ..gpu import GPU
 from .architecture import Architecture
 from .decoder import LayerRun
-from .methods.full import Full
+from .methods.full import Method
 from .methods.methods import check_adapters, method_for
 from .methods.parameter import Shape
 from .methods.targets import split_by_adapters
@@ -67,7 +67,7 @@ class Run:
         architecture = split_by_adapters(architecture, settings)
         return cls(architecture, settings, sharding(settings), gpu.bf16_flops, gpu.bandwidth)
 
-    def method(self, layers: LayerRun | None = None) -> Full:
+    def method(self, layers: LayerRun | None = None) -> Method:
         """Return the method of some layers, or of what lies outside the layers."""
         return method_for(self.settings, self.sharding, self.architecture, layers)
 
@@ -93,7 +93,7 @@ class Run:
             if parameter.trainable
         )
 
-    def _parts(self) -> Iterator[tuple[int, Full, Mapping[str, Shape]]]:
+    def _parts(self) -> Iterator[tuple[int, Method, Mapping[str, Shape]]]:
         yield 1, self.method(), self.architecture.outside
         for layers in self.architecture.layers:
             yield layers.count, self.method(layers), layers.oriented

@@ -8,7 +8,7 @@ from ..decoder import LayerRun
 from ..settings import Settings
 from ..sharding.sharding import Sharding
 from .expert_targets import expert_targets, named_targets
-from .full import Full
+from .full import Full, Method
 from .lora import LoRA
 from .osft import OSFT
 from .parameter import Shape
@@ -24,7 +24,7 @@ def method_for(
     sharding: Sharding,
     architecture: Architecture,
     run: LayerRun | None = None,
-) -> Full:
+) -> Method:
     """Return the method of a run for some layers, or for what lies outside the layers.
 
     LoRA on a checkpoint that is quantised already is QLoRA.
