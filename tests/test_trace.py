@@ -244,7 +244,8 @@ def test_a_step_divided_by_deepspeed_is_traced_again(name):
 
 
 def test_without_deepspeed_one_gpu_holds_everything(monkeypatch):
-    monkeypatch.setattr(sys.modules["vram_widget.trace"], "find_spec", lambda name: None)
+    for module in ("vram_widget.trace", "vram_widget.trace.followed"):
+        monkeypatch.setattr(sys.modules[module], "find_spec", lambda name: None)
     result = tiny(sharding="zero2", num_gpus=4)
     assert result.allocated == tiny().allocated
     assert any("DeepSpeed is not installed" in notice for notice in result.notices)
