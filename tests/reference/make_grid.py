@@ -121,6 +121,7 @@ def rows() -> Iterator[Row]:
     yield from seldom_together()
     for model in DENSE + EXPERTS + HYBRIDS:
         yield from a_few_methods(model)
+    yield from long_sequences()
 
 
 #: transformers has no SDPA attention for these.
@@ -195,6 +196,14 @@ WINDOWS = {
     "granite-4.0-h-350m": (600,),
     "qwen3.5-4b": (100,),
 }
+
+
+def long_sequences() -> Iterator[Row]:
+    """Yield what shows in the peak of long sequences alone: Falcon's mask, OLMo 2's norms."""
+    long = {"micro_batch_size": 1, "max_seq_len": 4096}
+    for model in ("falcon-7b", "falcon-40b", "olmo-2-7b"):
+        for method in ("bf16", "lora", "lora-autocast"):
+            yield f"{model} {method} 4096 tokens", model, {**METHODS[method], **long}
 
 
 def every_method(model: str) -> Iterator[Row]:
