@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ..config import TrainingConfig
 from ..gpu import GPU
-from ..gpu.catalogue import PCIE, link
+from ..gpu.catalogue import PCIE
 from ..units import GiB
 
 
@@ -52,7 +52,7 @@ def fixed(config: TrainingConfig, gpu: GPU) -> dict[tuple[str, str], Bytes]:
     """
     taken = {("CUDA", "context"): CONTEXT}
     if config.num_gpus > 1:
-        each = OVER_PCIE if link(gpu) == PCIE else OVER_NVLINK
+        each = OVER_PCIE if gpu.link == PCIE else OVER_NVLINK
         # Hybrid FSDP gathers weights within a node, and reduces gradients across nodes.
         count = 2 if config.sharding == "hsdp" and config.num_nodes > 1 else 1
         taken["NCCL", "buffers"] = Bytes(*(count * size for size in each))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..config import AnyConfig, TrainingConfig
 from ..config.config import names_fields
 from ..gpu import GPU, resolve
-from ..gpu.catalogue import PCIE, link
+from ..gpu.catalogue import PCIE
 from ..model.load import load
 from ..step.architecture import Architecture
 from ..step.replay import one_pass
@@ -258,7 +258,7 @@ def _communication(config: TrainingConfig, run: Run, gpu: GPU, pace: Pace) -> fl
         return 0.0
     sharding, trained = run.sharding, run.num_trainable
     local = gpus // config.num_nodes
-    inside = link(gpu) * pace.link
+    inside = gpu.link * pace.link
     across = min(inside, local * pace.network * pace.link) if config.num_nodes > 1 else inside
     gradients = trained * (4 if config.param_dtype == "float32" else 2)
     moved = 2 * gradients  # all-reduced, once a step

@@ -22,6 +22,9 @@ from ..units import GiB
 #: 0.999 at best). The driver and ECC keep the rest.
 REPORTED_SHARE = 0.98
 
+#: Bytes a second, each way, over PCI Express 4.0 with 16 lanes.
+PCIE = 32e9
+
 #: Words of a vendor or a product line that say nothing more once the model is known.
 _FILLER = re.compile(
     r"rtx|\b(nvidia|geforce|quadro|tesla|amd|instinct|radeon|intel|arc|apple|generation|gpu)\b"
@@ -53,6 +56,9 @@ class GPU:
         `memory` by what the driver and ECC keep.
     half : str
         ``bfloat16``, or ``float16`` for cards without bfloat16 matrix units.
+    link : float
+        Bytes a second, each way, to the other cards of its node: over NVLink or Infinity Fabric
+        as the vendor states it, else over PCI Express.
     in_use : int
         Bytes that other processes hold now, for a card found in this machine.
 
@@ -71,6 +77,7 @@ class GPU:
     source: str
     reported: int | None = None
     half: str = "bfloat16"
+    link: float = PCIE
     in_use: int = 0
 
     @property
@@ -178,36 +185,5 @@ def _card(line: Mapping[str, Any]) -> GPU:
         source=line["source"],
         reported=int(reported * GiB) if reported else None,
         half=line.get("half", "bfloat16"),
+        link=line["link_gb_s"] * 1e9 if "link_gb_s" in line else PCIE,
     )
-
-
-#: Bytes a second, each way, from one card to the others of its node: NVLink and Infinity Fabric as
-#: the vendors state them (both directions, halved), by how the card's name begins.
-LINKS = {
-    "GB300": 900e9,
-    "B300": 900e9,
-    "GB200": 900e9,
-    "B200": 900e9,
-    "GH200": 450e9,
-    "H200": 450e9,
-    "H100": 450e9,
-    "H800": 200e9,
-    "H20": 450e9,
-    "A100": 300e9,
-    "A800": 200e9,
-    "V100": 150e9,
-    "MI355X": 538e9,
-    "MI350X": 538e9,
-    "MI325X": 448e9,
-    "MI300X": 448e9,
-    "MI250": 150e9,
-}
-#: PCI Express 4.0 with 16 lanes, for every other card.
-PCIE = 32e9
-
-
-def link(gpu: GPU) -> float:
-    """Return the bytes a second, each way, between two cards of a node."""
-    if "PCIe" in gpu.name:
-        return PCIE
-    return next((rate for name, rate in LINKS.items() if gpu.name.startswith(name)), PCIE)
