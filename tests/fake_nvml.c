@@ -1,5 +1,6 @@
-/* A stand-in for libnvidia-ml.so.1: the calls, structs and codes of NVML's public API, answering
-   from the table in cards.h, which the test writes. Handles point into that table. */
+/* A stand-in for libnvidia-ml.so.1, loaded by nvidia-ml-py: the calls, structs and codes of NVML's
+   public API, answering from the table in cards.h, which the test writes. Handles point into that
+   table. */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -7,7 +8,8 @@
 typedef struct {
     const char *name, *uuid;
     unsigned long long total, reserved, used;
-    int mig, most, compute, lost;
+    int mig, most, compute;
+    int lost; /* 1: has no handle, as a slice that was not made; 2: lost once it has one */
     int first, count; /* its MIG slices, in the same table */
 } card;
 
@@ -15,7 +17,7 @@ typedef struct {
 
 enum { OK = 0, INVALID = 2, UNSUPPORTED = 3, NOT_FOUND = 6, LOST = 15 };
 
-int nvmlInit_v2(void) {
+int nvmlInitWithFlags(unsigned flags) {
 #ifdef HANG
     sleep(60);
 #endif
@@ -25,11 +27,12 @@ int nvmlShutdown(void) { return OK; }
 int nvmlDeviceGetCount_v2(unsigned *count) { *count = WHOLE; return OK; }
 int nvmlDeviceGetHandleByIndex_v2(unsigned index, card **out) {
     if (index >= WHOLE) return INVALID;
-    if (cards[index].lost) return LOST;
+    if (cards[index].lost == 1) return LOST;
     *out = (card *)&cards[index];
     return OK;
 }
 int nvmlDeviceGetName(card *c, char *out, unsigned length) {
+    if (c->lost) return LOST;
     strncpy(out, c->name, length);
     return OK;
 }
@@ -67,7 +70,7 @@ int nvmlDeviceGetMigMode(card *c, unsigned *current, unsigned *pending) {
 }
 int nvmlDeviceGetMaxMigDeviceCount(card *c, unsigned *count) { *count = c->most; return OK; }
 int nvmlDeviceGetMigDeviceHandleByIndex(card *c, unsigned index, card **out) {
-    if (index >= (unsigned)c->count) return NOT_FOUND;
+    if (index >= (unsigned)c->count || cards[c->first + index].lost) return NOT_FOUND;
     *out = (card *)&cards[c->first + index];
     return OK;
 }

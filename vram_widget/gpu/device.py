@@ -7,7 +7,7 @@ from dataclasses import replace
 from ..errors import shown
 from ..units import GiB
 from .catalogue import GPU, alternatives, lookup
-from .discover import discover_gpus
+from .discovery import discover_gpus
 
 #: Assumed where no GPU is named and this machine has none.
 DEFAULT = "A100-80GB"
