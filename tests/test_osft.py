@@ -54,3 +54,22 @@ def test_where_all_would_train_half_does(tmp_path):
     run = vw.TrainingConfig(str(tmp_path), training_method="osft", gpu="H100")
     whole, half = (vw.estimate(run, unfreeze_rank_ratio=ratio) for ratio in (1.0, 0.5))
     assert whole.num_trainable == half.num_trainable
+
+
+@pytest.mark.parametrize(
+    "model", ["meta-llama/Llama-3.1-8B", "ibm-granite/granite-3.3-2b-instruct"]
+)
+def test_the_largest_target_is_there_five_times_while_it_is_decomposed(model):
+    """As in mini-trainer's create_svd_dict (0.9): the weight, U and V, and the halves of both.
+
+    V's halves take no bytes of their own where it lies row by row, as cuSOLVER gives it.
+    """
+    est = vw.estimate(model, training_method="osft", gpu="H100")
+    line = est.timeline
+    tensors = [a - b for a, b in zip(line.total, line.bytes["overhead"], strict=True)]
+    before = line.step.index(1)
+    decomposing = max(tensors[:before]) - tensors[before]
+    hidden, inner = (est.architecture.config[n] for n in ("hidden_size", "intermediate_size"))
+    weight = u = 4 * inner * hidden
+    v = 4 * hidden * hidden
+    assert weight + 2 * u + v <= decomposing <= weight + 2 * u + 2 * v
