@@ -1,0 +1,89 @@
+"""What a loss makes of the logits, and Liger's kernels keep of a layer: by their own sources."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import vram_widget as vw
+
+TOKENS, WORDS = 2048, 128_000
+HIDDEN, INNER, HEADS, KEY_HEADS, HEAD = 1024, 4096, 8, 2, 128
+
+
+@pytest.fixture
+def estimate(tmp_path: Path):
+    """Return a function that estimates a small Llama in bfloat16."""
+
+    def run(layers: int = 2, **choices: Any) -> vw.MemoryEstimate:
+        config = {
+            "model_type": "llama",
+            "num_hidden_layers": layers,
+            "hidden_size": HIDDEN,
+            "intermediate_size": INNER,
+            "num_attention_heads": HEADS,
+            "num_key_value_heads": KEY_HEADS,
+            "head_dim": HEAD,
+            "vocab_size": WORDS,
+        }
+        folder = tmp_path / str(layers)
+        folder.mkdir(exist_ok=True)
+        (folder / "config.json").write_text(json.dumps(config))
+        plain = {
+            "trainer": "axolotl",
+            "training_method": "sft",
+            "param_dtype": "bfloat16",
+            "mixed_precision": "no",
+            "gradient_checkpointing": False,
+            "attn_implementation": "flash_attention_2",
+            "padded": False,
+            "micro_batch_size": 1,
+            "max_seq_len": TOKENS,
+            "use_liger": False,
+            "gpu": "H100",
+        }
+        return vw.estimate(str(folder), **{**plain, **choices})
+
+    return run
+
+
+def most_outputs(est: vw.MemoryEstimate) -> float:
+    """Return the most bytes of logits and losses, for each logit."""
+    return max(est.timeline.bytes["outputs"]) / (TOKENS * WORDS)
+
+
+def test_a_fused_loss_has_the_logits_in_both_precisions_and_no_more(estimate):
+    """Unsloth's and Liger's cross-entropy write the gradient over the float32 logits."""
+    assert most_outputs(estimate(loss_kernel="fused")) == pytest.approx(2 + 4, rel=0.001)
+
+
+def test_a_chunked_loss_takes_an_eighth_at_a_time(estimate):
+    """torchtune's CEWithChunkedOutputLoss: num_output_chunks=8."""
+    whole, chunked = (most_outputs(estimate(loss_kernel=name)) for name in ("eager", "chunked"))
+    hidden_states = 3 * 2 * HIDDEN / WORDS  # what goes in, and the gradients of the other chunks
+    assert chunked == pytest.approx(whole / 8, abs=hidden_states)
+
+
+def kept_of_a_layer(estimate, **choices: Any) -> int:
+    """Return the bytes that one more layer leaves for backward."""
+
+    def kept(layers: int) -> int:
+        line = estimate(layers, **choices).timeline
+        moments = list(zip(line.step, line.phase, strict=True))
+        return line.bytes["activations"][moments.index((2, "backward"))]
+
+    return kept(5) - kept(4)
+
+
+def test_ligers_kernels_keep_what_their_sources_save(estimate):
+    """ctx.save_for_backward in liger_kernel/ops (0.8): rms_norm.py, swiglu.py, rope.py."""
+    keys = KEY_HEADS * HEAD
+    rms_norms = 2 * (2 * HIDDEN + 4)  # X, and RSTD in float32
+    swiglu = 2 * 2 * INNER  # a and b; rope saves only cos and sin, which all layers share
+    linears = 2 * (HIDDEN + HIDDEN + INNER)  # into q, k and v, gate and up, and down
+    attention = 2 * (HEADS * HEAD + 2 * keys + HEADS * HEAD) + 4 * HEADS  # o_proj's input is out
+    saved = TOKENS * (rms_norms + swiglu + linears + attention)
+    assert kept_of_a_layer(estimate, use_liger=True) == pytest.approx(saved, rel=0.0001)
