@@ -10,12 +10,7 @@ from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from ..errors import ConfigError
-
-#: bitsandbytes: values that share one scale in an 8-bit state, the smallest tensor that is kept
-#: in 8 bits, and the smallest that is paged (optim/optimizer.py).
-BLOCK = 256
-MIN_8BIT_SIZE = 4096
-MIN_PAGED_SIZE = 100_000
+from ..step.methods.optimizers import BNB_BLOCK, BNB_MIN_8BIT, BNB_MIN_PAGED
 
 
 class BitsAndBytesStandIn(Optimizer):
@@ -61,16 +56,16 @@ class BitsAndBytesStandIn(Optimizer):
 
     def _make_states(self, parameter: nn.Parameter) -> None:
         state, size = self.state[parameter], parameter.numel()
-        small = size < MIN_8BIT_SIZE or parameter in self.kept_in_32_bit
+        small = size < BNB_MIN_8BIT or parameter in self.kept_in_32_bit
         eight = self.bits == 8 and not small
-        on_gpu = not self.paged or size < MIN_PAGED_SIZE
+        on_gpu = not self.paged or size < BNB_MIN_PAGED
         if eight and not self.code_books:
-            self.code_books = [torch.zeros(BLOCK) for _ in range(2)]
+            self.code_books = [torch.zeros(BNB_BLOCK) for _ in range(2)]
         for number in range(1, self.moments + 1):
             dtype = torch.uint8 if eight else torch.float32
             state[f"state{number}"] = torch.zeros_like(parameter, dtype=dtype) if on_gpu else None
             if eight:
-                state[f"absmax{number}"] = torch.zeros(-(-size // BLOCK))
+                state[f"absmax{number}"] = torch.zeros(-(-size // BNB_BLOCK))
 
 
 def make_optimizer(name: str, model: nn.Module, parameters: list[nn.Parameter]) -> Optimizer:

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from ..config import TrainingConfig
 from ..step.settings import Settings
 from ..step.sharding.sharding import Sharding, sharding
+from ..step.tape import BLOCK
 from .attention import without_packing
 from .build import build
 from .cuda import CudaKernels
@@ -19,14 +20,14 @@ from .events import Event
 from .followed import by_deepspeed, followed
 from .fsdp import ShardedStorageLog, cluster, is_sharded, shard
 from .step import TrainingSteps
-from .storages import CUDA_BLOCK, StorageLog
+from .storages import StorageLog
 
 
 def run(
     config: TrainingConfig, model_config: Mapping[str, Any], device: str
 ) -> tuple[list[Event], int, int]:
     """Return every storage event, the parameters, and how many of them are trained."""
-    kernels, block = (CudaKernels, CUDA_BLOCK) if device == "cuda" else (nullcontext, 1)
+    kernels, block = (CudaKernels, BLOCK) if device == "cuda" else (nullcontext, 1)
     shards = sharding(Settings.of(config, str(model_config.get("model_type"))))
     deepspeed = by_deepspeed(followed(config))  # where it is not installed, nobody shards
     with ExitStack() as stack:

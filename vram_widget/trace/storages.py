@@ -14,13 +14,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
+from ..step.tape import BLOCK
 from .events import Event, Storage
 
 aten = torch.ops.aten
-
-#: torch's CUDA caching allocator hands out memory in steps of 512 bytes (kMinBlockSize in
-#: c10/cuda/CUDACachingAllocator.h).
-CUDA_BLOCK = 512
 
 #: Operators whose result is their inputs over again, in another dtype or summed up: how a
 #: weight's gradient goes through several storages before it is the gradient.
@@ -70,7 +67,7 @@ class StorageLog(TorchDispatchMode):
         Set while the tensors without dimensions that are made lie in the host's memory.
     """
 
-    def __init__(self, block: int = CUDA_BLOCK) -> None:
+    def __init__(self, block: int = BLOCK) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.block = block
         self.events: list[Event] = []
