@@ -167,6 +167,17 @@ def test_ddp_holds_the_whole_base_on_every_gpu(estimate, model, run):
     more(one, eight)
 
 
+def test_the_verdict_says_where_the_memory_lies_in_the_band():
+    low, expected, high = vw.estimate("Qwen/Qwen2.5-0.5B", gpu="L4")
+
+    def verdict(memory: int) -> str:
+        return vw.estimate("Qwen/Qwen2.5-0.5B", gpu="L4", gpu_memory=memory).verdict
+
+    assert (verdict(high), verdict(high - 1)) == ("fits", "likely")
+    assert (verdict(expected), verdict(expected - 1)) == ("likely", "risky")
+    assert (verdict(low), verdict(low - 1)) == ("risky", "does_not_fit")
+
+
 def states(est: vw.MemoryEstimate) -> dict[str, int]:
     """Return the most bytes of each component that outlasts a pass."""
     line = est.timeline.bytes

@@ -69,6 +69,15 @@ def test_zero_joins_its_gradients_and_casts_them_for_the_step(sharding, bytes_ea
     assert found == pytest.approx(bytes_each * WEIGHTS, rel=0.01)
 
 
+@pytest.mark.parametrize("method", ["sft", "lora"])
+def test_ddp_copies_gradients_into_buckets_that_last(method):
+    """torch/nn/parallel/distributed.py: gradients are no views of buckets unless asked to be."""
+    choices = {"training_method": method, "sharding": "ddp", "param_dtype": "float32"}
+    alone, several = estimate(num_gpus=1, **choices), estimate(**choices)
+    buckets = bytes_in(several, "buffers", "forward") - bytes_in(alone, "buffers", "forward")
+    assert buckets == pytest.approx(4 * several.num_trainable, rel=0.001)
+
+
 def test_gradients_that_are_summed_stay_whole_under_transformers_trainer():
     """``accelerator.no_sync``: FSDP reduces the last pass alone, and holds float32 sums until then.
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import vram_widget as vw
 from vram_widget.advise import Suggestion
-from vram_widget.advise.ladders.feasible import can
+from vram_widget.advise.ladders.feasible import can, consistent
 from vram_widget.advise.saving import GENTLEST_FIRST
 from vram_widget.export import TARGETS, draft
 
@@ -159,17 +159,25 @@ def test_gentler_changes_that_do_together_are_suggested_before_harsher_ones() ->
 
 
 def test_fewer_sequences_at_once_keep_the_effective_batch() -> None:
+    seen = 0
     for case in CASES:
         config = vw.TrainingConfig(LLAMA, **case)
         for suggestion in vw.suggest(config):
-            changes = suggestion.changes
-            fewer = {"micro_batch_size", "gradient_accumulation_steps"} <= changes.keys()
-            if fewer:
-                after = config.replace(**changes)
+            after = config.replace(**suggestion.changes)
+            fewer = after.training_method == config.training_method and after.tokens < config.tokens
+            if fewer and after.max_seq_len == config.max_seq_len:
+                seen += 1
                 assert (
                     after.tokens * after.gradient_accumulation_steps * after.num_gpus
                     == config.tokens * config.gradient_accumulation_steps * config.num_gpus
                 )
+    assert seen
+
+
+def test_gradients_that_go_in_backward_are_not_summed() -> None:
+    config = vw.TrainingConfig(LLAMA, trainer="torchtune", optimizer_in_backward=True)
+    assert consistent(config.replace(gradient_accumulation_steps=1).config)
+    assert not consistent(config.replace(gradient_accumulation_steps=2).config)
 
 
 def test_another_method_keeps_the_batch() -> None:

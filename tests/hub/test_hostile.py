@@ -179,6 +179,7 @@ LIES = {
     '"v": {"dtype": "F32", "shape": [1], "data_offsets": [4000000, 4000004]}}',
     "overlap": '{"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}, '
     '"v": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}',
+    "a gap": '{"w": {"dtype": "U8", "shape": [2], "data_offsets": [2, 4]}}',
     "named twice": '{"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}, '
     '"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}',
     "dtype of no kind": '{"w": {"dtype": "float", "shape": [1], "data_offsets": [0, 4]}}',
