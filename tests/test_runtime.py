@@ -348,3 +348,8 @@ def test_published_runs_lie_in_the_range(folders):
             outside.append(row["source"])
     assert len(outside) <= 3, outside
     assert median(errors) < 0.15
+
+
+def test_adapters_that_go_nowhere_take_no_time():
+    with pytest.raises(ConfigError, match="matches no linear layer"):
+        run_time("meta-llama/Llama-3.1-8B", training_method="lora", target_modules=["nope"])

@@ -1,4 +1,4 @@
-"""DeepSpeed's configuration for a ZeRO stage, as TRL and Axolotl hand it on."""
+"""DeepSpeed's configuration for a ZeRO stage, as the trainers hand it on."""
 
 from __future__ import annotations
 

@@ -26,13 +26,7 @@ def replay(run: Run) -> Record:
     ----------
     run : Run
         The model, the settings, the sharding and the card's speeds.
-
-    Raises
-    ------
-    ConfigError
-        If there is no layer to adapt.
     """
-    run.check()
     with collector.paused():
         return _replay(run)
 

@@ -53,6 +53,11 @@ class Run:
         gpu : GPU
             The card.
 
+        Raises
+        ------
+        ConfigError
+            If adapters have no layer to go to, or a rank that is larger than it.
+
         Examples
         --------
         >>> from vram_widget.gpu import resolve
@@ -65,22 +70,13 @@ class Run:
         """
         settings = Settings.of(config, architecture.model_type)
         architecture = split_by_adapters(architecture, settings)
+        if settings.adapts:
+            check_adapters(architecture, settings)
         return cls(architecture, settings, sharding(settings), gpu.bf16_flops, gpu.bandwidth)
 
     def method(self, layers: LayerRun | None = None) -> Method:
         """Return the method of some layers, or of what lies outside the layers."""
         return method_for(self.settings, self.sharding, self.architecture, layers)
-
-    def check(self) -> None:
-        """Check that adapters have a layer to go to, and a rank that is not larger than it.
-
-        Raises
-        ------
-        ConfigError
-            With what to change.
-        """
-        if self.settings.adapts:
-            check_adapters(self.architecture, self.settings)
 
     @cached_property
     def num_trainable(self) -> int:
