@@ -2,9 +2,9 @@
 
 This is PyTorch's autograd in miniature. Code written against it (`ops`, the layers in `families`)
 reads like the model's own; running it allocates nothing, but every allocation and release that
-PyTorch would make is written to a log, in order. A tensor is released when Python drops the last reference to it,
-exactly as PyTorch's is: so what a local variable, a graph node or a closure holds is held here for
-the same time as it is there, and no operator has to say what it frees.
+PyTorch would make is written to a log, in order. A tensor is released when Python drops the last
+reference to it, exactly as PyTorch's is: so what a local variable, a graph node or a closure holds
+is held here for the same time as it is there, and no operator has to say what it frees.
 """
 
 from __future__ import annotations
