@@ -17,6 +17,7 @@ from vram_widget.estimate.run_time import Work, run_time
 from vram_widget.gpu import lookup
 from vram_widget.gpu.catalogue import PCIE
 from vram_widget.model.load import load
+from vram_widget.step.run import Run
 
 LLAMA = "meta-llama/Llama-3.1-8B"
 #: Llama 3.1 8B: layers, hidden, inner, query and key widths, vocabulary.
@@ -24,6 +25,10 @@ L, H, INNER, Q, KV, V = 32, 4096, 14_336, 4096, 1024, 128_256
 #: Multiplications a token has in the linears of the layers, and in the lm_head.
 LINEARS = L * (H * Q + 2 * H * KV + Q * H + 3 * H * INNER)
 HEAD = H * V
+
+
+def work_of(config: TrainingConfig) -> Work:
+    return Work(Run.of(config, load(config.model_path), lookup("H100")))
 
 
 def work(**choices):
@@ -37,7 +42,7 @@ def work(**choices):
         "max_seq_len": 2048,
         **choices,
     }
-    return Work(load(LLAMA), TrainingConfig(LLAMA, **choices))
+    return work_of(TrainingConfig(LLAMA, **choices))
 
 
 def attention(length):
@@ -80,7 +85,7 @@ def test_of_a_mixture_only_the_active_experts_count(folders):
     router = H * 8
     active = L * (2 * H * Q + 2 * H * KV + 2 * 3 * H * INNER + router) + H * 32_000
     by_hand = 3 * 2 * 2048 * active + 3.5 * attention(2048)
-    assert Work(load(folder), config).flops == pytest.approx(by_hand, rel=0.002)
+    assert work_of(config).flops == pytest.approx(by_hand, rel=0.002)
 
 
 def test_attention_grows_with_the_square_of_the_length():

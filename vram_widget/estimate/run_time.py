@@ -17,7 +17,6 @@ from ..config.config import names_fields
 from ..gpu import GPU, resolve
 from ..gpu.catalogue import PCIE
 from ..model.load import load
-from ..step.architecture import Architecture
 from ..step.replay import one_pass
 from ..step.run import Run
 from ..units import duration, quantity
@@ -146,7 +145,7 @@ def run_time(config: AnyConfig, **choices: Unpack[Choices]) -> RunTime:
     for pace in (FAST, USUAL, SLOW):
         length = batches.length(pace)
         if length not in counted:
-            counted[length] = Work(architecture, batches.one_pass(length))
+            counted[length] = Work(Run.of(batches.one_pass(length), architecture, gpu))
         step = _step_seconds(config, run, gpu, counted[length], pace)
         seconds.append(batches.steps(pace) * step)
     price = config.gpu_hour_price
@@ -221,14 +220,13 @@ class Work:
         Bytes that PyTorch's unfused operators read and write beside them.
     """
 
-    def __init__(self, architecture: Architecture, config: TrainingConfig) -> None:
-        counts = GPU("counter", 1, inf, 1.0, "", "")
-        self.flops = _clock(architecture, config, counts)
-        self.traffic = _clock(architecture, config, replace(counts, bandwidth=1.0, bf16_flops=inf))
+    def __init__(self, run: Run) -> None:
+        self.flops = _clock(replace(run, flops=1.0, bandwidth=inf))
+        self.traffic = _clock(replace(run, flops=inf, bandwidth=1.0))
 
 
-def _clock(architecture: Architecture, config: TrainingConfig, gpu: GPU) -> float:
-    segments = one_pass(Run.of(config, architecture, gpu)).segments
+def _clock(run: Run) -> float:
+    segments = one_pass(run).segments
     return float(sum(segment.seconds * segment.count for segment in segments))
 
 

@@ -84,16 +84,6 @@ class ZeRO1(Communication):
     ----------
     buffers : list of Tensor
         What is there until backward is over, or until the last pass is.
-    arrived : list of (int, int)
-        When, by the log, gradients of layers came, and the elements of all these layers.
-    filled : int
-        Elements in the bucket.
-    beside : Tensor or None
-        A gradient for which the bucket is too small by itself: it waits where it is.
-    behind : int
-        Elements of a layer that come into the bucket once it is empty.
-    reductions : int
-        How often the bucket was full.
     """
 
     operator = "DeepSpeed"
@@ -104,10 +94,6 @@ class ZeRO1(Communication):
         super().__init__(tape, sharding, elements)
         self.layers: list[Layer] = []
         self.buffers: list[Tensor] = []
-        self.arrived: list[tuple[int, int]] = []
-        self.filled = self.behind = 0
-        self.beside: Tensor | None = None
-        self.reductions = 0
 
     def take_over(self, earlier: Communication) -> None:
         """Go on with the bucket, which nobody has emptied."""
@@ -165,9 +151,33 @@ class ZeRO1(Communication):
 
 
 class ZeRO2(ZeRO1):
-    """Gradients leave the bucket for this GPU's shard, for all of which there is room at once."""
+    """Gradients leave the bucket for this GPU's shard, for all of which there is room at once.
+
+    Attributes
+    ----------
+    arrived : list of (int, int)
+        When, by the log, gradients of layers came, and the elements of all these layers.
+    filled : int
+        Elements in the bucket.
+    beside : Tensor or None
+        A gradient for which the bucket is too small by itself: it waits where it is.
+    behind : int
+        Elements of a layer that come into the bucket once it is empty.
+    reductions : int
+        How often the bucket was full.
+    sums : bool
+        Whether there are gradients of an earlier pass.
+    """
 
     kind_of_leaf = ZeROLeaf
+
+    def __init__(self, tape: Tape, sharding: Sharding, elements: int) -> None:
+        super().__init__(tape, sharding, elements)
+        self.arrived: list[tuple[int, int]] = []
+        self.filled = self.behind = 0
+        self.beside: Tensor | None = None
+        self.reductions = 0
+        self.sums = False
 
     def root_pre_backward(self, outside: Layer) -> None:
         """Expect gradients to go to the bucket as they come."""
