@@ -11,7 +11,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
+import hypothesis
 import pytest
+
+# What is drawn is drawn alike everywhere; --hypothesis-profile=default draws anew.
+hypothesis.settings.register_profile("alike", derandomize=True)
+hypothesis.settings.load_profile("alike")
 
 #: They hold no doctests, and pytest would take one for another folder's module of the same name.
 collect_ignore_glob = ["*/conftest.py"]

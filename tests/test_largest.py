@@ -145,6 +145,7 @@ def test_fully_divided_states_need_as_many_gpus_as_arithmetic_says() -> None:
         ("micro_batch_sise", {}, "Did you mean 'micro_batch_size'"),
         ("lora_r", {"training_method": "sft"}, "does nothing in sft"),
         ("micro_batch_size", {"max_tokens_per_gpu": 4096}, "max_tokens_per_gpu"),
+        ("num_gpus", {"trainer": "axolotl", "training_method": "osft"}, "cannot run osft"),
     ],
 )
 def test_what_cannot_be_asked_is_refused_in_a_sentence(

@@ -201,6 +201,8 @@ class _Search:
         too_few, enough = 0, 1
         while not fits(enough):
             if enough == end:
+                if not self.made:
+                    self.at(end * nodes)  # raises what is wrong with the configuration itself
                 return self.limit(0, min(self.made.values(), key=self.need), False)
             too_few, enough = enough, min(2 * enough, end)
         while enough - too_few > 1:
