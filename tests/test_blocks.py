@@ -250,9 +250,9 @@ def moments(architecture: Architecture) -> int:
 def passed_over(architecture: Architecture) -> int:
     """Return the parameters of DeepSeek V3.2's indexers, which run under no_grad."""
     return sum(
-        run.count * prod(shape)
-        for run in architecture.layers
-        for name, shape in run.weights.items()
+        group.count * prod(shape)
+        for group in architecture.layers
+        for name, shape in group.weights.items()
         if ".indexer." in name
     )
 

@@ -320,21 +320,22 @@ def test_matrices_that_are_no_linears_are_told_apart(config: Config) -> None:
     architecture = from_config(config)
     stem, index = architecture.layers_name, 0
     found = set()
-    for run in architecture.layers:
-        for name, shape in run.weights.items():
-            if len(shape) == 2 and name not in run.not_linear:
+    for group in architecture.layers:
+        for name, shape in group.weights.items():
+            if len(shape) == 2 and name not in group.not_linear:
                 found.add(f"{stem}.{index}.{name}")
-        assert run.not_linear <= set(run.weights)
-        index += run.count
+        assert group.not_linear <= set(group.weights)
+        index += group.count
     layers = {f"{stem}.{i}" for i in starts(architecture)}
     expected = {n for n in linears(config) if any(n.startswith(f"{layer}.") for layer in layers)}
     assert found == expected
 
 
 def starts(architecture: Architecture) -> list[int]:
-    """Return the index of the first layer of each run."""
+    """Return the index of the first layer of each group."""
     return [
-        sum(run.count for run in architecture.layers[:i]) for i in range(len(architecture.layers))
+        sum(group.count for group in architecture.layers[:i])
+        for i in range(len(architecture.layers))
     ]
 
 
@@ -364,22 +365,26 @@ def test_a_tower_that_is_not_known_is_said_to_be_left_out() -> None:
 
 @pytest.mark.parametrize("config", CASES)
 def test_attention_reaches_as_far_back_as_in_transformers(config: Config) -> None:
-    found = [run.sliding_window for run in from_config(config).layers for _ in range(run.count)]
+    found = [
+        group.sliding_window for group in from_config(config).layers for _ in range(group.count)
+    ]
     assert found == windows(config)
 
 
 def test_a_long_window_pattern_follows_transformers() -> None:
     for family in ("gemma2", "gemma3_text", "gemma4_text", "gpt_oss", "llama4_text"):
         config = {**config_of(family, VARIANTS[family][0]), "num_hidden_layers": 19}
-        runs = from_config(config).layers
-        assert [run.sliding_window for run in runs for _ in range(run.count)] == windows(config)
+        groups = from_config(config).layers
+        assert [group.sliding_window for group in groups for _ in range(group.count)] == windows(
+            config
+        )
 
 
 def test_equal_neighbours_are_one_run() -> None:
     config = config_of("granitemoehybrid", {**MAMBA, "shared_intermediate_size": 44})
     config |= {"num_hidden_layers": 9, "layer_types": ["mamba"] * 5 + ["attention"] + ["mamba"] * 3}
-    runs = from_config(config).layers
-    assert [(run.block, run.count) for run in runs] == [
+    groups = from_config(config).layers
+    assert [(group.block, group.count) for group in groups] == [
         (granite_hybrid.mamba2_moe_layer, 5),
         (granite_hybrid.attention_moe_layer, 1),
         (granite_hybrid.mamba2_moe_layer, 3),
@@ -586,7 +591,7 @@ def test_ten_thousand_broken_configs_give_an_architecture_or_an_error() -> None:
             refused += 1
             sentences.add(str(error))
         else:
-            shapes = [shape for run in architecture.layers for shape in run.weights.values()]
+            shapes = [shape for group in architecture.layers for shape in group.weights.values()]
             shapes += [*architecture.outside.values(), *architecture.towers.values()]
             assert all(type(size) is int and size >= 0 for shape in shapes for size in shape)
     assert 1_000 < refused < 9_000

@@ -77,7 +77,7 @@ def test_other_shapes_win_and_divide_the_layers(tmp_path):
         for name, shape in (("gate", (48, 16)), ("up", (48, 16)), ("down", (16, 48))):
             tensors[f"model.layers.{i}.mlp.{name}_proj.weight"] = numpy.zeros(shape, "float16")
     model = read(tensors, tmp_path)
-    assert [run.count for run in model.layers] == [2, 2]
+    assert [group.count for group in model.layers] == [2, 2]
     assert model.layers[1].weights["mlp.down_proj.weight"] == (16, 48)
     stored = sum(array.size for array in tensors.values())
     assert model.num_parameters == stored

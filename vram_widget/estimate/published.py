@@ -201,11 +201,11 @@ def lora_parameters(architecture: Architecture, config: TrainingConfig) -> int:
     settings = Settings.of(config, architecture.model_type)
     check_adapters(architecture, settings)
     edges = 0
-    for run in architecture.layers:
-        targeted = target(settings, architecture, run)
-        edges += run.count * sum(
+    for group in architecture.layers:
+        targeted = target(settings, architecture, group)
+        edges += group.count * sum(
             sum(shape)
-            for name, shape in run.weights.items()
+            for name, shape in group.weights.items()
             if targeted(name.removesuffix(".weight"))
         )
     return int(config.lora_r) * edges
@@ -214,11 +214,11 @@ def lora_parameters(architecture: Architecture, config: TrainingConfig) -> int:
 def osft_parameters(architecture: Architecture) -> int:
     """Return the numbers in U, S and V of every weight that OSFT decomposes."""
     numbers = 0
-    for run in architecture.layers:
-        decomposed = osft_target(architecture, run)
-        numbers += run.count * sum(
+    for group in architecture.layers:
+        decomposed = osft_target(architecture, group)
+        numbers += group.count * sum(
             min(shape) * sum(shape) + min(shape)
-            for name, shape in run.weights.items()
+            for name, shape in group.weights.items()
             if decomposed(name.removesuffix(".weight"))
         )
     return numbers

@@ -13,7 +13,7 @@ from ..step.layer import Layer
 from ..step.norms import mean_centred_norm
 from ..step.tape import FLOAT32, Tensor
 from .parts.attention import attend, attention_weights, rotary
-from .parts.layers import FULL, DecoderLayer, alike, decoder, layer_types, runs, window
+from .parts.layers import FULL, DecoderLayer, alike, decoder, grouped, layer_types, window
 from .parts.mlp import gated_mlp, gated_mlp_weights
 from .parts.weights import Config, Weights, norm
 
@@ -32,7 +32,7 @@ def cohere2(config: Config) -> Decoder:
     """Command R7B and A: as Command R, but layers that attend in full know no positions."""
     weights = parallel_weights(config)
     kinds = layer_types(config, config.get("sliding_window_pattern", 4))
-    layers = runs(
+    layers = grouped(
         DecoderLayer(
             cohere_nope_layer if kind == FULL else cohere_layer, weights, window(config, kind)
         )

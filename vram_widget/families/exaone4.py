@@ -10,7 +10,7 @@ from ..step.layer import Layer
 from ..step.norms import rms_norm
 from ..step.tape import Tensor
 from .parts.attention import attention_weights, normed_attention
-from .parts.layers import FULL, DecoderLayer, decoder, layer_types, runs, window
+from .parts.layers import FULL, DecoderLayer, decoder, grouped, layer_types, window
 from .parts.mlp import gated_mlp, gated_mlp_weights
 from .parts.weights import Config, head_norms, norm
 
@@ -30,7 +30,7 @@ def exaone4(config: Config) -> Decoder:
     }
     hybrid = config.get("sliding_window") is not None
     kinds = layer_types(config, config.get("sliding_window_pattern", 4) if hybrid else 1)
-    layers = runs(
+    layers = grouped(
         DecoderLayer(
             exaone4_nope_layer if hybrid and kind == FULL else exaone4_layer,
             weights,

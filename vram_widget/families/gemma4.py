@@ -14,7 +14,7 @@ from ..step.tape import FLOAT32, Tensor
 from .gemma import four_norms_weights, wide_mlp_weights
 from .parts.attention import attend, attention_weights, rotary
 from .parts.experts import Routing, expert_weights, experts
-from .parts.layers import FULL, DecoderLayer, decoder, layer_types, runs, window
+from .parts.layers import FULL, DecoderLayer, decoder, grouped, layer_types, window
 from .parts.mlp import gated_mlp
 from .parts.weights import Config, Weights, embedding, head_norms, linear, norm
 
@@ -29,7 +29,9 @@ def gemma4(config: Config) -> Decoder:
             f"config.json says num_kv_shared_layers = {shared}, which leaves none of "
             f"{count} layers with keys of its own; correct it."
         )
-    layers = runs(layer_weights(config, kind, i >= count - shared) for i, kind in enumerate(kinds))
+    layers = grouped(
+        layer_weights(config, kind, i >= count - shared) for i, kind in enumerate(kinds)
+    )
     more: Weights = {}
     if by_layer := count * config["hidden_size_per_layer_input"]:
         rows, hidden = config["vocab_size_per_layer_input"], config["hidden_size"]

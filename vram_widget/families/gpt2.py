@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ..step import ops
 from ..step.context import Context
-from ..step.decoder import Decoder, LayerRun
+from ..step.decoder import Decoder, LayerGroup
 from ..step.family import Family, no_rotary_features
 from ..step.layer import Layer
 from ..step.norms import layer_norm
@@ -23,13 +23,13 @@ def gpt2(config: Config) -> Decoder:
     return replace(model, layers=tuple(map(transposed, model.layers)))
 
 
-def transposed(run: LayerRun) -> LayerRun:
+def transposed(group: LayerGroup) -> LayerGroup:
     """Return layers that store every linear the other way around."""
-    linears = frozenset(f"{name}.weight" for name in run.linears)
+    linears = frozenset(f"{name}.weight" for name in group.linears)
     weights = {
-        name: shape[::-1] if name in linears else shape for name, shape in run.weights.items()
+        name: shape[::-1] if name in linears else shape for name, shape in group.weights.items()
     }
-    return replace(run, weights=weights, transposed=linears)
+    return replace(group, weights=weights, transposed=linears)
 
 
 def gpt_bigcode(config: Config) -> Decoder:

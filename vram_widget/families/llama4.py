@@ -17,7 +17,7 @@ from ..step.tape import FLOAT32, Tensor
 from .fields import wrong
 from .parts.attention import attend, attention_weights, repeated
 from .parts.experts import Routing, chosen_experts
-from .parts.layers import DecoderLayer, decoder, layer_types, prenorm, runs, window
+from .parts.layers import DecoderLayer, decoder, grouped, layer_types, prenorm, window
 from .parts.mlp import gated_mlp, gated_mlp_weights
 from .parts.weights import Config
 
@@ -54,7 +54,7 @@ def llama4(config: Config) -> Decoder:
         return DecoderLayer(block, mixed if routed_here else plain, window(chunked, kind))
 
     kinds = layer_types(config, every=every)
-    return decoder(config, runs(layer(i, kind) for i, kind in enumerate(kinds)))
+    return decoder(config, grouped(layer(i, kind) for i, kind in enumerate(kinds)))
 
 
 def plain_layer(context: Context, layer: Layer, x: Tensor) -> Tensor:

@@ -12,7 +12,16 @@ from ..step.tape import Tensor
 from .llama import llama_layer
 from .parts.attention import attention_weights, grouped_attention, normed_attention
 from .parts.experts import experts, qwen_router, routed_weights
-from .parts.layers import FULL, SLIDING, DecoderLayer, decoder, layer_types, prenorm, runs, window
+from .parts.layers import (
+    FULL,
+    SLIDING,
+    DecoderLayer,
+    decoder,
+    grouped,
+    layer_types,
+    prenorm,
+    window,
+)
 from .parts.mlp import gated_mlp, gated_mlp_weights
 from .parts.weights import Config, Weights, head_norms, linear
 from .qwen import qwen3_layer
@@ -67,7 +76,7 @@ def sometimes_sparse(
         block, weights = (mixed_layer, mixed) if chosen else (plain_layer, plain)
         return DecoderLayer(block, weights, window(config, kind))
 
-    return decoder(config, runs(layer(i, kind) for i, kind in enumerate(kinds)))
+    return decoder(config, grouped(layer(i, kind) for i, kind in enumerate(kinds)))
 
 
 def qwen2_moe_layer(context: Context, layer: Layer, x: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from itertools import groupby
 from math import prod
 
 from ..step.architecture import Architecture
-from ..step.decoder import LayerRun
+from ..step.decoder import LayerGroup
 from ..step.methods.parameter import Shape
 from .checkpoint import Checkpoint
 from .quantized import Logical, logical
@@ -68,7 +68,7 @@ def reconcile(architecture: Architecture, checkpoint: Checkpoint) -> Architectur
     weights = logical(checkpoint.tensors, checkpoint.quantization, checkpoint.config)
     stored: Stored = {name: shape for name, shape in weights.items() if not is_buffer(name)}
     layers, stem, rest = _by_layer(architecture, stored)
-    runs = tuple(_runs(architecture, layers, told))
+    groups = tuple(_groups(architecture, layers, told))
     outside = _outside(architecture, rest, stem, told)
     notices, towers = _towers(architecture, checkpoint, rest, told)
     for name, shape in rest.items():
@@ -76,7 +76,7 @@ def reconcile(architecture: Architecture, checkpoint: Checkpoint) -> Architectur
     return replace(
         architecture,
         config={**architecture.config, "vocab_size": _rows(architecture, outside, told)},
-        layers=runs,
+        layers=groups,
         outside=outside,
         towers=towers,
         notices=(*notices, *checkpoint.notices, *told.notices()),
@@ -89,7 +89,7 @@ def _by_layer(architecture: Architecture, stored: Stored) -> tuple[dict[int, Sto
     Several parts of a model may have layers; the decoder's are those most like what is expected.
     """
     layers = f".{architecture.layers_name.rpartition('.')[2]}."
-    expected = {name for run in architecture.layers for name in run.weights}
+    expected = {name for group in architecture.layers for name in group.weights}
     found: dict[str, dict[int, Stored]] = defaultdict(lambda: defaultdict(dict))
     names: dict[str, list[str]] = defaultdict(list)
     for name, shape in stored.items():
@@ -111,27 +111,27 @@ def _by_layer(architecture: Architecture, stored: Stored) -> tuple[dict[int, Sto
     return {number: fuse_experts(layer) for number, layer in found[stem].items()}, stem, rest
 
 
-def _runs(
+def _groups(
     architecture: Architecture, layers: dict[int, Stored], told: _Differences
-) -> Iterator[LayerRun]:
-    """Yield the runs of layers, divided where layers that should be alike are stored unlike."""
+) -> Iterator[LayerGroup]:
+    """Yield the groups of layers, divided where layers that should be alike are stored unlike."""
     number = 0
-    for run in architecture.layers:
+    for group in architecture.layers:
         settled = []
-        for _ in range(run.count):
+        for _ in range(group.count):
             layer = layers.pop(number, {})
-            have = {spelled(name, run.weights): shape for name, shape in layer.items()}
+            have = {spelled(name, group.weights): shape for name, shape in layer.items()}
             settled.append(
                 {
                     name: told.settle(f"layers.*.{name}", shape, have.pop(name, None))
-                    for name, shape in run.weights.items()
+                    for name, shape in group.weights.items()
                 }
             )
             told.extra |= {f"layers.{number}.{name}": shape for name, shape in have.items()}
             number += 1
         for weights, alike in groupby(settled):
-            same = run.weights if weights == run.weights else weights
-            yield replace(run, count=len(list(alike)), weights=same)
+            same = group.weights if weights == group.weights else weights
+            yield replace(group, count=len(list(alike)), weights=same)
     for number, layer in layers.items():
         told.further |= {f"layers.{number}.{name}": shape for name, shape in layer.items()}
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 
-from .decoder import Decoder, LayerRun
+from .decoder import Decoder, LayerGroup
 from .family import Config, Family
 from .methods.parameter import Shape
 
@@ -22,13 +22,13 @@ class Stretch:
 
     Attributes
     ----------
-    parts : tuple of LayerRun or Stretch
+    parts : tuple of LayerGroup or Stretch
         A layer each, or several that repeat within the pattern.
     count : int
         How often they come.
     """
 
-    parts: tuple[LayerRun | Stretch, ...]
+    parts: tuple[LayerGroup | Stretch, ...]
     count: int
 
 
@@ -81,8 +81,8 @@ class Architecture(Decoder):
 
     @property
     def num_hidden_layers(self) -> int:
-        """Decoder layers, over all runs."""
-        return sum(run.count for run in self.layers)
+        """Decoder layers, over all groups."""
+        return sum(group.count for group in self.layers)
 
     @property
     def tie_word_embeddings(self) -> bool:
@@ -93,7 +93,7 @@ class Architecture(Decoder):
     def num_parameters(self) -> int:
         """All parameters, a tied lm_head counted once."""
         elsewhere = (*self.outside.values(), *self.towers.values())
-        inside = sum(run.count * run.num_parameters for run in self.layers)
+        inside = sum(group.count * group.num_parameters for group in self.layers)
         return inside + sum(prod(shape) for shape in elsewhere)
 
     @cached_property
@@ -129,8 +129,8 @@ class Architecture(Decoder):
         )
 
     @cached_property
-    def _one_by_one(self) -> list[LayerRun]:
-        return [run for run in self.layers for _ in range(run.count)]
+    def _one_by_one(self) -> list[LayerGroup]:
+        return [group for group in self.layers for _ in range(group.count)]
 
     def _patterns(self, traits: list[tuple[object, ...]]) -> tuple[Stretch, ...]:
         distinct: list[tuple[object, ...]] = []
@@ -145,15 +145,15 @@ class Architecture(Decoder):
         """Yield every weight's full name and shape, layer by layer."""
         yield from self.outside.items()
         index = 0
-        for run in self.layers:
-            for _ in range(run.count):
-                for name, shape in run.weights.items():
+        for group in self.layers:
+            for _ in range(group.count):
+                for name, shape in group.weights.items():
                     yield f"{self.layers_name}.{index}.{name}", shape
                 index += 1
         yield from self.towers.items()
 
 
-def _stretches(kinds: list[int], layers: list[LayerRun]) -> Iterator[Stretch]:
+def _stretches(kinds: list[int], layers: list[LayerGroup]) -> Iterator[Stretch]:
     """Yield the stretches of some layers; patterns that repeat within a pattern are inside it."""
     for start, period, count in _patterns(kinds):
         end = start + period

@@ -18,7 +18,7 @@ Block = Callable[[Context, Layer, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class LayerRun:
+class LayerGroup:
     """Consecutive decoder layers that are alike.
 
     Attributes
@@ -80,7 +80,7 @@ class Decoder:
     ----------
     config : mapping
         The text model's config.json, with the defaults of its family filled in.
-    layers : tuple of LayerRun
+    layers : tuple of LayerGroup
         The decoder layers, in order.
     outside : mapping of str to tuple of int
         The weights outside the layers by full name: the token embedding, the last norm, where
@@ -94,7 +94,7 @@ class Decoder:
     """
 
     config: Mapping[str, Any]
-    layers: tuple[LayerRun, ...]
+    layers: tuple[LayerGroup, ...]
     outside: Mapping[str, Shape]
     layers_name: str = "model.layers"
     embedding_name: str = "model.embed_tokens"

@@ -91,7 +91,7 @@ def base_model(step: Pass, tokens: Tensor) -> Tensor:
         attention = "eager"
     tape.operator = "attention mask"
     mask = sliding_mask = None
-    windows = {run.sliding_window for run in architecture.layers}
+    windows = {group.sliding_window for group in architecture.layers}
     eager_masks = []
     if attention == "eager":  # a mask of numbers for each distance that attention reaches back
         eager_masks = [new(settings.tokens, length, x.dtype, "mask") for _ in windows]

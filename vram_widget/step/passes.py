@@ -12,7 +12,7 @@ from functools import partial
 from . import ops
 from .architecture import Stretch
 from .context import Context
-from .decoder import LayerRun
+from .decoder import LayerGroup
 from .layer import Layer
 from .methods.full import Method
 from .methods.parameter import Shape
@@ -227,12 +227,12 @@ class Pass:
                 self.cut("backward")
                 self.segments.append(after)
 
-    def run_layer(self, context: Context, run: LayerRun) -> None:
+    def run_layer(self, context: Context, group: LayerGroup) -> None:
         """Run one layer on the hidden state."""
-        layer = self.layer(run.oriented, self.run.method(run))
-        if context.sliding_mask and run.sliding_window and context.length >= run.sliding_window:
+        layer = self.layer(group.oriented, self.run.method(group))
+        if context.sliding_mask and group.sliding_window and context.length >= group.sliding_window:
             context = context._replace(mask=context.sliding_mask)
-        block = partial(run.block, context, layer)
+        block = partial(group.block, context, layer)
         layer.input_takes_gradient = self.hidden.node is not None
         self.communication.pre_forward(layer)
         Boundary(self.tape, partial(self.communication.post_backward, layer))

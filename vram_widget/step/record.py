@@ -15,7 +15,8 @@ from .timeline import COMPONENTS, Timeline
 Levels = list[int]
 NOTHING: Levels = [0] * len(COMPONENTS)
 
-#: How many layers of a run the timeline draws: the others are between them, on a straight line.
+#: How many of the layers that repeat the timeline draws: the others are between them, on a
+#: straight line.
 DRAWN = 8
 
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from ..config import TrainingConfig
 from ..gpu import GPU
 from .architecture import Architecture
-from .decoder import LayerRun
+from .decoder import LayerGroup
 from .methods.full import Method
 from .methods.methods import check_adapters, method_for
 from .methods.parameter import Shape
@@ -74,9 +74,9 @@ class Run:
             check_adapters(architecture, settings)
         return cls(architecture, settings, sharding(settings), gpu.bf16_flops, gpu.bandwidth)
 
-    def method(self, layers: LayerRun | None = None) -> Method:
+    def method(self, group: LayerGroup | None = None) -> Method:
         """Return the method of some layers, or of what lies outside the layers."""
-        return method_for(self.settings, self.sharding, self.architecture, layers)
+        return method_for(self.settings, self.sharding, self.architecture, group)
 
     @cached_property
     def num_trainable(self) -> int:
@@ -91,5 +91,5 @@ class Run:
 
     def _parts(self) -> Iterator[tuple[int, Method, Mapping[str, Shape]]]:
         yield 1, self.method(), self.architecture.outside
-        for layers in self.architecture.layers:
-            yield layers.count, self.method(layers), layers.oriented
+        for group in self.architecture.layers:
+            yield group.count, self.method(group), group.oriented

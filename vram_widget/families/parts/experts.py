@@ -17,7 +17,7 @@ from ...step.decoder import Block, Decoder
 from ...step.layer import Layer
 from ...step.ops import experts as mixture
 from ...step.tape import FLOAT32, Tensor
-from .layers import DecoderLayer, decoder, prenorm, runs
+from .layers import DecoderLayer, decoder, grouped, prenorm
 from .mlp import gated_mlp, gated_mlp_weights
 from .weights import Config, Weights
 
@@ -68,7 +68,7 @@ def mostly_sparse(
     plain = DecoderLayer(plain_layer, prenorm(hidden, attention, mlp))
     mixed = DecoderLayer(mixed_layer, prenorm(hidden, attention, sparse))
     first = config["first_k_dense_replace"]
-    layers = runs(plain if i < first else mixed for i in range(config["num_hidden_layers"]))
+    layers = grouped(plain if i < first else mixed for i in range(config["num_hidden_layers"]))
     return decoder(config, layers)
 
 

@@ -1,4 +1,4 @@
-"""Puts layers together: what kind each is, runs of equal ones, and what surrounds them."""
+"""Puts layers together: what kind each is, groups of equal ones, and what surrounds them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from ...errors import ModelError
-from ...step.decoder import Block, Decoder, LayerRun
+from ...step.decoder import Block, Decoder, LayerGroup
 from .weights import Config, Weights, embedding, linear, norm
 
 FULL, SLIDING, LINEAR = "full_attention", "sliding_attention", "linear_attention"
@@ -33,10 +33,10 @@ class DecoderLayer(NamedTuple):
     sliding_window: int | None = None
 
 
-def runs(layers: Iterable[DecoderLayer]) -> tuple[LayerRun, ...]:
+def grouped(layers: Iterable[DecoderLayer]) -> tuple[LayerGroup, ...]:
     """Return the layers in order, equal neighbours merged."""
     return tuple(
-        LayerRun(
+        LayerGroup(
             layer.block,
             len(list(alike)),
             layer.weights,
@@ -77,14 +77,16 @@ def window(config: Config, kind: str) -> int | None:
     return config.get("sliding_window") or None
 
 
-def alike(config: Config, block: Block, weights: Weights, kinds: list[str]) -> tuple[LayerRun, ...]:
+def alike(
+    config: Config, block: Block, weights: Weights, kinds: list[str]
+) -> tuple[LayerGroup, ...]:
     """Return layers that differ in nothing but how far their attention reaches."""
-    return runs(DecoderLayer(block, weights, window(config, kind)) for kind in kinds)
+    return grouped(DecoderLayer(block, weights, window(config, kind)) for kind in kinds)
 
 
 def in_order(
     config: Config, of_kind: dict[str, DecoderLayer], kinds: list[str]
-) -> tuple[LayerRun, ...]:
+) -> tuple[LayerGroup, ...]:
     """Return the layer that stands for each of `kinds`."""
     for kind in kinds:
         if kind not in of_kind:
@@ -92,7 +94,7 @@ def in_order(
                 f"config.json's layer_types has {kind[:40]!r}, which {config['model_type']} does "
                 f"not know; it knows {', '.join(of_kind)}."
             )
-    return runs(of_kind[kind] for kind in kinds)
+    return grouped(of_kind[kind] for kind in kinds)
 
 
 def prenorm(hidden: int, attention: Weights, mlp: Weights) -> Weights:
@@ -107,7 +109,7 @@ def prenorm(hidden: int, attention: Weights, mlp: Weights) -> Weights:
 
 def decoder(
     config: Config,
-    layers: tuple[LayerRun, ...],
+    layers: tuple[LayerGroup, ...],
     *,
     stem: str = "model",
     layers_in: str = "layers",

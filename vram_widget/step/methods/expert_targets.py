@@ -16,7 +16,7 @@ from functools import lru_cache
 from ...errors import ConfigError
 from ...trainers import TRAINERS, Targets
 from ..architecture import Architecture
-from ..decoder import LayerRun
+from ..decoder import LayerGroup
 from ..settings import Settings
 
 #: What was a linear's name -> the end of the parameter's name that holds it now.
@@ -77,7 +77,9 @@ def old_names(settings: Settings, architecture: Architecture) -> set[str]:
     return {name for name in renamed if any(f".{end}".endswith(f".{name}") for end in wanted)}
 
 
-def expert_targets(settings: Settings, architecture: Architecture, run: LayerRun) -> dict[str, int]:
+def expert_targets(
+    settings: Settings, architecture: Architecture, group: LayerGroup
+) -> dict[str, int]:
     """Return the parameters of a layer that get an adapter, and how many ranks each gets.
 
     Gate and up are one parameter, whose adapter has the rank of both.
@@ -91,7 +93,9 @@ def expert_targets(settings: Settings, architecture: Architecture, run: LayerRun
     found: dict[str, int] = {}
     for new in {RENAMED[model_type][name] for name in named}:
         joined = [name for name, other in RENAMED[model_type].items() if other == new]
-        there = [name for name in run.weights if name.endswith(f".{new}") and is_stacked(run, name)]
+        there = [
+            name for name in group.weights if name.endswith(f".{new}") and is_stacked(group, name)
+        ]
         if there and not named.issuperset(joined):
             raise ConfigError(
                 f"target_modules must name {' and '.join(joined)} together: this model holds them "
@@ -101,6 +105,6 @@ def expert_targets(settings: Settings, architecture: Architecture, run: LayerRun
     return found
 
 
-def is_stacked(run: LayerRun, name: str) -> bool:
+def is_stacked(group: LayerGroup, name: str) -> bool:
     """Whether a weight is a parameter of its own, and not that of a linear."""
-    return name in run.not_linear or len(run.weights[name]) == 3
+    return name in group.not_linear or len(group.weights[name]) == 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...errors import ConfigError, shown
 from ..architecture import Architecture
-from ..decoder import LayerRun
+from ..decoder import LayerGroup
 from ..settings import Settings
 from ..sharding.sharding import Sharding
 from .expert_targets import expert_targets, named_targets
@@ -23,7 +23,7 @@ def method_for(
     settings: Settings,
     sharding: Sharding,
     architecture: Architecture,
-    run: LayerRun | None = None,
+    group: LayerGroup | None = None,
 ) -> Method:
     """Return the method of a run for some layers, or for what lies outside the layers.
 
@@ -38,12 +38,12 @@ def method_for(
     if method == "sft":
         return Full(settings)
     if method == "osft":
-        return OSFT(settings, osft_target(architecture, run) if run else nothing)
-    is_target = target(settings, architecture, run) if run else nothing
-    experts = expert_targets(settings, architecture, run) if run else {}
+        return OSFT(settings, osft_target(architecture, group) if group else nothing)
+    is_target = target(settings, architecture, group) if group else nothing
+    experts = expert_targets(settings, architecture, group) if group else {}
     if method == "lora" and stored not in PACKED:
         return LoRA(settings, is_target, experts)
-    is_linear = (run.linears if run else architecture.tower_linears).__contains__
+    is_linear = (group.linears if group else architecture.tower_linears).__contains__
     return QLoRA(settings, sharding, is_target, experts, is_linear, stored or settings.quantization)
 
 
@@ -56,13 +56,13 @@ def check_adapters(architecture: Architecture, settings: Settings) -> None:
         With what to change.
     """
     targets: dict[str, Shape] = {}
-    for run in architecture.layers:
-        adapted = filter(target(settings, architecture, run), run.linears)
-        targets |= {name: run.oriented[f"{name}.weight"] for name in adapted}
-        experts = expert_targets(settings, architecture, run)
-        targets |= {name: run.oriented[name][-2:] for name in experts}
+    for group in architecture.layers:
+        adapted = filter(target(settings, architecture, group), group.linears)
+        targets |= {name: group.oriented[f"{name}.weight"] for name in adapted}
+        experts = expert_targets(settings, architecture, group)
+        targets |= {name: group.oriented[name][-2:] for name in experts}
     if not targets:
-        names = sorted({name for run in architecture.layers for name in run.linears})
+        names = sorted({name for group in architecture.layers for name in group.linears})
         wanted = named_targets(settings, architecture)
         raise ConfigError(
             f"target_modules = {shown(wanted)} matches no linear layer of "

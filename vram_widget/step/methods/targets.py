@@ -8,20 +8,20 @@ from functools import lru_cache
 from itertools import groupby
 
 from ..architecture import Architecture
-from ..decoder import LayerRun
+from ..decoder import LayerGroup
 from ..settings import Settings
 from .expert_targets import old_names, target_modules_of
 from .full import Matches
 
 
-def target(settings: Settings, architecture: Architecture, run: LayerRun) -> Matches:
-    """Return the test for the linears of `run` that get an adapter, as PEFT matches them."""
-    inside = run.linears
+def target(settings: Settings, architecture: Architecture, group: LayerGroup) -> Matches:
+    """Return the test for the linears of `group` that get an adapter, as PEFT matches them."""
+    inside = group.linears
     experts = old_names(settings, architecture)
     if experts:  # PEFT takes these names for the experts, and for nothing else
         inside = frozenset(name for name in inside if name.rsplit(".", 1)[-1] not in experts)
-    if run.adapted is not None:
-        return (inside & run.adapted).__contains__
+    if group.adapted is not None:
+        return (inside & group.adapted).__contains__
     wanted = target_modules_of(settings, architecture)
     if wanted == "all-linear":
         return inside.__contains__
@@ -39,7 +39,7 @@ def split_by_adapters(architecture: Architecture, settings: Settings) -> Archite
     >>> config = TrainingConfig("meta-llama/Llama-3.1-8B", training_method="lora",
     ...     target_modules=r".*\.(30|31)\..*_proj")
     >>> settings = Settings.of(config, "llama")
-    >>> [run.count for run in split_by_adapters(load(config.model_path), settings).layers]
+    >>> [group.count for group in split_by_adapters(load(config.model_path), settings).layers]
     [30, 2]
     """
     wanted = target_modules_of(settings, architecture)
@@ -52,19 +52,19 @@ def split_by_adapters(architecture: Architecture, settings: Settings) -> Archite
 def _split(architecture: Architecture, wanted: str | tuple[str, ...]) -> Architecture:
     named = _named(wanted)
 
-    def adapted(layer: int, run: LayerRun) -> frozenset[str]:
+    def adapted(layer: int, group: LayerGroup) -> frozenset[str]:
         stem = f"{architecture.layers_name}.{layer}"
-        return frozenset(name for name in run.linears if named(f"{stem}.{name}"))
+        return frozenset(name for name in group.linears if named(f"{stem}.{name}"))
 
-    split: list[LayerRun] = []
+    split: list[LayerGroup] = []
     first = 0
-    for run in architecture.layers:
-        each = [adapted(layer, run) for layer in range(first, first + run.count)]
-        first += run.count
+    for group in architecture.layers:
+        each = [adapted(layer, group) for layer in range(first, first + group.count)]
+        first += group.count
         split += [
-            replace(run, count=len(list(alike)), adapted=names) for names, alike in groupby(each)
+            replace(group, count=len(list(alike)), adapted=names) for names, alike in groupby(each)
         ]
-    if all(run.adapted == adapted(0, run) for run in split):
+    if all(group.adapted == adapted(0, group) for group in split):
         return architecture
     return replace(architecture, layers=tuple(split))
 
@@ -100,10 +100,10 @@ OSFT_TARGETS = frozenset(
 OSFT_TARGETS_OF_GPT2 = frozenset(("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"))
 
 
-def osft_target(architecture: Architecture, run: LayerRun) -> Matches:
-    """Return the test for the weights of `run` that mini-trainer decomposes."""
+def osft_target(architecture: Architecture, group: LayerGroup) -> Matches:
+    """Return the test for the weights of `group` that mini-trainer decomposes."""
     named = OSFT_TARGETS_OF_GPT2 if architecture.model_type == "gpt2" else OSFT_TARGETS
-    return (run.linears & named).__contains__
+    return (group.linears & named).__contains__
 
 
 def nothing(name: str) -> bool:
