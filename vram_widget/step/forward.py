@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from . import losses, ops
 from .context import Context
 from .norms import layer_norm
-from .tape import BOOL, FLOAT32, INT64, Boundary, Node, Tensor
+from .tape import BOOL, FLOAT32, INT64, Boundary, DType, Node, Tensor
 
 if TYPE_CHECKING:
     from .passes import Pass
@@ -60,47 +60,13 @@ def forward(step: Pass) -> Tensor:
 
 def base_model(step: Pass, tokens: Tensor) -> Tensor:
     """Run the embedding, the layers and the last norm."""
-    tape, settings, architecture = step.tape, step.settings, step.architecture
+    settings, architecture = step.settings, step.architecture
     family = architecture.family
-    tape.operator = architecture.embedding_name
-    x = ops.embedding(tokens, step.outside.weights[f"{architecture.embedding_name}.weight"])
-    if family.scaled_word_embedding:
-        x = ops.scale(x, "hidden state")
-    leaf = None
-    if x.node is None and settings.gradient_checkpointing:
-        ops.require_grad(x)  # PEFT's enable_input_require_grads
-        leaf = x
-    if family.embedding_multiplier:
-        x = ops.scale(x, "hidden state")
-    elif not architecture.positions_name and not architecture.config.get("embedding_dropout"):
-        leaf = None  # it is the first layer's input, which that layer holds
     length = min(settings.max_seq_len, settings.tokens)
-    embedded: tuple[Tensor, ...] = ()
-    if architecture.positions_name:
-        embedded = x, *learned_positions(step, length)
-        x = ops.add(x, embedded[-1])
-        if architecture.config.get("embd_pdrop"):
-            x = ops.dropout(x)
-    if architecture.config.get("embedding_dropout"):
-        embedded = (x,)
-        x = ops.dropout(x)
+    x, embedded, leaf = embeddings(step, tokens, length)
     cos, sin = rotary_positions(step, length, x)
-    new = tape.new
-    attention = settings.attn_implementation
-    if attention == "sdpa" and not family.supports_sdpa:
-        attention = "eager"
-    tape.operator = "attention mask"
-    mask = sliding_mask = None
-    windows = {group.sliding_window for group in architecture.layers}
-    eager_masks = []
-    if attention == "eager":  # a mask of numbers for each distance that attention reaches back
-        eager_masks = [new(settings.tokens, length, x.dtype, "mask") for _ in windows]
-    else:
-        # flash attention takes padding out of its inputs, and has no use for a mask
-        masked = attention == "sdpa" and (settings.padded or family.always_masked)
-        mask = new(settings.tokens, length, BOOL, "mask") if masked else None
-        slides = attention == "sdpa" and any(length >= window for window in windows if window)
-        sliding_mask = new(length, length, BOOL, "mask") if slides else None
+    attention = attn_implementation(step)
+    eager_masks, mask, sliding_mask = attention_masks(step, attention, length, x.dtype)
     by_layer = None
     if family.per_layer_inputs:
         by_layer = family.per_layer_inputs(architecture, step.outside, tokens, x)
@@ -120,25 +86,50 @@ def base_model(step: Pass, tokens: Tensor) -> Tensor:
     masks = (*eager_masks, mask, sliding_mask) if settings.gradient_checkpointing else ()
     others = [rotary_positions(step, length, x) for _ in range(1, family.position_tables)]
     step.keep(cos, sin, others, leaf, masks, by_layer)
-    # the model's forward holds what goes into the first layer, which that layer may keep itself
-    kept = settings.gradient_checkpointing and not settings.offload_activations
-    norm_keeps = x.dtype is FLOAT32 or family.norm is layer_norm or settings.use_liger
-    kept = kept or (norm_keeps and x.node is not None)
-    # a projection that trains keeps it too, long after that layer is done with it
+    # Gemma 4's projection of the first layer's input keeps that input where it trains
     projected = by_layer is not None and not settings.adapts
-    tape.operator = architecture.embedding_name
-    inputs_embeds = (
-        None if kept or projected or embedded else new(x.rows, x.width, x.dtype, "hidden state")
-    )
+    held = embedded or inputs_embeds(step, x, projected)
     handed_over = [x]  # who holds on to the hidden state keeps its memory: only the layers do
     del x, leaf
     x = step.run_layers(context, handed_over, first_differs=projected)
     if by_layer is not None and isinstance(by_layer.node, Node):
         # one gradient for the inputs of all layers, to which each layer adds its own
-        Boundary(tape, partial(_start_gradient, by_layer.node, by_layer))
+        Boundary(step.tape, partial(_start_gradient, by_layer.node, by_layer))
     x = family.norm(step.outside, architecture.norm_name, x)
-    del inputs_embeds, embedded
+    del held, embedded
     return x
+
+
+def embeddings(
+    step: Pass, tokens: Tensor, length: int
+) -> tuple[Tensor, tuple[Tensor, ...], Tensor | None]:
+    """Return the hidden state, what the model's forward holds beside it, and a leaf.
+
+    The leaf wants a gradient for the sake of checkpoints; the graph holds it, unless it is the
+    hidden state itself, which the first layer holds.
+    """
+    architecture = step.architecture
+    family = architecture.family
+    step.tape.operator = architecture.embedding_name
+    x = ops.embedding(tokens, step.outside.weights[f"{architecture.embedding_name}.weight"])
+    if family.scaled_word_embedding:
+        x = ops.scale(x, "hidden state")
+    leaf = None
+    if x.node is None and step.settings.gradient_checkpointing:
+        ops.require_grad(x)  # PEFT's enable_input_require_grads
+        leaf = x
+    if family.embedding_multiplier:
+        x = ops.scale(x, "hidden state")
+    held: tuple[Tensor, ...] = ()
+    if architecture.positions_name:
+        held = x, *learned_positions(step, length)
+        x = ops.add(x, held[-1])
+        if architecture.config.get("embd_pdrop"):
+            x = ops.dropout(x)
+    if architecture.config.get("embedding_dropout"):
+        held = (x,)
+        x = ops.dropout(x)
+    return x, held, None if leaf is x else leaf
 
 
 def learned_positions(step: Pass, length: int) -> tuple[Tensor, Tensor]:
@@ -147,6 +138,50 @@ def learned_positions(step: Pass, length: int) -> tuple[Tensor, Tensor]:
     step.tape.operator = name
     positions = step.tape.new(length, 1, INT64, "positions")
     return positions, ops.embedding(positions, step.outside.weights[f"{name}.weight"])
+
+
+def attn_implementation(step: Pass) -> str:
+    """Return the chosen attention, or eager where it is sdpa, which the family does not have."""
+    chosen = step.settings.attn_implementation
+    if chosen == "sdpa" and not step.architecture.family.supports_sdpa:
+        return "eager"
+    return chosen
+
+
+def attention_masks(
+    step: Pass, attention: str, length: int, dtype: DType
+) -> tuple[list[Tensor], Tensor | None, Tensor | None]:
+    """Return eager attention's masks, and sdpa's mask and its mask of layers that slide.
+
+    Flash attention takes padding out of its inputs, and has no use for a mask.
+    """
+    settings, new = step.settings, step.tape.new
+    windows = {group.sliding_window for group in step.architecture.layers}
+    step.tape.operator = "attention mask"
+    if attention == "eager":  # a mask of numbers for each distance that attention reaches back
+        return [new(settings.tokens, length, dtype, "mask") for _ in windows], None, None
+    mask = sliding_mask = None
+    if attention == "sdpa":
+        if settings.padded or step.architecture.family.always_masked:
+            mask = new(settings.tokens, length, BOOL, "mask")
+        if any(length >= window for window in windows if window):
+            sliding_mask = new(length, length, BOOL, "mask")
+    return [], mask, sliding_mask
+
+
+def inputs_embeds(step: Pass, x: Tensor, projected: bool) -> tuple[Tensor, ...]:
+    """Return the first layer's input, as the model's forward holds it; nothing if others hold it.
+
+    A checkpoint keeps it, and so do most norms; a projection of it that trains (`projected`) does
+    for longer than the layer.
+    """
+    settings, architecture = step.settings, step.architecture
+    step.tape.operator = architecture.embedding_name
+    checkpointed = settings.gradient_checkpointing and not settings.offload_activations
+    norm_keeps = x.dtype is FLOAT32 or architecture.family.norm is layer_norm or settings.use_liger
+    if projected or checkpointed or (norm_keeps and x.node is not None):
+        return ()
+    return (step.tape.new(x.rows, x.width, x.dtype, "hidden state"),)
 
 
 def _start_gradient(node: Node, of: Tensor) -> None:
