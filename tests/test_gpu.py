@@ -150,6 +150,19 @@ def test_link_is_links_times_their_rate(name):
     assert gpu.lookup(name).link == pytest.approx(links * rate, rel=0.01)
 
 
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "Tesla V100S-PCIE-32GB",
+        "Tesla V100-PCIE-32GB",
+        "Tesla P100-PCIE-16GB",
+        "NVIDIA A100-PCIE-40GB",
+    ],
+)
+def test_a_card_whose_driver_calls_it_pcie_talks_over_pci_express(spelling):
+    assert gpu.lookup(spelling).link == PCIE
+
+
 def test_no_measured_run_is_called_impossible():
     """Each published peak was measured on its card, so it is below that card's memory."""
     table = HERE / "reference" / "measured_public.csv"
