@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from vram_widget import TrainingConfig
 from vram_widget.errors import ConfigError, GPUError, ModelError
-from vram_widget.estimate.pace import FAST, SLOW, USUAL
+from vram_widget.estimate.pace import USUAL
 from vram_widget.estimate.run_time import Work, run_time
 from vram_widget.gpu import lookup
 from vram_widget.gpu.catalogue import PCIE
@@ -144,12 +144,6 @@ def test_padding_costs_time():
     assert padded.seconds.high > 2 * padded.seconds.expected  # every row at its longest
 
 
-def test_tiny_passes_wait_for_the_host():
-    choices = {"training_method": "lora", "max_seq_len": 32, "tokens_per_sample": 32}
-    tiny = run(**choices, micro_batch_size=1, num_samples=320, num_epochs=1)
-    assert tiny.seconds.expected == pytest.approx(tiny.steps * L * USUAL.layer, rel=0.1)
-
-
 def test_several_gpus_divide_the_time_but_not_quite():
     one, eight = run(sharding="ddp"), run(sharding="ddp", num_gpus=8)
     assert one.seconds.expected / 8 < eight.seconds.expected < one.seconds.expected / 4
@@ -270,16 +264,10 @@ def test_ranges_are_in_order_and_more_data_takes_longer(
         gpu="L4",
     )
     once, twice = run_time(config), run_time(config, num_samples=2 * samples)
-    assert all(0 < a <= b for a, b in pairwise(once.seconds))
+    assert all(0 < a < b for a, b in pairwise(once.seconds))
     assert once.flops > 0
     assert once.steps >= 1
     assert all(a <= b for a, b in zip(once.seconds, twice.seconds, strict=True))
-
-
-def test_the_paces_are_in_order():
-    assert FAST.matmul > USUAL.matmul > SLOW.matmul
-    assert FAST.traffic < USUAL.traffic < SLOW.traffic
-    assert FAST.layer < USUAL.layer < SLOW.layer
 
 
 # -- published runs ----------------------------------------------------------------------------
@@ -353,6 +341,19 @@ def test_published_runs_lie_in_the_range(folders):
             outside.append(row["source"])
     assert len(outside) <= 3, outside
     assert median(errors) < 0.15
+
+
+def test_tiny_passes_wait_for_the_host(folders):
+    """Qwen's LoRA passes of 256 tokens took ten times as long as an A100 computes."""
+    tiny = [
+        row
+        for row in published()
+        if row["training_method"] == "lora" and json.loads(row["settings"])["max_seq_len"] == 256
+    ]
+    assert [row["model"] for row in tiny] == ["qwen-1.8b", "qwen-7b", "qwen-14b"]
+    for row in tiny:
+        _, expected, _ = predicted(row, folders)
+        assert expected == pytest.approx(float(row["tokens_per_second"]), rel=0.1)
 
 
 def test_adapters_that_go_nowhere_take_no_time():
