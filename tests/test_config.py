@@ -50,14 +50,23 @@ def test_a_keyword_has_the_type_that_its_field_takes(name: str) -> None:
     assert bool(more) == (name in ("model_path", "target_modules")), more  # a path, several names
 
 
-@pytest.mark.parametrize("taker", [vw.TrainingConfig, vw.VRAMWidget, vw.estimate, vw.run_time])
+#: What takes every field, with what else it takes.
+TAKERS: dict[Any, list[str]] = {
+    vw.TrainingConfig: [],
+    vw.VRAMWidget: ["controls"],
+    vw.estimate: ["config"],
+    vw.run_time: ["config"],
+    vw.recommend: ["models"],
+}
+
+
+@pytest.mark.parametrize("taker", TAKERS)
 def test_the_signature_shows_every_field_with_its_default(taker: Any) -> None:
     shown = inspect.signature(taker).parameters
     for name, default in vw.TrainingConfig().config.items():
         assert shown[name].default == default
         assert shown[name].annotation is TYPES[name]
-    more = [name for name in shown if name not in TYPES]
-    assert more == {vw.VRAMWidget: ["controls"], vw.TrainingConfig: []}.get(taker, ["config"])
+    assert [name for name in shown if name not in TYPES] == TAKERS[taker]
 
 
 @pytest.fixture
@@ -70,7 +79,7 @@ def shell(tmp_path: Path) -> Any:
     return shell
 
 
-@pytest.mark.parametrize("taker", ["TrainingConfig", "VRAMWidget", "estimate"])
+@pytest.mark.parametrize("taker", ["TrainingConfig", "VRAMWidget", "estimate", "recommend"])
 def test_shift_tab_shows_the_fields(shell: Any, taker: str) -> None:
     shown = re.sub(r"\x1b\[[\d;]*m", "", shell.object_inspect_mime(f"vw.{taker}")["text/plain"])
     assert re.search(r"max_seq_len: .?int.? = 2048", shown), shown
@@ -101,6 +110,10 @@ vw.estimate(config, training_method=config.training_method, target_modules=["q_p
 vw.estimate("m", trainer="trl", gpu_hour_price=None)
 vw.run_time("m", num_epochs=3)
 vw.VRAMWidget("m", controls=["gpu"], layout={"width": "80%"}, micro_batch_size=2)
+vw.recommend("L40S", 2, trainer="trl")
+vw.recommend(gpu="L40S", num_gpus=2, models=["m"])
+vw.from_trl({"model": "m"}, gpu="L40S")
+vw.from_axolotl("config.yaml", num_gpus=2)
 config.replace(lora_alpha=32)
 """
 
@@ -109,6 +122,10 @@ BAD = [
     'vw.TrainingConfig("m", training_method="loar")',
     'vw.VRAMWidget("m", micro_batch=4)',
     'vw.run_time("m", epochs=3)',
+    'vw.recommend("L40S", max_seq_length=1)',
+    'vw.recommend(gpus="L40S")',
+    'vw.from_trl({"model": "m"}, gpus="L40S")',
+    'vw.from_axolotl("config.yaml", gpu_count=2)',
     'vw.TrainingConfig("m").replace(lora_rank=8)',
     'vw.TrainingConfig("m").lora_rank = 8',
     'word: str = vw.TrainingConfig("m").lora_r',

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import trainers
 from ..config import TrainingConfig
+from ..config.choices import Choices
+from ..config.config import names_fields
 from ..config.fields import listed
 from ..errors import ConfigError, VRAMWidgetError
 from ..gpu import GPU, resolve
@@ -20,6 +22,7 @@ from .sweep import attempt
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from typing_extensions import Unpack
 
 #: The plain settings: one sequence of this length in a pass, every block checkpointed.
 PLAIN: dict[str, Any] = {
@@ -144,11 +147,13 @@ class Recommendation:
 METHODS: dict[str, str] = TrainingConfig.fields()["training_method"].metadata["options"]
 
 
+@names_fields
 def recommend(
     gpu: str | None = None,
     num_gpus: int = 1,
+    /,
     models: Iterable[str] | None = None,
-    **choices: Any,
+    **choices: Unpack[Choices],
 ) -> Recommendation:
     """Return which models fit some GPUs, by every method of a trainer.
 
@@ -186,7 +191,7 @@ def recommend(
     for chosen in ("model_path", "training_method"):
         if chosen in choices:
             raise ConfigError(f"recommend goes over every {chosen}; leave it out.")
-    fields = {**PLAIN, **choices, "gpu": gpu, "num_gpus": num_gpus}
+    fields: dict[str, Any] = {**PLAIN, "gpu": gpu, "num_gpus": num_gpus, **choices}
     plain = TrainingConfig(**fields)
     plain.check()
     settings = {name: getattr(plain, name) for name in fields}

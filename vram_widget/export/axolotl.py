@@ -9,15 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..config import TrainingConfig
+from ..config.choices import Choices
 from ..errors import ConfigError, shown
 from ..trainers.axolotl import TRAINER
 from . import deepspeed
 from .draft import Draft
 from .parsing import configuration, mapping
 from .target import Target
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 #: Keys that take our field's value as it is.
 SAME = {
@@ -179,7 +183,7 @@ TARGET = Target.of(TRAINER, export, reads_yaml=True)
 
 
 def from_axolotl(
-    settings: Mapping[str, Any] | str | PathLike[str], **choices: Any
+    settings: Mapping[str, Any] | str | PathLike[str], **choices: Unpack[Choices]
 ) -> TrainingConfig:
     r"""Return the configuration that Axolotl runs with a file.
 

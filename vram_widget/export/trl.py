@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..config import TrainingConfig
+from ..config.choices import Choices
 from ..errors import ConfigError, shown
 from ..model import catalog
 from ..trainers import SHARDS_PARAMETERS, TRAINERS
@@ -21,6 +22,9 @@ from . import deepspeed
 from .draft import Draft
 from .parsing import configuration
 from .target import Target
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 #: Fields of SFTConfig that take ours as they are.
 ARGUMENTS = {
@@ -142,7 +146,7 @@ def _quantised(draft: Draft) -> None:
 TARGET = Target.of(TRAINER, export)
 
 
-def from_trl(settings: Mapping[str, Any], **choices: Any) -> TrainingConfig:
+def from_trl(settings: Mapping[str, Any], **choices: Unpack[Choices]) -> TrainingConfig:
     """Return the configuration that TRL runs with these settings.
 
     Parameters
