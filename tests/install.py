@@ -213,7 +213,7 @@ class Place:
         assert found["largest"] > 0, found
         assert not found["looked_up"], "a model of the catalogue was looked up"
         assert {"image/png", "text/plain"} <= set(found["shown"]), found
-        assert {"model_path", "lora_r"} <= set(found["told"]), found
+        assert {"model_path", "lora_r"} <= set(found["exported"]), found
         assert found["refused"], "a model that only the Hub knows was found without it"
         assert Path(found["file"]).is_relative_to(environment), found
         return found

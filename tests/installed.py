@@ -29,7 +29,7 @@ def main() -> None:
         "looked_up": looked_up,
         "shown": sorted(shown),
         "largest": vw.largest(est.config, "micro_batch_size"),
-        "told": sorted(vw.export(est.config, "training_hub")),
+        "exported": sorted(vw.export(est.config, "training_hub")),
         "refused": refused,
         "file": vw.__file__,
     }

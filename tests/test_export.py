@@ -156,8 +156,8 @@ def accepted(released):
 def test_training_hub_accepts_every_keyword(accepted):
     for config in cases("training_hub"):
         function = FUNCTIONS[config.training_method]
-        told = draft(config, "training_hub").settings
-        assert set(told) <= accepted[function], config
+        exported = draft(config, "training_hub").settings
+        assert set(exported) <= accepted[function], config
 
 
 def test_training_hubs_own_command_takes_the_file(released):
@@ -169,14 +169,14 @@ def test_training_hubs_own_command_takes_the_file(released):
     yaml = pytest.importorskip("yaml")
     for config in cases("training_hub"):
         command = FUNCTIONS[config.training_method].replace("_", "-")
-        told = yaml.safe_load(to_yaml(draft(config, "training_hub").settings))
+        exported = yaml.safe_load(to_yaml(draft(config, "training_hub").settings))
         known = cli._ALGO_PARAM_DEFS[command]
-        for key, value in told.items():
+        for key, value in exported.items():
             flag = "--" + key.replace("_", "-")
             if flag in known:
                 assert cli._coerce_value(value, known[flag]) is not None
         required = {flag for flag, about in known.items() if about.get("required")}
-        missing = required - {"--" + key.replace("_", "-") for key in told}
+        missing = required - {"--" + key.replace("_", "-") for key in exported}
         assert missing <= {"--data-path", "--ckpt-output-dir", "--learning-rate"}
 
 
@@ -190,21 +190,21 @@ def test_training_hubs_sharding_strategies_exist(released):
     options = fields_of(file, "FSDPOptions")
     for sharding in ("hsdp", "fsdp", "zero2", "ddp"):
         config = TrainingConfig("m", num_gpus=2, sharding=sharding, cpu_offload="all")
-        told = draft(config, "training_hub").settings["fsdp_options"]
-        assert told["sharding_strategy"] in strategies
-        assert set(told) <= options
+        exported = draft(config, "training_hub").settings["fsdp_options"]
+        assert exported["sharding_strategy"] in strategies
+        assert set(exported) <= options
 
 
-def test_lora_sft_is_told_both_halves_of_the_batch():
+def test_lora_sft_is_passed_both_factors_of_the_batch():
     config = TrainingConfig(
         "m", training_method="lora", micro_batch_size=1, gradient_accumulation_steps=16
     )
-    told = draft(config, "training_hub").settings
-    assert (told["micro_batch_size"], told["gradient_accumulation_steps"]) == (1, 16)
-    assert "effective_batch_size" not in told
+    exported = draft(config, "training_hub").settings
+    assert (exported["micro_batch_size"], exported["gradient_accumulation_steps"]) == (1, 16)
+    assert "effective_batch_size" not in exported
 
 
-def test_sft_is_told_tokens_and_the_samples_they_hold():
+def test_sft_is_passed_tokens_and_the_samples_they_hold():
     config = TrainingConfig(
         "m",
         max_tokens_per_gpu=8192,
@@ -212,9 +212,9 @@ def test_sft_is_told_tokens_and_the_samples_they_hold():
         num_gpus=4,
         gradient_accumulation_steps=2,
     )
-    told = draft(config, "training_hub").settings
-    assert told["max_tokens_per_gpu"] == 8192
-    assert told["effective_batch_size"] == 8 * 4 * 2
+    exported = draft(config, "training_hub").settings
+    assert exported["max_tokens_per_gpu"] == 8192
+    assert exported["effective_batch_size"] == 8 * 4 * 2
 
 
 def test_an_unfreeze_rank_ratio_of_one_is_warned_about():
@@ -232,25 +232,25 @@ def test_trl_constructs_its_own_classes(imported, tmp_path):
     peft = pytest.importorskip("peft")
     transformers = pytest.importorskip("transformers")
     for config in cases("trl"):
-        told = draft(config, "trl").settings
-        arguments = {k: v for k, v in told["SFTConfig"].items() if k != "deepspeed"}
+        exported = draft(config, "trl").settings
+        arguments = {k: v for k, v in exported["SFTConfig"].items() if k != "deepspeed"}
         if arguments["fp16"]:  # refused on a machine with no GPU
             arguments |= {"fp16": False, "bf16": False}
         built = sft_config(**arguments, use_cpu=True, output_dir=str(tmp_path))
         assert built.max_length == config.max_seq_len
         assert built.optim.value == config.optim
-        if "LoraConfig" in told:
-            assert peft.LoraConfig(**told["LoraConfig"]).r == config.lora_r
-        if "BitsAndBytesConfig" in told:
-            quantised = transformers.BitsAndBytesConfig(**told["BitsAndBytesConfig"])
+        if "LoraConfig" in exported:
+            assert peft.LoraConfig(**exported["LoraConfig"]).r == config.lora_r
+        if "BitsAndBytesConfig" in exported:
+            quantised = transformers.BitsAndBytesConfig(**exported["BitsAndBytesConfig"])
             assert quantised.load_in_4bit == (config.quantization == "nf4")
 
 
 def test_trl_sharded_by_deepspeed_names_a_field_of_training_arguments():
     transformers = pytest.importorskip("transformers")
     config = TrainingConfig("m", trainer="trl", num_gpus=4, sharding="zero2")
-    told = draft(config, "trl").settings["SFTConfig"]
-    assert told["deepspeed"]["zero_optimization"]["stage"] == 2
+    exported = draft(config, "trl").settings["SFTConfig"]
+    assert exported["deepspeed"]["zero_optimization"]["stage"] == 2
     assert "deepspeed" in transformers.TrainingArguments.__dataclass_fields__
 
 
@@ -264,7 +264,7 @@ def test_trl_sharded_by_deepspeed_names_a_field_of_training_arguments():
         ("hsdp", "fp16", "float16"),
     ],
 )
-def test_trl_stores_four_bits_as_floats_where_they_are_divided(sharding, mixed_precision, storage):
+def test_trl_stores_four_bits_as_floats_where_they_are_sharded(sharding, mixed_precision, storage):
     transformers = pytest.importorskip("transformers")
     torch = pytest.importorskip("torch")
     config = TrainingConfig(
@@ -275,18 +275,18 @@ def test_trl_stores_four_bits_as_floats_where_they_are_divided(sharding, mixed_p
         sharding=sharding,
         mixed_precision=mixed_precision,
     )
-    told = draft(config, "trl").settings["BitsAndBytesConfig"]
-    built = transformers.BitsAndBytesConfig(**told)
+    exported = draft(config, "trl").settings["BitsAndBytesConfig"]
+    built = transformers.BitsAndBytesConfig(**exported)
     assert built.bnb_4bit_quant_storage is getattr(torch, storage)
     if built.bnb_4bit_quant_storage.is_floating_point:
         assert built.bnb_4bit_quant_storage is built.bnb_4bit_compute_dtype
 
 
-def test_accelerate_launches_with_what_trl_is_told():
+def test_accelerate_launches_with_the_exported_arguments():
     launch = pytest.importorskip("accelerate.commands.launch")
     config = TrainingConfig("m", trainer="trl", num_gpus=16, num_nodes=2)
-    told = draft(config, "trl").settings["accelerate"]
-    words = [word for key, value in told.items() for word in (f"--{key}", str(value))]
+    exported = draft(config, "trl").settings["accelerate"]
+    words = [word for key, value in exported.items() for word in (f"--{key}", str(value))]
     parsed = launch.launch_command_parser().parse_args([*words, "train.py"])
     assert (parsed.num_processes, parsed.num_machines) == (16, 2)
 
@@ -325,10 +325,10 @@ def test_axolotls_schema_takes_every_file(imported, released):
     known = set(schema.model_fields) | fields_of(plugin, "LigerArgs")
     data = {"datasets": [{"path": "data.jsonl", "type": "alpaca"}], "learning_rate": 2e-4}
     for config in cases("axolotl"):
-        told = draft(config, "axolotl").settings
-        assert set(told) <= known, config
-        built = schema(**told, **data)
-        assert built.micro_batch_size == told["micro_batch_size"]
+        exported = draft(config, "axolotl").settings
+        assert set(exported) <= known, config
+        built = schema(**exported, **data)
+        assert built.micro_batch_size == exported["micro_batch_size"]
 
 
 def test_an_axolotl_file_is_read_with_axolotls_own_defaults():
@@ -359,11 +359,11 @@ def test_what_is_no_axolotl_file_is_said_in_one_sentence(text):
 def test_a_deepspeed_file_is_read_or_said_to_be_missing(tmp_path):
     file = tmp_path / "zero3.json"
     file.write_text('{"zero_optimization": {"stage": 3, "offload_param": {"device": "cpu"}}}')
-    told = {"base_model": "m", "deepspeed": str(file)}
-    read = from_axolotl(told, num_gpus=2)
+    exported = {"base_model": "m", "deepspeed": str(file)}
+    read = from_axolotl(exported, num_gpus=2)
     assert (read.sharding, read.cpu_offload) == ("zero3", "all")
     with pytest.raises(ConfigError, match="DeepSpeed"):
-        from_axolotl({**told, "deepspeed": "deepspeed_configs/missing.json"})
+        from_axolotl({**exported, "deepspeed": "deepspeed_configs/missing.json"})
 
 
 # -- LLaMA-Factory ----------------------------------------------------------------------------
@@ -386,8 +386,8 @@ def test_llamafactorys_own_parser_takes_every_file(llamafactory, tmp_path):
     for config in cases("llamafactory"):
         file = draft(config, "llamafactory").settings
         half = {key: False for key in ("bf16", "fp16") if file.get(key)}  # refused without a GPU
-        told = {**file, **beside, **half, "output_dir": str(tmp_path)}
-        model, data, training, method, _ = llamafactory._parse_train_args(told)
+        exported = {**file, **beside, **half, "output_dir": str(tmp_path)}
+        model, data, training, method, _ = llamafactory._parse_train_args(exported)
         llamafactory._verify_model_args(model, data, method)
         assert data.packing is (None if config.padded else True)
         assert data.cutoff_len == config.max_seq_len - bool(data.packing)
@@ -417,7 +417,7 @@ def test_llamafactorys_precision_is_that_of_what_trains(method, stored, computed
     assert not written.unsupported
 
 
-def test_llamafactory_is_told_the_revision_apart_from_the_name():
+def test_llamafactory_has_a_key_for_the_revision():
     settings = export_quietly(
         TrainingConfig("org/model@v1", trainer="llamafactory"), "llamafactory"
     )
@@ -499,7 +499,7 @@ def other_values(field):
 
 
 @pytest.mark.parametrize(("target", "method"), PAIRS)
-def test_every_choice_is_told_or_noticed(target, method):
+def test_every_choice_is_exported_or_noticed(target, method):
     base = {
         "model_path": "m",
         "trainer": target,
@@ -538,14 +538,14 @@ def configurations(draw, target):
     return TrainingConfig("org/model", trainer=target, training_method=method, **choices)
 
 
-def read_back(target, told, config):
+def read_back(target, exported, config):
     """Read an export, adding what it does not hold."""
     beside = {name: getattr(config, name) for name in BESIDE - {"trainer", "training_method"}}
     if target == "axolotl":
         beside |= {"num_gpus": config.num_gpus, "num_nodes": config.num_nodes}
     if target == "training_hub":
         beside["training_method"] = config.training_method
-    return READ[target](told, **beside)
+    return READ[target](exported, **beside)
 
 
 @pytest.mark.parametrize("target", list(READ))
@@ -578,7 +578,7 @@ def test_the_trainers_own_settings_round_trip(target, method):
     config = TrainingConfig("org/model", trainer=target, training_method=method)
     written = draft(config, target)
     again = read_back(target, written.settings, config)
-    if method == "osft":  # osft must be told its tokens
+    if method == "osft":  # osft requires its tokens
         config = config.replace(max_tokens_per_gpu=config.tokens)
     assert {**again.config, "max_tokens_per_gpu": config.max_tokens_per_gpu} == config.config
 
@@ -596,28 +596,28 @@ def test_an_unknown_target_is_refused(target, hint):
 
 
 @pytest.mark.parametrize("target", list(TARGETS))
-def test_gpus_that_do_not_divide_over_the_nodes_are_refused(target):
+def test_gpus_that_are_no_multiple_of_the_nodes_are_refused(target):
     with pytest.raises(ConfigError, match="spread evenly"):
         export(TrainingConfig("m", num_gpus=3, num_nodes=2), target)
 
 
 def test_gpus_known_only_on_the_machine_must_be_given():
-    told = {"model_path": "m", "nproc_per_node": "auto"}
+    exported = {"model_path": "m", "nproc_per_node": "auto"}
     with pytest.raises(ConfigError, match="num_gpus"):
-        from_training_hub(told)
-    assert from_training_hub(told, num_gpus=4).num_gpus == 4
+        from_training_hub(exported)
+    assert from_training_hub(exported, num_gpus=4).num_gpus == 4
 
 
 def test_an_effective_batch_of_lora_goes_into_one_pass_unless_accumulated():
-    told = {"model_path": "m", "lora_r": 8, "effective_batch_size": 64, "nproc_per_node": 2}
-    assert from_training_hub(told).micro_batch_size == 32
-    assert from_training_hub({**told, "gradient_accumulation_steps": 8}).micro_batch_size == 4
+    exported = {"model_path": "m", "lora_r": 8, "effective_batch_size": 64, "nproc_per_node": 2}
+    assert from_training_hub(exported).micro_batch_size == 32
+    assert from_training_hub({**exported, "gradient_accumulation_steps": 8}).micro_batch_size == 4
 
 
 @pytest.mark.parametrize("target", list(TARGETS))
 def test_exports_are_plain_json(target):
     import json
 
-    told = export_quietly(TrainingConfig("org/model", training_method="sft"), target)
-    assert json.loads(json.dumps(told)) == told
-    assert type(told) is dict
+    exported = export_quietly(TrainingConfig("org/model", training_method="sft"), target)
+    assert json.loads(json.dumps(exported)) == exported
+    assert type(exported) is dict

@@ -13,7 +13,7 @@ def test_axolotls_hybrid_shards_within_a_node_and_replicates_across():
     assert (settings["dp_shard_size"], settings["dp_replicate_size"]) == (8, 2)
 
 
-def test_llamafactory_is_told_the_bits():
+def test_llamafactory_has_a_key_for_the_bits():
     """LLaMA-Factory's hparams/model_args.py: quantization_bit."""
     qlora = TrainingConfig("m", trainer="llamafactory", training_method="qlora")
     for quantization, bits in (("nf4", 4), ("int8", 8)):

@@ -195,7 +195,10 @@ def settings_of(target: str) -> st.SearchStrategy[dict[str, Any]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         config = vw.TrainingConfig(MODEL, training_method="qlora", num_gpus=2, trainer="axolotl")
-        told = [vw.export(config, target), vw.export(config.replace(training_method="sft"), target)]
+        exported = [
+            vw.export(config, target),
+            vw.export(config.replace(training_method="sft"), target),
+        ]
 
     def spoilt(node: Any) -> st.SearchStrategy[Any]:
         if isinstance(node, dict) and node:
@@ -207,7 +210,7 @@ def settings_of(target: str) -> st.SearchStrategy[dict[str, Any]]:
     return st.one_of(
         *(
             st.fixed_dictionaries({}, optional={k: spoilt(v) for k, v in each.items()})
-            for each in told
+            for each in exported
         )
     )
 

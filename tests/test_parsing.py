@@ -133,10 +133,10 @@ def test_settings_that_are_not_trls_are_not_passed_over():
 
 
 @pytest.mark.parametrize(
-    ("storage", "told"),
+    ("storage", "warns"),
     [({}, True), ({"bnb_4bit_quant_storage": "bfloat16"}, False)],
 )
-def test_4_bit_weights_that_fsdp_does_not_divide_are_spoken_of(storage, told):
+def test_4_bit_weights_that_fsdp_does_not_shard_get_a_warning(storage, warns):
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         vw.from_trl(
@@ -148,7 +148,7 @@ def test_4_bit_weights_that_fsdp_does_not_divide_are_spoken_of(storage, told):
                 "accelerate": {"num_processes": 2},
             }
         )
-    assert [("whole on every GPU" in str(each.message)) for each in warned] == [True] * told
+    assert [("do not shard" in str(each.message)) for each in warned] == [True] * warns
 
 
 def test_axolotls_qlora_in_16_bits_is_refused_as_axolotl_does():
@@ -171,11 +171,11 @@ def test_the_address_of_a_page_is_refused_with_the_id(address):
 
 
 @pytest.mark.parametrize("target", ["training_hub", "trl", "axolotl"])
-def test_a_revision_is_not_told_as_a_part_of_the_name(target):
+def test_a_revision_is_no_part_of_the_exported_name(target):
     with pytest.warns(match="revision v1.0 of Qwen/Qwen3-8B"):
-        told = vw.export(vw.TrainingConfig("Qwen/Qwen3-8B@v1.0"), target)
-    assert "Qwen/Qwen3-8B" in told.values()
+        exported = vw.export(vw.TrainingConfig("Qwen/Qwen3-8B@v1.0"), target)
+    assert "Qwen/Qwen3-8B" in exported.values()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        told = vw.export(vw.TrainingConfig("/data/me@work/model"), target)
-    assert "/data/me@work/model" in told.values()
+        exported = vw.export(vw.TrainingConfig("/data/me@work/model"), target)
+    assert "/data/me@work/model" in exported.values()

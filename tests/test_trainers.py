@@ -118,8 +118,8 @@ def test_trl_adapts_what_peft_takes_for_the_family(model_path, adapted):
     assert est.num_trainable == adapted
     assert est.notices == ()
     config = TrainingConfig(model_path, trainer="trl", training_method="lora")
-    told = vw.export(config, "trl")["LoraConfig"]["target_modules"]
-    named = config.replace(trainer="axolotl", target_modules=told, lora_r=16)
+    exported = vw.export(config, "trl")["LoraConfig"]["target_modules"]
+    named = config.replace(trainer="axolotl", target_modules=exported, lora_r=16)
     assert vw.estimate(named, gpu="L40S").num_trainable == adapted
 
 

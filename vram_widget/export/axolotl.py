@@ -225,7 +225,7 @@ def from_axolotl(
 
 def _opened(settings: Mapping[str, Any] | str | PathLike[str]) -> Mapping[str, Any]:
     if not isinstance(settings, (str, PathLike)):
-        return mapping(settings, "What Axolotl is told")
+        return mapping(settings, "An Axolotl file")
     import yaml
 
     try:

@@ -47,7 +47,7 @@ class Draft:
     Raises
     ------
     ConfigError
-        If that trainer cannot run the method, or the GPUs do not divide evenly over the nodes.
+        If that trainer cannot run the method, or `num_gpus` is no multiple of `num_nodes`.
     """
 
     def __init__(self, config: TrainingConfig, trainer: Trainer) -> None:
@@ -76,7 +76,10 @@ class Draft:
             if revision_key:
                 self.put(revision_key, revision)
             else:
-                self.note(f"{self.trainer} is not told the revision {revision} of {repo_id}.")
+                self.note(
+                    f"The revision {revision} of {repo_id} is left out: "
+                    f"{self.trainer} loads the main branch."
+                )
         self.put(key, path, "model_path")
 
     def same(self, names: dict[str, str]) -> None:
@@ -88,7 +91,9 @@ class Draft:
         """Set what takes the value of our field as an integer."""
         value = getattr(self.config, field)
         if value != int(value):
-            self.note(f"{self.trainer}'s {key} is whole: {value:g} became {max(1, round(value))}.")
+            self.note(
+                f"{self.trainer}'s {key} is an integer: {value:g} became {max(1, round(value))}."
+            )
         self.put(key, int(value) if value == int(value) else max(1, round(value)), field)
 
     def cover(self, *fields: str) -> None:
@@ -122,7 +127,7 @@ class Draft:
             if applies(self.config, name):
                 self.unsupported.append(name)
                 self.note(
-                    f"{self.trainer} cannot be told {field.metadata['label']} ({name}) "
+                    f"{self.trainer} has no setting for {field.metadata['label']} ({name}) "
                     f"{_shown(value)}: it runs with {_shown(own)}."
                 )
         return self
@@ -149,7 +154,7 @@ def applies(config: TrainingConfig, name: str) -> bool:
 
 
 def _plain(value: object) -> object:
-    """Return whole floats as whole numbers, as people write them."""
+    """Return floats that are integers as integers, as people write them."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

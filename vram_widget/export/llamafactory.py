@@ -92,8 +92,8 @@ def _packing(draft: Draft) -> None:
         draft.put("neat_packing", True)
     else:
         draft.note(
-            f"With {config.attn_implementation} packed samples see each other; neat_packing keeps "
-            "them apart, by a mask of length x length."
+            f"With {config.attn_implementation} packed samples attend to each other; neat_packing "
+            "prevents that with a mask of length x length."
         )
 
 

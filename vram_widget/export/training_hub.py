@@ -159,7 +159,7 @@ def from_training_hub(
     >>> config.training_method, config.lora_r, config.micro_batch_size
     ('qlora', 8, 2)
     """
-    written = mapping(settings, "What Training Hub is told")
+    written = mapping(settings, "Training Hub's keyword arguments")
     keywords = {key: value for key, value in written.items() if value is not None}
     method = training_method or _method(keywords)
     found: dict[str, Any] = {"training_method": method, "trainer": "training_hub"}

@@ -50,8 +50,8 @@ LORA = {
 DEFAULTS = {"r": 8, "lora_alpha": 8, "lora_dropout": 0.0}
 
 #: What 4-bit weights must be packed into for FSDP and ZeRO-3 to shard them: NF4 is packed into the
-#: compute dtype, as PEFT's guides to FSDP and DeepSpeed have it. Accelerate leaves others unsharded
-#: on every GPU (fsdp2_prepare_model in utils/fsdp_utils.py).
+#: compute dtype, as PEFT's guides to FSDP and DeepSpeed have it. Accelerate does not shard others
+#: (fsdp2_prepare_model in utils/fsdp_utils.py).
 FLOATS = ("float16", "float32", "float64")
 
 #: What `from_trl` reads.
@@ -62,7 +62,7 @@ LOADING = {"dtype": "param_dtype", "attn_implementation": "attn_implementation"}
 
 
 def export(config: TrainingConfig) -> Draft:
-    """Return the model, and the fields of each class that SFTTrainer is given."""
+    """Return the model, and the fields of each class that SFTTrainer takes."""
     draft = Draft(config, TRAINER)
     draft.model("model")
     draft.put("SFTConfig", _arguments(draft))
@@ -98,8 +98,8 @@ def _arguments(draft: Draft) -> dict[str, Any]:
     arguments["model_init_kwargs"] = _taken(draft, LOADING)
     if not config.padded and config.attn_implementation != "flash_attention_2":
         draft.note(
-            "TRL keeps packed samples apart with flash_attention_2 alone; with "
-            f"{config.attn_implementation} they see each other."
+            f"With {config.attn_implementation} TRL's packed samples attend to each other; "
+            "with flash_attention_2 they do not."
         )
     if config.num_gpus > 1:
         arguments |= _sharding(draft)
@@ -115,7 +115,7 @@ def _sharding(draft: Draft) -> dict[str, Any]:
         return {}
     draft.cover("sharding")
     if config.sharding == "hsdp":
-        draft.note("TRL divides over all GPUs: FSDP, hybrid (sharding) became FSDP.")
+        draft.note("TRL shards over all GPUs: FSDP, hybrid (sharding) became FSDP.")
     options: dict[str, Any] = {"reshard_after_forward": True}
     if config.cpu_offload == "all":
         options["cpu_offload"] = True
@@ -140,7 +140,9 @@ def _quantised(draft: Draft) -> None:
         draft.put("BitsAndBytesConfig", {"load_in_8bit": True}, "quantization")
     else:
         draft.cover("quantization")
-        draft.note(f"The checkpoint itself must be {config.quantization}; TRL is told nothing.")
+        draft.note(
+            f"The checkpoint itself must be {config.quantization}; TRL has no setting for it."
+        )
 
 
 TARGET = Target.of(TRAINER, export)
@@ -191,8 +193,8 @@ def from_trl(settings: Mapping[str, Any], **choices: Unpack[Choices]) -> Trainin
         found["bnb_4bit_use_double_quant"] = double
         if found.get("sharding") in SHARDS_PARAMETERS and _stays_unsharded(quantised):
             warnings.warn(
-                "FSDP and ZeRO-3 leave 4-bit weights that are packed into whole numbers whole on "
-                'every GPU: set bnb_4bit_quant_storage="bfloat16", as is counted here.',
+                "FSDP and ZeRO-3 do not shard 4-bit weights that are packed into integers: set "
+                'bnb_4bit_quant_storage="bfloat16", as is counted here.',
                 stacklevel=2,
             )
     launched = {"num_gpus": "num_processes", "num_nodes": "num_machines"}
