@@ -226,7 +226,7 @@ def test_a_name_that_says_too_little_is_not_guessed(name: str) -> None:
         load(name)
 
 
-def test_a_name_nearly_right_is_told_the_right_one() -> None:
+def test_a_name_nearly_right_gets_the_right_one_as_a_hint() -> None:
     with pytest.raises(ModelError, match=r"Qwen/Qwen3-8B"):
         load("Qwen/Qwen3-8C")
 

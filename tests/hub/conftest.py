@@ -36,10 +36,10 @@ def hub(monkeypatch, tmp_path):
 @pytest.fixture
 def forget(monkeypatch):
     """Gives a function that empties the memory, as a new process would have it."""
-    from vram_widget.model import hub_cache as kept
+    from vram_widget.model import hub_cache
 
-    monkeypatch.setattr(kept, "_memory", type(kept._memory)())
-    return lambda: kept._memory.clear()
+    monkeypatch.setattr(hub_cache, "_memory", type(hub_cache._memory)())
+    return lambda: hub_cache._memory.clear()
 
 
 @pytest.fixture

@@ -118,15 +118,15 @@ class Hub:
             )
             return
         content = repo.files[name]
-        told = {"X-Repo-Commit": commit, "X-Linked-Size": str(len(content))}
+        sent = {"X-Repo-Commit": commit, "X-Linked-Size": str(len(content))}
         if name.endswith(".safetensors"):
             # Large files live on another host; a token must not follow there.
             place = f"http://localhost:{self.port}/cdn/{repo_id}/{commit}/{name}"
-            told |= {"X-Linked-Etag": _etag(content), "Location": place}
-            self._send(request, b"", told, status=302)
+            sent |= {"X-Linked-Etag": _etag(content), "Location": place}
+            self._send(request, b"", sent, status=302)
         else:
             place = f"/api/resolve-cache/models/{repo_id}/{commit}/{name}"
-            self._send(request, b"", {**told, "Location": place}, status=307)
+            self._send(request, b"", {**sent, "Location": place}, status=307)
 
     def _send(self, request, content, headers, status=200):
         found = re.fullmatch(r"bytes=(\d+)-(\d+)", request.headers.get("Range", ""))
@@ -150,12 +150,12 @@ class Hub:
             request.wfile.write(content)
 
     def _refuse(self, request, status, code=None, message=None, headers=()):
-        told = dict(headers)
+        sent = dict(headers)
         if code:
-            told["X-Error-Code"] = code
+            sent["X-Error-Code"] = code
         if message:
-            told["X-Error-Message"] = message
-        self._send(request, b"{}", told, status=status)
+            sent["X-Error-Message"] = message
+        self._send(request, b"{}", sent, status=status)
 
     # -- faults ---------------------------------------------------------------------------------
 

@@ -95,7 +95,7 @@ def test_a_server_that_ignores_ranges_is_not_downloaded(hub):
     endless = files["model.safetensors"][: -len(b"")] + b"\0" * (64 << 20)
     hub.faults["/cdn/"] = [("whole", endless)]
     with pytest.raises(ModelError, match="sound safetensors"):
-        reader.read("org/one")  # the size told is not the header's: refused, and not read through
+        reader.read("org/one")  # the size sent is not the header's: refused, and not read through
     hub.faults["/cdn/"] = [("whole", files["model.safetensors"])]
     assert reader.read("org/one").tensors == shapes(llama_tensors())
 
@@ -130,7 +130,7 @@ def test_the_token_of_the_environment_is_sent(hub, monkeypatch):
     assert len(reader.read("org/private").tensors) == 39
 
 
-def test_a_revision_is_read_whole_at_its_commit(hub):
+def test_every_file_of_a_revision_is_read_at_its_commit(hub):
     old = hub.add("org/one", single(llama_tensors(layers=2), num_hidden_layers=2))
     hub.repos["org/one"].branches["v1"] = old.branches["main"]
     for asked_for in ("org/one@v1", "https://huggingface.co/org/one/tree/v1"):

@@ -35,7 +35,7 @@ def test_a_catalogue_model_asks_nobody(hub):
     assert hub.paths() == []
 
 
-def test_progress_is_told_by_file(hub):
+def test_progress_is_reported_by_file(hub):
     hub.add("org/many", sharded(llama_tensors(layers=12), 6))
     steps = []
     model.load("org/many", progress=lambda done, total, file: steps.append((done, file)))
@@ -69,7 +69,7 @@ def test_an_unknown_model_without_network_names_the_nearest(monkeypatch):
         vw.estimate("someone/entirely-else", gpu="H100")
 
 
-def test_a_quantised_checkpoint_cannot_be_trained_whole():
+def test_the_weights_of_a_quantised_checkpoint_cannot_be_trained():
     whole = model.load("meta-llama/Llama-3.1-8B")
     from dataclasses import replace
 

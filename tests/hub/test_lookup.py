@@ -47,7 +47,7 @@ def test_starting_and_cancelling_do_not_wait():
     gate.set()
 
 
-def test_nothing_is_told_once_cancelled(hub):
+def test_nothing_is_reported_once_cancelled(hub):
     hub.add("org/slow", single(llama_tensors()))
     hub.faults["config.json"] = [("slow", 0.3)]
     seen = []
@@ -74,7 +74,7 @@ def test_the_last_wanted_answer_wins(hub):
 
 
 def test_many_at_once_end_with_the_last():
-    """Each read takes a while of its own; whatever the order of ends, the last start is told."""
+    """Each read takes its own time; whatever ends first, what started last is reported."""
     seen = []
     gate = threading.Event()
 

@@ -71,7 +71,7 @@ def test_a_padded_vocabulary_is_what_is_stored(tmp_path):
     assert "80 rows for the 64" in notice
 
 
-def test_other_shapes_win_and_divide_the_layers(tmp_path):
+def test_other_shapes_win_and_split_the_layers(tmp_path):
     tensors = llama_tensors()
     for i in (2, 3):
         for name, shape in (("gate", (48, 16)), ("up", (48, 16)), ("down", (16, 48))):
@@ -84,7 +84,7 @@ def test_other_shapes_win_and_divide_the_layers(tmp_path):
     assert sum("config.json implies" in notice for notice in model.notices) == 3
 
 
-def test_heads_for_further_tokens_are_told_and_left_out(tmp_path):
+def test_heads_for_further_tokens_are_noted_and_left_out(tmp_path):
     tensors = llama_tensors(layers=5) | {"mtp.fc.weight": numpy.zeros((16, 32), "float16")}
     model = read(tensors, tmp_path)
     assert model.num_hidden_layers == 4
@@ -99,7 +99,7 @@ def test_a_tied_head_stored_twice_counts_once(tmp_path):
     assert model.notices == ()
 
 
-def test_what_is_not_in_the_files_is_told(tmp_path):
+def test_what_is_not_in_the_files_is_noted(tmp_path):
     tensors = llama_tensors()
     del tensors["model.layers.1.mlp.up_proj.weight"]
     model = read(tensors, tmp_path)
@@ -135,7 +135,7 @@ def test_a_language_model_within_a_multimodal_one():
 
 
 @pytest.mark.parametrize("count", [1, 3, 7])
-def test_however_it_is_divided_into_files(count, tmp_path):
+def test_however_it_is_split_into_files(count, tmp_path):
     for name, content in sharded(llama_tensors(), count).items():
         (tmp_path / name).write_bytes(content)
     checkpoint = folder.read(tmp_path)

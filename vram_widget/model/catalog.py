@@ -24,7 +24,7 @@ def _models() -> dict[str, dict[str, Any]]:
 
 @lru_cache(maxsize=1)
 def _ids() -> dict[str, str]:
-    """Return every id by its small letters, which the Hub does not tell apart."""
+    """Return every id by its lower-case form: the Hub ignores case."""
     return {name.lower(): name for name in _models()}
 
 

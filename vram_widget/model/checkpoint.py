@@ -1,4 +1,4 @@
-"""A model as its files tell it: its config.json, and the names and shapes of its tensors."""
+"""A model as its files describe it: its config.json, and the names and shapes of its tensors."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Reads a model from the Hugging Face Hub: config.json and safetensors headers, never weights.
 
-Four requests tell a model of 30 files: its config.json, its index, and the beginning of the two
+Four requests do for a model of 30 files: its config.json, its index, and the beginning of the two
 or three files that `shards.cover` chooses. Nothing from a repository is ever run.
 """
 
@@ -14,8 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import ModelError, shown
-from . import folder
-from . import hub_cache as kept
+from . import folder, hub_cache
 from .checkpoint import Checkpoint, Tensor
 from .config_file import LARGEST, parse
 from .hub_errors import FileMissing, HubError, NoNetwork, NotALanguageModel
@@ -67,7 +66,7 @@ def read(
     progress : callable, optional
         Called with files read, files in all, and the file just read.
     cancelled : callable, optional
-        Asked often; True gives up.
+        Called often; returning True cancels.
     refresh : bool
         Asks the Hub even for what is remembered.
 
@@ -80,9 +79,9 @@ def read(
     """
     repo_id, revision = identify(model_path, revision)
     downloaded = _downloaded(repo_id, revision)
-    remembered = kept.load(repo_id, revision)
+    remembered = hub_cache.load(repo_id, revision)
     if not refresh:
-        if downloaded is not None and _whole(downloaded):
+        if downloaded is not None and _complete(downloaded):
             return _from_cache(downloaded, repo_id)
         if remembered is not None and _fresh(remembered, revision):
             return remembered.checkpoint
@@ -93,10 +92,10 @@ def read(
     except NoNetwork:
         if remembered is None:
             raise
-        asked = time.strftime("%d %B %Y", time.localtime(remembered.asked))
-        notice = f"The Hub cannot be reached; this is as of {asked}."
+        as_of = time.strftime("%d %B %Y", time.localtime(remembered.looked_up))
+        notice = f"The Hub cannot be reached; this is as of {as_of}."
         return _noted(remembered.checkpoint, notice)
-    kept.store(repo_id, revision, found)
+    hub_cache.store(repo_id, revision, found)
     return found
 
 
@@ -132,15 +131,15 @@ def identify(model_path: str, revision: str | None = None) -> tuple[str, str]:
 
 def _look_up(repository: Repository, progress: Progress | None) -> Checkpoint:
     """Ask the Hub; from config.json on everything is read at one commit."""
-    told = _Told(progress)
+    count = _Count(progress)
     try:
         answer = repository.fetch("config.json", LARGEST)
     except FileMissing:
         raise _no_config(repository) from None
-    told.about("config.json")
+    count.about("config.json")
     name = f"config.json of {repository.repo_id}"
     config = parse(answer.content.decode("utf-8", "replace"), name)
-    tensors, how, notices = _tensors(repository.at(answer.commit or repository.revision), told)
+    tensors, how, notices = _tensors(repository.at(answer.commit or repository.revision), count)
     quantization, unknown = recognise(config, tensors)
     commit = answer.commit if answer.commit and _COMMIT.fullmatch(answer.commit) else None
     return Checkpoint(
@@ -153,35 +152,37 @@ def _look_up(repository: Repository, progress: Progress | None) -> Checkpoint:
     )
 
 
-def _tensors(repository: Repository, told: _Told) -> tuple[dict[str, Tensor], str, tuple[str, ...]]:
+def _tensors(
+    repository: Repository, count: _Count
+) -> tuple[dict[str, Tensor], str, tuple[str, ...]]:
     """Return the tensors, how they were read in words, and notices."""
     try:
         content = repository.fetch(INDEX, LONGEST).content
     except FileMissing:
-        told.expect(1)
+        count.expect(1)
         try:
-            return _header(repository, SINGLE, told), "", ()
+            return _header(repository, SINGLE, count), "", ()
         except FileMissing:
             return {}, "", (folder.NO_SAFETENSORS,)
-    told.about(INDEX)
+    count.about(INDEX)
     index = parse_index(content, f"{INDEX} of {repository.repo_id}")
 
     def headers(files: list[str]) -> dict[str, Tensor]:
-        told.expect(len(files))
+        count.expect(len(files))
         found: dict[str, Tensor] = {}
         pool = ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="hub")
         try:
-            for tensors in pool.map(lambda file: _header(repository, file, told), files):
+            for tensors in pool.map(lambda file: _header(repository, file, count), files):
                 found |= tensors
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
         return found
 
-    tensors, count = read_tensors(index, headers)
-    return tensors, f" (headers of {count} of {len(index.files)} files)", ()
+    tensors, read_files = read_tensors(index, headers)
+    return tensors, f" (headers of {read_files} of {len(index.files)} files)", ()
 
 
-def _header(repository: Repository, file: str, told: _Told) -> dict[str, Tensor]:
+def _header(repository: Repository, file: str, count: _Count) -> dict[str, Tensor]:
     """Return the tensors of one file, by one ranged request, or two for a long header."""
     name = f"{file} of {repository.repo_id}"
     answer = repository.fetch(file, BEGINNING, 0, BEGINNING)
@@ -191,7 +192,7 @@ def _header(repository: Repository, file: str, told: _Told) -> dict[str, Tensor]
         start, rest = PREFIX + len(header), length - len(header)
         header += repository.fetch(file, LONGEST, start, rest).content
     tensors = parse_header(header, name, answer.size)
-    told.about(file)
+    count.about(file)
     return tensors
 
 
@@ -212,7 +213,7 @@ def _no_config(repository: Repository) -> HubError:
     )
 
 
-class _Told:
+class _Count:
     """Counts the files of a look-up and passes the count on, one file after the other."""
 
     def __init__(self, progress: Progress | None) -> None:
@@ -256,7 +257,7 @@ def _downloaded(repo_id: str, revision: str) -> Path | None:
     return snapshot if (snapshot / "config.json").is_file() else None
 
 
-def _whole(snapshot: Path) -> bool:
+def _complete(snapshot: Path) -> bool:
     """Whether a snapshot holds its safetensors files, and not config.json alone."""
     if not (snapshot / INDEX).is_file():
         return (snapshot / SINGLE).is_file()
@@ -273,12 +274,12 @@ def _from_cache(snapshot: Path, repo_id: str) -> Checkpoint:
     return replace(found, source=source, commit=snapshot.name)
 
 
-def _fresh(remembered: kept.Kept, revision: str) -> bool:
-    return bool(_COMMIT.fullmatch(revision)) or time.time() - remembered.asked < FRESH
+def _fresh(remembered: hub_cache.Cached, revision: str) -> bool:
+    return bool(_COMMIT.fullmatch(revision)) or time.time() - remembered.looked_up < FRESH
 
 
 def _without_network(
-    repo_id: str, downloaded: Path | None, remembered: kept.Kept | None
+    repo_id: str, downloaded: Path | None, remembered: hub_cache.Cached | None
 ) -> Checkpoint:
     if remembered is not None:
         return remembered.checkpoint

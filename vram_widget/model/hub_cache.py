@@ -27,34 +27,34 @@ VERSION = 1
 #: Models remembered in memory.
 _REMEMBERED = 32
 
-_memory: OrderedDict[tuple[str, str, str], Kept] = OrderedDict()
+_memory: OrderedDict[tuple[str, str, str], Cached] = OrderedDict()
 _lock = Lock()
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A checkpoint, and when the Hub was last asked for it, in seconds since 1970."""
+class Cached:
+    """A checkpoint, and when it was last looked up on the Hub, in seconds since 1970."""
 
     checkpoint: Checkpoint
-    asked: float
+    looked_up: float
 
 
-def load(repo_id: str, revision: str) -> Kept | None:
-    """Return what was kept of a model, or None."""
+def load(repo_id: str, revision: str) -> Cached | None:
+    """Return what was stored of a model, or None."""
     key = _key(repo_id, revision)
     with _lock:
         if key in _memory:
             _memory.move_to_end(key)
             return _memory[key]
-    kept = _load(repo_id, revision)
-    if kept is not None:
-        _remember(key, kept)
-    return kept
+    cached = _load(repo_id, revision)
+    if cached is not None:
+        _remember(key, cached)
+    return cached
 
 
 def store(repo_id: str, revision: str, checkpoint: Checkpoint) -> None:
     """Keep a model that was just read."""
-    _remember(_key(repo_id, revision), Kept(checkpoint, time.time()))
+    _remember(_key(repo_id, revision), Cached(checkpoint, time.time()))
     commit = checkpoint.commit
     if commit is None:
         return
@@ -75,7 +75,7 @@ def store(repo_id: str, revision: str, checkpoint: Checkpoint) -> None:
         return  # not ours to write: this process remembers, the next one asks again
 
 
-def _load(repo_id: str, revision: str) -> Kept | None:
+def _load(repo_id: str, revision: str) -> Cached | None:
     folder = _folder(repo_id)
     reference = folder / _reference(revision)
     try:
@@ -91,9 +91,9 @@ def _load(repo_id: str, revision: str) -> Kept | None:
             commit=commit,
             notices=tuple(entry["notices"]),
         )
-        return Kept(checkpoint, reference.stat().st_mtime)
+        return Cached(checkpoint, reference.stat().st_mtime)
     except (OSError, ValueError, KeyError, TypeError):
-        return None  # not there, or cut short by another process: as if never kept
+        return None  # not there, or cut short by another process: as if never stored
 
 
 def _by_kind(tensors: Mapping[str, Tensor]) -> list[tuple[Shape, str, list[str]]]:
@@ -111,9 +111,9 @@ def _by_name(kinds: list[tuple[list[int], str, list[str]]]) -> dict[str, Tensor]
     return tensors
 
 
-def _remember(key: tuple[str, str, str], kept: Kept) -> None:
+def _remember(key: tuple[str, str, str], cached: Cached) -> None:
     with _lock:
-        _memory[key] = kept
+        _memory[key] = cached
         _memory.move_to_end(key)
         while len(_memory) > _REMEMBERED:
             _memory.popitem(last=False)
@@ -138,7 +138,7 @@ def _reference(revision: str) -> str:
 
 
 def _write(file: Path, text: str) -> None:
-    """Write a file whole or not at all: another process may be reading it."""
+    """Write a file atomically: another process may be reading it."""
     handle, draft = tempfile.mkstemp(dir=file.parent, prefix=file.name)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as out:

@@ -9,7 +9,7 @@ from ..errors import ModelError
 
 
 class HubError(ModelError):
-    """The Hub did not give what was asked."""
+    """The Hub did not give what was requested."""
 
 
 class ModelNotFound(HubError):
@@ -63,8 +63,8 @@ def refusal(
 ) -> HubError:
     """Return the error that says what to do about an answer of 400 or above.
 
-    The Hub tells its refusals apart in the header ``X-Error-Code``; a mirror may send the bare
-    status.
+    The Hub names the kind of its refusal in the header ``X-Error-Code``; a mirror may send the
+    bare status.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def refusal(
     heads : list of mapping
         The headers of the answer and of the redirects that led to it.
     endpoint, repo_id, revision, file : str
-        What was asked.
+        What was requested.
     token : bool
         Whether a token was sent.
     """

@@ -53,7 +53,7 @@ def load(
     progress : callable, optional
         Called with files read, files in all, and the file just read.
     cancelled : callable, optional
-        Asked often during a look-up; True gives up.
+        Called often during a look-up; returning True cancels it.
 
     Raises
     ------

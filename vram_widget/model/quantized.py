@@ -46,7 +46,7 @@ def recognise(
 ) -> tuple[str | None, str | None]:
     """Return how the weights are stored, and a notice where that is not understood.
 
-    The tensors' own names and dtypes decide; config.json is asked where they do not tell.
+    The tensors' own names and dtypes decide; config.json decides where they leave it open.
 
     Returns
     -------
@@ -91,7 +91,7 @@ def _from_tensors(tensors: Mapping[str, Tensor]) -> str | None:
 
 
 def _packed_by(name: str, shape: Shape, tensors: Mapping[str, Tensor]) -> str:
-    """Tell GPTQ, which packs along the inputs, from AWQ, which packs along the outputs."""
+    """Distinguish GPTQ, which packs along the inputs, from AWQ, which packs along the outputs."""
     scales = tensors.get(name.removesuffix("qweight") + "scales", ((), ""))[0]
     return "awq" if len(scales) == 2 and scales[-1] > shape[-1] else "gptq"
 
@@ -114,7 +114,7 @@ def logical(
     -------
     dict of str to (tuple of int, or int)
         Shapes as ``torch.nn`` modules have them; the number of elements where the header does
-        not tell the shape (NF4).
+        not give the shape (NF4).
 
     Examples
     --------

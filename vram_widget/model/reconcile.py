@@ -1,6 +1,6 @@
 """Lays a checkpoint's stored shapes over the architecture that its config.json implies.
 
-What is stored wins, and every difference is told.
+What is stored wins, and every difference becomes a notice.
 """
 
 from __future__ import annotations
@@ -61,25 +61,25 @@ def reconcile(architecture: Architecture, checkpoint: Checkpoint) -> Architectur
     >>> found.layers == tiny.layers, found.notices
     (True, ())
     """
-    told = _Differences()
+    differences = _Differences()
     unread = checkpoint.quantization is None and "quantization_config" in checkpoint.config
     if not checkpoint.tensors or unread:
         return replace(architecture, notices=(*architecture.notices, *checkpoint.notices))
     weights = logical(checkpoint.tensors, checkpoint.quantization, checkpoint.config)
     stored: Stored = {name: shape for name, shape in weights.items() if not is_buffer(name)}
     layers, stem, rest = _by_layer(architecture, stored)
-    groups = tuple(_groups(architecture, layers, told))
-    outside = _outside(architecture, rest, stem, told)
-    notices, towers = _towers(architecture, checkpoint, rest, told)
+    groups = tuple(_groups(architecture, layers, differences))
+    outside = _outside(architecture, rest, stem, differences)
+    notices, towers = _towers(architecture, checkpoint, rest, differences)
     for name, shape in rest.items():
-        (told.further if _FURTHER.search(name) else told.extra)[name] = shape
+        (differences.further if _FURTHER.search(name) else differences.extra)[name] = shape
     return replace(
         architecture,
-        config={**architecture.config, "vocab_size": _rows(architecture, outside, told)},
+        config={**architecture.config, "vocab_size": _rows(architecture, outside, differences)},
         layers=groups,
         outside=outside,
         towers=towers,
-        notices=(*notices, *checkpoint.notices, *told.notices()),
+        notices=(*notices, *checkpoint.notices, *differences.notices()),
     )
 
 
@@ -112,9 +112,9 @@ def _by_layer(architecture: Architecture, stored: Stored) -> tuple[dict[int, Sto
 
 
 def _groups(
-    architecture: Architecture, layers: dict[int, Stored], told: _Differences
+    architecture: Architecture, layers: dict[int, Stored], differences: _Differences
 ) -> Iterator[LayerGroup]:
-    """Yield the groups of layers, divided where layers that should be alike are stored unlike."""
+    """Yield the groups of layers, split where layers that should be alike are stored unlike."""
     number = 0
     for group in architecture.layers:
         settled = []
@@ -123,21 +123,21 @@ def _groups(
             have = {spelled(name, group.weights): shape for name, shape in layer.items()}
             settled.append(
                 {
-                    name: told.settle(f"layers.*.{name}", shape, have.pop(name, None))
+                    name: differences.settle(f"layers.*.{name}", shape, have.pop(name, None))
                     for name, shape in group.weights.items()
                 }
             )
-            told.extra |= {f"layers.{number}.{name}": shape for name, shape in have.items()}
+            differences.extra |= {f"layers.{number}.{name}": shape for name, shape in have.items()}
             number += 1
         for weights, alike in groupby(settled):
             same = group.weights if weights == group.weights else weights
             yield replace(group, count=len(list(alike)), weights=same)
     for number, layer in layers.items():
-        told.further |= {f"layers.{number}.{name}": shape for name, shape in layer.items()}
+        differences.further |= {f"layers.{number}.{name}": shape for name, shape in layer.items()}
 
 
 def _outside(
-    architecture: Architecture, rest: Stored, stem: str, told: _Differences
+    architecture: Architecture, rest: Stored, stem: str, differences: _Differences
 ) -> dict[str, Shape]:
     """Return the weights outside the layers, and take them from the rest."""
     own_stem, head = architecture.layers_name.rpartition(".")[0], architecture.lm_head_name
@@ -149,7 +149,7 @@ def _outside(
             bare = name.removeprefix(f"{own_stem}.")
             spellings = [f"{stem}.{bare}" if stem else bare]
         stored = next((other for other in (name, *spellings) if other in rest), None)
-        outside[name] = told.settle(name, shape, rest.pop(stored) if stored else None)
+        outside[name] = differences.settle(name, shape, rest.pop(stored) if stored else None)
     if architecture.tie_word_embeddings:
         for other in _HEADS:
             rest.pop(f"{other}.weight", None)  # the embedding, stored a second time
@@ -157,7 +157,7 @@ def _outside(
 
 
 def _towers(
-    architecture: Architecture, checkpoint: Checkpoint, rest: Stored, told: _Differences
+    architecture: Architecture, checkpoint: Checkpoint, rest: Stored, differences: _Differences
 ) -> tuple[tuple[str, ...], Mapping[str, Shape]]:
     """Return the notices that still hold and the other towers, as stored where they are."""
     described = any(part in checkpoint.config for part in ("vision_config", "audio_config"))
@@ -170,18 +170,20 @@ def _towers(
     if implied == found:
         return architecture.notices, architecture.towers
     if implied:
-        told.towers = (implied, found)
-    # Without dimensions of its own a tower was told as not counted; now it is.
+        differences.towers = (implied, found)
+    # Without dimensions of its own a tower is noted as not counted; now it is.
     still = tuple(word for word in architecture.notices if not word.endswith("are not counted."))
     return still, towers
 
 
-def _rows(architecture: Architecture, outside: Mapping[str, Shape], told: _Differences) -> int:
+def _rows(
+    architecture: Architecture, outside: Mapping[str, Shape], differences: _Differences
+) -> int:
     """Return the rows of the token embedding as stored."""
     embedding = outside.get(f"{architecture.embedding_name}.weight")
     rows = embedding[0] if embedding else architecture.vocab_size
     if rows != architecture.vocab_size:
-        told.vocabulary = (rows, architecture.vocab_size)
+        differences.vocabulary = (rows, architecture.vocab_size)
     return rows
 
 

@@ -149,7 +149,7 @@ def _tensor(entry: object, name: str, file: str) -> tuple[Tensor, tuple[int, int
     begins, ends = place
     bits = BITS.get(dtype)
     if begins > ends or (bits is not None and prod(shape) * bits != 8 * (ends - begins)):
-        raise BadHeader(file, f"{name[:80]!r} does not fill the bytes it is given")
+        raise BadHeader(file, f"{name[:80]!r} does not fill its bytes")
     return (tuple(shape), dtype), (begins, ends)
 
 

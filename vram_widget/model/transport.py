@@ -66,7 +66,7 @@ class Repository:
     token : str, optional
         None takes the token that huggingface_hub finds.
     cancelled : callable, optional
-        Asked between requests and while bytes arrive; True gives up.
+        Called between requests and while bytes arrive; returning True cancels.
     """
 
     def __init__(

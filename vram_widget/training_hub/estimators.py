@@ -163,7 +163,7 @@ class BasicEstimator:
         return self._sizes["gradients"]
 
     def _calc_intermediate_activations(self) -> float:
-        """Return the bytes of the activations kept on one GPU."""
+        """Return the bytes of the activations saved on one GPU."""
         return self._sizes["activations"]
 
     def _calc_outputs(self) -> float:
@@ -291,7 +291,7 @@ class QLoRAEstimator(LoRAEstimator):
 
 
 class OSFTEstimator(BasicEstimator):
-    """The memory of OSFT; see `BasicEstimator`. Liger is on unless said otherwise.
+    """The memory of OSFT; see `BasicEstimator`. Liger is on by default.
 
     Parameters
     ----------

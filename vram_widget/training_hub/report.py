@@ -28,7 +28,7 @@ def results(
     Parameters
     ----------
     model_path : str
-        The model, as it was asked for.
+        The model, as the caller named it.
     num_gpus : int
         All GPUs of the run.
     figures : tuple of int
