@@ -316,7 +316,7 @@ def test_weights_are_those_transformers_builds(config: Config, tied: bool | None
 
 
 @pytest.mark.parametrize("config", CASES)
-def test_matrices_that_are_no_linears_are_told_apart(config: Config) -> None:
+def test_matrices_that_are_no_linears_are_recognised(config: Config) -> None:
     architecture = from_config(config)
     stem, index = architecture.layers_name, 0
     found = set()

@@ -18,7 +18,7 @@ GRANITE = "ibm-granite/granite-3.3-2b-instruct"
 
 
 class Clock:
-    """Time that passes when it is told to."""
+    """Time that passes when it is set to."""
 
     now = 0.0
 

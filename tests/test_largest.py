@@ -132,7 +132,7 @@ def test_ddp_helps_no_run_that_is_too_large_alone() -> None:
     assert limit(config, "num_gpus").value == 0
 
 
-def test_fully_divided_states_need_as_many_gpus_as_arithmetic_says() -> None:
+def test_fully_sharded_states_need_as_many_gpus_as_arithmetic_says() -> None:
     config = vw.TrainingConfig("meta-llama/Llama-3.1-8B", gpu="L40S", sharding="fsdp")
     states = 16 * 8_030_261_248  # float32 weights, gradients and two moments of AdamW
     assert vw.largest(config, "num_gpus") >= -(-states // usable(config))

@@ -159,7 +159,7 @@ def test_sharding_over_one_gpu_changes_nothing(estimate, model, run):
 
 @many
 @given(models, runs)
-def test_ddp_holds_the_whole_base_on_every_gpu(estimate, model, run):
+def test_ddp_replicates_the_base_on_every_gpu(estimate, model, run):
     assume(run["cpu_offload"] != "all")
     one = estimate(model, run, num_gpus=1)
     eight = estimate(model, run, num_gpus=8, sharding="ddp")
@@ -186,13 +186,13 @@ def states(est: vw.MemoryEstimate) -> dict[str, int]:
 
 @pytest.mark.parametrize(
     ("sharding", "weights", "gradients", "optimizer"),
-    [  # the ZeRO paper's table 1: bytes a parameter, over N GPUs where it divides
+    [  # the ZeRO paper's table 1: bytes a parameter, over N GPUs where it is sharded
         ("zero1", 2, 2, 12 / 64),
         ("zero2", 2, 2 / 64, 12 / 64),
         ("zero3", 2 / 64, 2 / 64, 12 / 64),
     ],
 )
-def test_zero_divides_as_its_paper_says(sharding, weights, gradients, optimizer):
+def test_zero_shards_as_its_paper_says(sharding, weights, gradients, optimizer):
     est = vw.estimate(
         "meta-llama/Llama-2-7b-hf",
         training_method="sft",
@@ -206,7 +206,7 @@ def test_zero_divides_as_its_paper_says(sharding, weights, gradients, optimizer)
     found = states(est)
     assert found["parameters"] == pytest.approx(weights * N, rel=0.001)
     assert found["optimizer"] == pytest.approx(optimizer * N, rel=0.001)
-    # a whole block's gradients are there before they are divided
+    # a whole block's gradients are there before they are sharded
     block = 2 * 202_383_360
     assert found["gradients"] == pytest.approx(gradients * N, abs=2 * block)
 
@@ -226,8 +226,8 @@ def test_fsdp_in_the_trainer_holds_twenty_bytes_a_parameter():
     assert est.allocated == pytest.approx(20 * 6_738_415_616 / 8, rel=0.005)
 
 
-def test_scales_of_bitsandbytes_stay_whole_on_every_gpu():
-    """Its ``quant_state`` is no parameter, which FSDP would divide: a byte for 64 weights."""
+def test_scales_of_bitsandbytes_are_replicated_on_every_gpu():
+    """Its ``quant_state`` is no parameter, which FSDP would shard: a byte for 64 weights."""
     run = {"training_method": "qlora", "sharding": "fsdp", "gpu": "H100", "trainer": "trl"}
     run |= {"bnb_4bit_use_double_quant": True, "lora_dtype": "float32"}
     est = vw.estimate("meta-llama/Llama-3.1-8B", num_gpus=8, **run)

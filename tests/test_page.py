@@ -65,9 +65,7 @@ def test_a_path_that_cannot_be_written_is_one_sentence(
     assert "\n" not in str(raised.value)
 
 
-def test_a_file_is_written_whole_or_not_at_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_is_written_atomically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "plan.html"
     file.write_text("before")
 

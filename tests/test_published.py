@@ -25,7 +25,7 @@ def published(**choices):
     return estimate(load(LLAMA), config)
 
 
-def test_full_fine_tuning_divides_states_over_the_gpus():
+def test_full_fine_tuning_shards_states_over_the_gpus():
     result = published(training_method="sft", num_gpus=4, max_tokens_per_gpu=10_000)
     sizes = {
         "parameters": N,
@@ -54,7 +54,7 @@ def test_liger_makes_no_outputs(method, saver):
 
 
 @pytest.mark.parametrize("gpus", [1, 8])
-def test_lora_keeps_the_whole_base_on_every_gpu(gpus):
+def test_lora_replicates_the_base_on_every_gpu(gpus):
     result = published(
         training_method="lora", lora_r=16, num_gpus=gpus, micro_batch_size=2, max_seq_len=512
     )

@@ -103,35 +103,35 @@ def test_an_unknown_reading_is_no_harm(widget: vw.VRAMWidget) -> None:
 
 
 def test_a_change_is_answered_before_a_reading_that_is_under_way() -> None:
-    told: list[str] = []
+    reported: list[str] = []
     config = vw.TrainingConfig(GRANITE, training_method="lora", gpu="L40S")
 
     async def use() -> None:
-        reader = Reader(lambda name, revision, found: told.append(name))
+        reader = Reader(lambda name, revision, found: reported.append(name))
         reader.read("max_seq_len", config, 1)
         reader.read("max_seq_len", config, 1)  # another view asks too
         await asyncio.sleep(0)
-        told.append("a change")
-        while len(told) < 2:
+        reported.append("a change")
+        while len(reported) < 2:
             await asyncio.sleep(0)
 
     asyncio.run(use())
-    assert told == ["a change", "max_seq_len"]
+    assert reported == ["a change", "max_seq_len"]
 
 
 def test_what_is_under_way_ends_with_the_widget() -> None:
-    told: list[str] = []
+    reported: list[str] = []
     config = vw.TrainingConfig(GRANITE, gpu="L40S")
 
     async def use() -> None:
-        reader = Reader(lambda name, revision, found: told.append(name))
+        reader = Reader(lambda name, revision, found: reported.append(name))
         reader.read("training_method", config, 1)
         await asyncio.sleep(0)
         reader.stop()
         await asyncio.sleep(0.1)
 
     asyncio.run(use())
-    assert told == []
+    assert reported == []
 
 
 def test_a_move_along_the_axis_computes_nothing_again(

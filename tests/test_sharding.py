@@ -78,7 +78,7 @@ def test_ddp_copies_gradients_into_buckets_that_last(method):
     assert buckets == pytest.approx(4 * several.num_trainable, rel=0.001)
 
 
-def test_gradients_that_are_summed_stay_whole_under_transformers_trainer():
+def test_accumulated_gradients_stay_unsharded_under_transformers_trainer():
     """``accelerator.no_sync``: FSDP reduces the last pass alone, and holds float32 sums until then.
 
     mini-trainer and torchtune reduce each pass.
@@ -92,7 +92,7 @@ def test_gradients_that_are_summed_stay_whole_under_transformers_trainer():
     assert bytes_in(apart, "gradients", "backward") < WEIGHTS
 
 
-def test_hybrid_sharding_divides_within_a_node():
+def test_hybrid_sharding_shards_within_a_node():
     two_nodes = {"num_gpus": 16, "num_nodes": 2, "param_dtype": "float32"}
     within = estimate(sharding="hsdp", **two_nodes)
     across = estimate(sharding="fsdp", **two_nodes)

@@ -90,20 +90,20 @@ def holds(config: vw.TrainingConfig, suggestion: Suggestion) -> None:
         assert value != getattr(config, name) or value != getattr(usual, name)
 
 
-def can_be_told(config: vw.TrainingConfig, suggestion: Suggestion) -> None:
+def can_be_exported(config: vw.TrainingConfig, suggestion: Suggestion) -> None:
     """Ask the export, for a trainer that has one: no change becomes a notice that it is lost."""
     if config.trainer in TARGETS:
         already = set(draft(config, config.trainer).unsupported)
-        untold = set(draft(config.replace(**suggestion.changes), config.trainer).unsupported)
-        assert not (untold - already) & suggestion.changes.keys()
+        unsupported = set(draft(config.replace(**suggestion.changes), config.trainer).unsupported)
+        assert not (unsupported - already) & suggestion.changes.keys()
 
 
-def test_every_suggestion_is_true_and_can_be_told(config: vw.TrainingConfig) -> None:
+def test_every_suggestion_is_true_and_can_be_exported(config: vw.TrainingConfig) -> None:
     suggestions = vw.suggest(config)
     assert suggestions
     for suggestion in suggestions:
         holds(config, suggestion)
-        can_be_told(config, suggestion)
+        can_be_exported(config, suggestion)
 
 
 @settings(max_examples=80, deadline=None)
@@ -113,7 +113,7 @@ def test_so_it_is_for_any_run(run: dict[str, Any]) -> None:
     fits = vw.estimate(config).verdict == "fits"
     for suggestion in vw.suggest(config):
         holds(config, suggestion)
-        can_be_told(config, suggestion)
+        can_be_exported(config, suggestion)
         if fits:
             assert suggestion.fits
         else:
@@ -341,7 +341,7 @@ def test_every_ladder_is_of_use_somewhere() -> None:
 @pytest.mark.parametrize(
     ("trainer", "able"), [("trl", True), ("axolotl", True), ("unsloth", False)]
 )
-def test_a_base_of_four_bits_is_divided_by_the_trainers_that_can(trainer: str, able: bool) -> None:
+def test_a_base_of_four_bits_is_sharded_by_the_trainers_that_can(trainer: str, able: bool) -> None:
     config = vw.TrainingConfig(
         "meta-llama/Llama-3.1-70B",
         trainer=trainer,
@@ -352,6 +352,6 @@ def test_a_base_of_four_bits_is_divided_by_the_trainers_that_can(trainer: str, a
     )
     found = [each for each in vw.suggest(config) if "num_gpus" in each.changes]
     assert any(each.fits for each in found) == able
-    for quantization, divided in (("nf4", able), ("int8", False)):
+    for quantization, sharded in (("nf4", able), ("int8", False)):
         whole = config.replace(quantization=quantization)
-        assert can(whole, {"num_gpus": 2, "sharding": "zero3"}) == divided
+        assert can(whole, {"num_gpus": 2, "sharding": "zero3"}) == sharded

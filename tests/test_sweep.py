@@ -34,7 +34,7 @@ def test_any_field_can_change_and_a_method_brings_its_own_defaults() -> None:
     assert cards.title == "Llama-3.1-8B · LoRA, rank 16"
 
 
-def test_a_value_that_cannot_be_is_kept_with_its_reason() -> None:
+def test_a_value_that_cannot_be_is_listed_with_its_reason() -> None:
     swept = vw.sweep(LORA, "lora_r", [8, 8192, 0])
     assert swept.values == (8,)
     assert "larger than" in swept.refused["8,192"]
@@ -118,8 +118,8 @@ def test_only_what_differs_is_named() -> None:
 
 def test_every_method_of_a_trainer_side_by_side() -> None:
     found = methods(vw.TrainingConfig(LLAMA, gpu="L40S", trainer="training_hub"))
-    told = [each.config.training_method for each in found]
-    assert told == ["sft", "lora", "qlora", "osft"]
+    names = [each.config.training_method for each in found]
+    assert names == ["sft", "lora", "qlora", "osft"]
     hub = vw.estimate(LLAMA, training_method="lora", gpu="L40S", trainer="training_hub")
     assert tuple(found.estimates[1]) == tuple(hub)
 

@@ -229,7 +229,7 @@ BY_DEEPSPEED = (
 
 
 @pytest.mark.parametrize("name", BY_DEEPSPEED)
-def test_a_step_divided_by_deepspeed_is_traced_again(name):
+def test_a_step_sharded_by_deepspeed_is_traced_again(name):
     if os.environ.get("CI") != "true":
         pytest.importorskip("deepspeed", reason="not installed: pip install '.[deepspeed]'")
     with (REFERENCE / "zero.csv").open(newline="") as file:

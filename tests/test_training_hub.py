@@ -173,7 +173,7 @@ def test_liger_is_said_in_the_report(capsys):
     assert "Since Liger Kernels are being used" in capsys.readouterr().out
 
 
-def test_osft_uses_liger_unless_told_otherwise():
+def test_osft_uses_liger_by_default():
     choices = {"model_path": GRANITE, "max_tokens_per_gpu": 8192, "verbose": 0}
     assert estimate("osft", **choices) == estimate("osft", **choices, use_liger=True)
     assert estimate("osft", **choices, use_liger=False)[0] > estimate("osft", **choices)[0]
@@ -198,7 +198,7 @@ def test_an_untied_lm_head_counts():
     assert figures[0] == states_and_one_token
 
 
-def test_the_frozen_base_of_lora_is_whole_on_every_gpu():
+def test_the_frozen_base_of_lora_is_replicated_on_every_gpu():
     low = estimate("lora", num_gpus=8, model_path=LLAMA, batch_size=8, max_seq_len=512, verbose=0)[
         0
     ]

@@ -48,9 +48,9 @@ def shown() -> MemoryEstimate:
 )
 def test_the_difference_is_said_in_words(shown: MemoryEstimate, share: float, said: str) -> None:
     peak = round(shown.allocated * share)
-    told = verification(traced([0, *[peak // 2] * 7, peak]), shown)
-    assert told["state"] == "done"
-    assert told["words"] == (
+    reported = verification(traced([0, *[peak // 2] * 7, peak]), shown)
+    assert reported["state"] == "done"
+    assert reported["words"] == (
         f"PyTorch's own step peaks at {peak / GiB:.2f} GiB, {said} this estimate "
         f"({shown.allocated / GiB:.2f} GiB without overhead)."
     )
@@ -69,10 +69,10 @@ def test_choices_that_a_trace_cannot_follow_are_left_out_of_the_comparison() -> 
     config = {"training_method": "lora", "loss_kernel": "chunked", "offload_activations": False}
     shown = estimate(TINY, **config, **SMALL)
     plain = estimate(TINY, **{**config, "loss_kernel": "eager"}, **SMALL)
-    told = verification(traced([0, *[plain.allocated] * 8]), shown)
-    assert "within 0.1 % of the estimate for that" in told["words"]
-    assert "loss_kernel='chunked' is traced as transformers' own loss." in told["words"]
-    assert told["line"] is None
+    reported = verification(traced([0, *[plain.allocated] * 8]), shown)
+    assert "within 0.1 % of the estimate for that" in reported["words"]
+    assert "loss_kernel='chunked' is traced as transformers' own loss." in reported["words"]
+    assert reported["line"] is None
 
 
 def test_a_formula_has_no_course_to_lay_a_line_over() -> None:
@@ -81,9 +81,9 @@ def test_a_formula_has_no_course_to_lay_a_line_over() -> None:
 
 
 def test_an_error_is_short_enough_to_read(shown: MemoryEstimate) -> None:
-    told = verification(Traced(error="no " * 1000), shown)
-    assert told["state"] == "failed"
-    assert len(told["words"]) <= 300
+    reported = verification(Traced(error="no " * 1000), shown)
+    assert reported["state"] == "failed"
+    assert len(reported["words"]) <= 300
 
 
 def ask(widget: VRAMWidget, **request: Any) -> None:
@@ -92,7 +92,7 @@ def ask(widget: VRAMWidget, **request: Any) -> None:
 
 
 class FakeTrace:
-    """A trace that is told by the test."""
+    """A trace whose course the test sets."""
 
     def __init__(self, config: Any, model_config: Any, tell: Callable[[Traced], None]) -> None:
         self.tell = tell
@@ -157,22 +157,24 @@ def test_a_trace_can_be_stopped(fake: type[FakeTrace]) -> None:
 def test_a_process_of_its_own_tells_its_stages_and_its_errors() -> None:
     pytest.importorskip("torch")
     found = estimate(TINY, **SMALL)
-    told: list[Traced] = []
-    run = TraceProcess(found.config, {**found.architecture.config, "model_type": "no"}, told.append)
+    reported: list[Traced] = []
+    run = TraceProcess(
+        found.config, {**found.architecture.config, "model_type": "no"}, reported.append
+    )
     run.start()
     run.wait(120)
-    assert [bool(each.stage) for each in told] == [True, True, False]
-    assert "model_type" in told[-1].error or "cannot build" in told[-1].error
+    assert [bool(each.stage) for each in reported] == [True, True, False]
+    assert "model_type" in reported[-1].error or "cannot build" in reported[-1].error
 
 
-def test_nothing_is_told_of_a_trace_that_was_cancelled() -> None:
+def test_nothing_is_reported_of_a_trace_that_was_cancelled() -> None:
     found = estimate(TINY, **SMALL)
-    told: list[Traced] = []
-    run = TraceProcess(found.config, found.architecture.config, told.append)
+    reported: list[Traced] = []
+    run = TraceProcess(found.config, found.architecture.config, reported.append)
     run.start()
     run.cancel()
     run.wait(30)
-    assert not [each for each in told if not each.stage]
+    assert not [each for each in reported if not each.stage]
 
 
 def test_the_button_and_python_find_the_same(tmp_path: Path) -> None:

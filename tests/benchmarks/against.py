@@ -47,7 +47,7 @@ def timed(action: Callable[[], object]) -> float:
     return time.process_time() - begun
 
 
-def told(script: str, environment: Mapping[str, str] | None = None) -> list[float]:
+def numbers_of(script: str, environment: Mapping[str, str] | None = None) -> list[float]:
     """Return the numbers that a script prints, run by an interpreter of its own."""
     command = [sys.executable, "-c", script]
     run = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)

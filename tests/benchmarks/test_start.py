@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 
 import pytest
-from against import ROUNDS, hold, keeping_bytecode, told
+from against import ROUNDS, hold, keeping_bytecode, numbers_of
 from models import llama_tensors, sharded
 from server import Hub
 
@@ -51,14 +51,14 @@ print(time.process_time() - begun)
 def test_import(tmp_path: Path) -> None:
     """At most 60 ms on an idle core, where anywidget takes 130."""
     environment = keeping_bytecode(tmp_path)
-    told(IMPORT, environment)
-    rounds = [told(IMPORT, environment) for _ in range(2 * ROUNDS)]
+    numbers_of(IMPORT, environment)
+    rounds = [numbers_of(IMPORT, environment) for _ in range(2 * ROUNDS)]
     found = median(mine / anywidget for anywidget, mine in rounds)
     hold("import vram_widget", found, "import anywidget", 0.46)
 
 
 def test_the_first_model_of_the_catalogue() -> None:
-    rounds = [told(CATALOGUE) for _ in range(ROUNDS)]
+    rounds = [numbers_of(CATALOGUE) for _ in range(ROUNDS)]
     found = median(first / parsed for parsed, first in rounds)
     hold("the first model of the catalogue", found, "its JSON", 2)
 
@@ -81,6 +81,6 @@ def test_a_model_looked_up_before(hub: Hub, tmp_path: Path) -> None:
             "HF_HOME": str(tmp_path / str(number)),
             "HF_ENDPOINT": hub.endpoint,
         }
-        (first,), (again,) = told(LOOK_UP, environment), told(LOOK_UP, environment)
+        (first,), (again,) = numbers_of(LOOK_UP, environment), numbers_of(LOOK_UP, environment)
         rounds.append(again / first)
     hold("a look-up that is remembered", median(rounds), "the same from the Hub", 0.05)

@@ -239,7 +239,7 @@ def osft(model: str) -> Iterator[Row]:
 
 
 def sharded(model: str) -> Iterator[Row]:
-    """Yield a model divided by PyTorch's own FSDP, over GPUs that are not there."""
+    """Yield a model sharded by PyTorch's own FSDP, over GPUs that are not there."""
     methods = {name: METHODS[name] for name in ("fp32-autocast", "fp32", "bf16", "lora")}
     for method, own in {**methods, "osft": OSFT}.items():
         for gpus, nodes in ((8, 1), (2, 1), (8, 2)):
@@ -254,7 +254,7 @@ def sharded(model: str) -> Iterator[Row]:
 
 
 def flattened(model: str) -> Iterator[Row]:
-    """Yield a model divided as Training Hub's sft has it, by FSDP's first version."""
+    """Yield a model sharded as Training Hub's sft has it, by FSDP's first version."""
     hub = {**METHODS["fp32-autocast"], "trainer": "training_hub"}
     for gpus, nodes in ((8, 1), (2, 1), (8, 2)):
         strategy = "fsdp" if nodes == 1 else "hsdp"
@@ -272,7 +272,7 @@ WITH_ALL_LAYERS = ("smollm2-135m", "qwen2.5-0.5b")
 
 
 def sharded_at_depth() -> Iterator[Row]:
-    """Yield models with all their layers, divided by FSDP, at several lengths."""
+    """Yield models with all their layers, sharded by FSDP, at several lengths."""
     for model in WITH_ALL_LAYERS:
         for method, own in {
             "fp32-autocast": METHODS["fp32-autocast"],

@@ -1,4 +1,4 @@
-"""Make zero.csv: training steps divided by DeepSpeed's own engine, traced.
+"""Make zero.csv: training steps sharded by DeepSpeed's own engine, traced.
 
     pip install '.[trace,deepspeed]'
     python tests/reference/make_zero.py                # all rows, some minutes
@@ -17,7 +17,7 @@ from make_grid import CHECKPOINTING, LORA, Choices, Row, main
 
 TABLE = Path(__file__).parent / "zero.csv"
 
-#: What TRL trains in, unless told otherwise.
+#: What TRL trains in, by default.
 BF16: Choices = {"param_dtype": "float32", "mixed_precision": "bf16", "max_seq_len": 256}
 METHODS: dict[str, Choices] = {
     "bf16": BF16,
