@@ -22,7 +22,7 @@ GENTLEST_FIRST: tuple[Ladder, ...] = (
     lossless.liger,
     lossless.base_in_half,
     lossless.optimizer_in_backward,
-    lossless.share,
+    lossless.shard,
     lossless.smaller_passes,
     lossless.checkpointing,
     tradeoffs.scales_in_8_bits,

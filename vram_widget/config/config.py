@@ -92,7 +92,7 @@ class TrainingConfig(HasTraits):
         {"sft": "SFT"},
         group="method",
         label="Objective",
-        help="What the loss asks of the model: SFT, the next token of each sample.",
+        help="What is trained for: SFT, to predict the next token of each sample.",
     )
     trainer = Choice(
         "training_hub",
@@ -149,7 +149,7 @@ class TrainingConfig(HasTraits):
         {"float32": "float32", "bfloat16": "bfloat16"},
         group="method",
         label="Adapter dtype",
-        help="PEFT keeps adapters in float32 unless told otherwise.",
+        help="PEFT casts adapters to float32 by default (autocast_adapter_dtype).",
         shown_when=LORA,
     )
     quantization: Choice[Quantization] = Choice(
@@ -268,7 +268,7 @@ class TrainingConfig(HasTraits):
         False,
         group="precision",
         label="Optimizer in backward",
-        help="Each weight is updated as soon as its gradient is there; gradients never add up.",
+        help="Each weight is updated as soon as its gradient is there; gradients never accumulate.",
     )
 
     # -- memory savers -------------------------------------------------------------------------
@@ -291,7 +291,7 @@ class TrainingConfig(HasTraits):
         {"eager": "eager", "sdpa": "sdpa", "flash_attention_2": "flash_attention_2"},
         group="memory savers",
         label="Attention",
-        help="eager keeps the whole length x length matrix; the others never make it.",
+        help="eager saves the full length x length matrix; the others never materialise it.",
     )
     loss_kernel: Choice[LossKernel] = Choice(
         "eager",
@@ -361,7 +361,7 @@ class TrainingConfig(HasTraits):
         },
         group="hardware",
         label="Sharding",
-        help="What is divided among the GPUs: nothing (DDP), optimizer states (ZeRO-1), "
+        help="What is sharded over the GPUs: nothing (DDP), optimizer states (ZeRO-1), "
         "gradients too (ZeRO-2), everything (ZeRO-3, FSDP), or within a node only (hybrid).",
         shown_when=SEVERAL_GPUS,
     )
@@ -370,7 +370,7 @@ class TrainingConfig(HasTraits):
         {"none": "none", "optimizer": "optimizer", "all": "optimizer and weights"},
         group="hardware",
         label="CPU offload",
-        help="What waits in the host's memory.",
+        help="What is offloaded to the host's memory.",
     )
 
     # -- run -----------------------------------------------------------------------------------

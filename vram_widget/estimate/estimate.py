@@ -43,7 +43,7 @@ class MemoryEstimate:
     Attributes
     ----------
     config, architecture, gpu
-        What was asked: the choices, the model and the card.
+        What it is of: the choices, the model and the card.
     allocated : int
         The peak of ``torch.cuda.max_memory_allocated()``, bytes.
     low, expected, high : int

@@ -88,7 +88,7 @@ def tree(tensors: Iterable[Tensor]) -> Node:
 
 
 def _branch(name: str, children: Iterable[Node], in_order: bool = False) -> Node:
-    kept = [child for child in children if child.bytes]
+    nodes = [child for child in children if child.bytes]
     if not in_order:
-        kept.sort(key=lambda child: -child.bytes)
-    return Node(name, sum(child.bytes for child in kept), kept)
+        nodes.sort(key=lambda child: -child.bytes)
+    return Node(name, sum(child.bytes for child in nodes), nodes)

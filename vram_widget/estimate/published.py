@@ -22,7 +22,8 @@ The released code (training-hub 0.11.2, ``profiling/memory_estimator.py``) depar
 published text: OSFT's parameters are P alone, its gradients and activations are scaled by
 `unfreeze_rank_ratio`; LoRA's adapters are stored in 4 bytes; the bound of QLoRA is 1 byte a
 parameter, divided by G. The text is followed here, with two corrections: N counts an untied
-lm_head, and the frozen base of LoRA and QLoRA, which every GPU holds whole, is not divided by G.
+lm_head, and the frozen base of LoRA and QLoRA, of which every GPU has a replica, is not divided
+by G.
 
 **The rule of thumb** of the common web calculators knows one GPU: 2 bytes a weight (0.55 in NF4),
 gradients like the trainable weights, 8 bytes of AdamW a trainable parameter (2 with an 8-bit
@@ -52,7 +53,7 @@ MARGINS = {
 #: Training Hub's factor on the logits.
 LOGITS = {"sft": 8 / 3, "osft": 7 / 3, "lora": 2.0, "qlora": 2.0}
 
-#: Bytes kept per token, layer and hidden unit by a 16-bit block that never makes the attention
+#: Bytes saved per token, layer and hidden unit by a 16-bit block that never makes the attention
 #: matrix: Korthikanti et al. 2022, "Reducing Activation Recomputation", equation 1 less its 5as/h.
 #: The calculators say what activations scale with, not by how much.
 RULE_OF_THUMB_ACTIVATIONS = 34
@@ -178,12 +179,12 @@ def rule_of_thumb(architecture: Architecture, config: TrainingConfig) -> Publish
         base = 0.55 if config.training_method == "qlora" else 2
         weights = base * architecture.num_parameters + 2 * trainable
     depth = architecture.num_hidden_layers * architecture.hidden_size
-    kept = RULE_OF_THUMB_CHECKPOINTING if config.gradient_checkpointing else 1
+    left = RULE_OF_THUMB_CHECKPOINTING if config.gradient_checkpointing else 1
     sizes = {
         "parameters": weights,
         "optimizer": (2 if "8bit" in config.optim else 8) * trainable,
         "gradients": 2 * trainable,
-        "activations": RULE_OF_THUMB_ACTIVATIONS * config.tokens * depth * kept,
+        "activations": RULE_OF_THUMB_ACTIVATIONS * config.tokens * depth * left,
         "outputs": 0,
     }
     total = int(sum(sizes.values()))
@@ -231,5 +232,5 @@ def has_liger_loss(config: TrainingConfig) -> bool:
 
 def _with_overhead(sizes: Mapping[str, float], expected: int) -> dict[str, int]:
     """Return the sizes in whole bytes, with the overhead that brings them to `expected`."""
-    whole = {name: int(size) for name, size in sizes.items()}
-    return {**whole, "overhead": expected - sum(whole.values())}
+    rounded = {name: int(size) for name, size in sizes.items()}
+    return {**rounded, "overhead": expected - sum(rounded.values())}

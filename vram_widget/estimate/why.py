@@ -65,10 +65,10 @@ def _parameters(result: Result, node: Node) -> str:
 def _optimizer(result: Result, node: Node) -> str:
     label = result.config.fields()["optim"].metadata["options"][result.config.optim]
     names = {leaf.name for leaf in leaves(node)}
-    kept = len(names & {"exp_avg", "exp_avg_sq", "state1", "state2"})
+    moments = len(names & {"exp_avg", "exp_avg_sq", "state1", "state2"})
     words = f"{label} on {quantity(result.num_trainable)} weights"
-    if kept:
-        words += f", {kept} moment{'s' if kept > 1 else ''}"
+    if moments:
+        words += f", {moments} moment{'s' if moments > 1 else ''}"
     return words + (" and a temporary" if "temporary" in names else "")
 
 

@@ -37,7 +37,7 @@ class Trace:
     num_parameters, num_trainable : int
         As the model built by transformers and PEFT counts them, a tied weight once.
     versions : mapping of str to str
-        Of torch, transformers and peft, and of DeepSpeed where it divides the run.
+        Of torch, transformers and peft, and of DeepSpeed where it shards the run.
     notices : tuple of str
         Choices that a trace cannot follow, and what it did instead.
     """

@@ -76,7 +76,7 @@ def make_optimizer(name: str, model: nn.Module, parameters: list[nn.Parameter]) 
     name : str
         One of transformers' ``OptimizerNames``.
     model : torch.nn.Module
-        The model, whose embeddings bitsandbytes treats apart.
+        The model, whose embeddings bitsandbytes treats differently.
     parameters : list of torch.nn.Parameter
         What is trained.
 

@@ -150,13 +150,13 @@ def main() -> None:
         def answer(**line: object) -> None:
             print(json.dumps(line), file=answers, flush=True)
 
-        asked = json.load(sys.stdin)
+        request = json.load(sys.stdin)
         try:
             answer(stage="Importing PyTorch")
             for package in PACKAGES:
                 import_module(package)
             answer(stage="Running two training steps")
-            traced = Traced.of(trace(TrainingConfig(**asked["config"]), asked["model_config"]))
+            traced = Traced.of(trace(TrainingConfig(**request["config"]), request["model_config"]))
         except VRAMWidgetError as error:
             answer(error=str(error))
         except Exception as error:  # of PyTorch or transformers: the widget says which

@@ -199,9 +199,9 @@ class ZeroSteps(TrainingSteps):
     def _mark_states(self, optimizer: Any) -> None:
         """Name what DeepSpeed has made of the weights."""
         stage3 = self.config.sharding == "zero3"
-        whole = "fp16_partitioned_groups_flat" if stage3 else "bit16_groups_flat"
+        flat = "fp16_partitioned_groups_flat" if stage3 else "bit16_groups_flat"
         mine = "fp32_partitioned_groups_flat" if stage3 else "single_partition_of_fp32_groups"
-        for attribute, component in ((whole, "parameters"), (mine, "optimizer")):
+        for attribute, component in ((flat, "parameters"), (mine, "optimizer")):
             for tensor in getattr(optimizer, attribute):
                 self.log.mark(tensor, component)
         if stage3:

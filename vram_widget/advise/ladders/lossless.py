@@ -83,13 +83,13 @@ optimizer_in_backward = flip(
 
 # -- slower ----------------------------------------------------------------------------------------
 
-#: sharding -> what divides more, and what it costs: stages 1 and 2 move as much as DDP, stage 3
+#: sharding -> what shards more, and what it costs: stages 1 and 2 move as much as DDP, stage 3
 #: half as much again (Rajbhandari et al. 2020, "ZeRO", section 7).
-_ZERO2 = ("zero2", "Divide gradients and optimizer among the GPUs (ZeRO-2)", "no more traffic")
-_ZERO3 = ("zero3", "Divide everything among the GPUs (ZeRO-3)", "1.5 times the traffic")
-_FSDP = ("fsdp", "Divide everything among the GPUs (FSDP)", "1.5 times the traffic")
-_ALL_NODES = ("fsdp", "Divide everything among the GPUs of all nodes (FSDP)", "more traffic")
-SHARES = {
+_ZERO2 = ("zero2", "Shard gradients and optimizer over the GPUs (ZeRO-2)", "no more traffic")
+_ZERO3 = ("zero3", "Shard everything over the GPUs (ZeRO-3)", "1.5 times the traffic")
+_FSDP = ("fsdp", "Shard everything over the GPUs (FSDP)", "1.5 times the traffic")
+_ALL_NODES = ("fsdp", "Shard everything over the GPUs of all nodes (FSDP)", "more traffic")
+MORE_SHARDED = {
     "ddp": (_ZERO2, _ZERO3, _FSDP),
     "zero1": (_ZERO2, _ZERO3, _FSDP),
     "zero2": (_ZERO3,),
@@ -97,13 +97,13 @@ SHARES = {
 }
 
 
-def share(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
-    """Divide the states among the GPUs there are."""
+def shard(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
+    """Shard the states over the GPUs there are."""
     if config.num_gpus == 1 or (config.sharding == "hsdp" and config.num_nodes == 1):
         return []
     return [
         Change({"sharding": name}, what, f"same results, {cost} between them")
-        for name, what, cost in SHARES.get(config.sharding, ())
+        for name, what, cost in MORE_SHARDED.get(config.sharding, ())
     ]
 
 

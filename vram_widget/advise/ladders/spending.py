@@ -64,7 +64,7 @@ def longer(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
         Change(
             {"max_seq_len": length},
             f"Lengthen the sequences to {length:,} tokens",
-            "longer samples stay whole",
+            "fewer samples are truncated",
         )
         for length in _doublings(2 * config.max_seq_len, most)
     ]

@@ -70,20 +70,20 @@ weights_in_half = flip(
 
 
 def more_gpus(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
-    """Double the GPUs, up to a full node and then by nodes, where the states are divided."""
+    """Double the GPUs, up to a full node and then by nodes, where the states are sharded."""
     rungs = []
     nodes, each = config.num_nodes, config.num_gpus // config.num_nodes
     while nodes * each * 2 <= config.num_gpus * MOST_TIMES:
         nodes, each = (nodes, each * 2) if each * 2 <= GPUS_IN_NODE else (nodes * 2, each)
-        sharding = _dividing(config, nodes)
+        sharding = _full_sharding(config, nodes)
         if sharding is None:
             break
         rungs.append(_on_gpus(config, each * nodes, nodes, sharding))
     return rungs
 
 
-def _dividing(config: TrainingConfig, nodes: int) -> str | None:
-    """Return a sharding of the trainer that divides everything among all GPUs."""
+def _full_sharding(config: TrainingConfig, nodes: int) -> str | None:
+    """Return a sharding of the trainer that shards everything over all GPUs."""
     spans = config.sharding in ("zero3", "fsdp") or (config.sharding == "hsdp" and nodes == 1)
     if spans:
         return str(config.sharding)
@@ -157,7 +157,7 @@ def shorter(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
         Change(
             {"max_seq_len": length},
             f"Shorten the sequences to {length:,} tokens",
-            "longer samples are cut",
+            "longer samples are truncated",
         )
         for length in lengths
         if length >= least

@@ -40,5 +40,5 @@ class Full:
         return ops.linear(x, weight, bias)
 
 
-#: What is asked of any method; the others override what they do otherwise.
+#: The interface of every method; the others override what they do differently.
 Method = Full

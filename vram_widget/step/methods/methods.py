@@ -32,7 +32,7 @@ def method_for(
     method, stored = settings.training_method, architecture.quantization
     if method in ("sft", "osft") and stored in PACKED:
         raise ConfigError(
-            f"{settings.model_path} is stored as {stored}, which cannot be trained whole: "
+            f"{settings.model_path} is stored as {stored}, whose weights cannot be trained: "
             f"choose lora or qlora, or the model it was quantised from."
         )
     if method == "sft":

@@ -53,9 +53,9 @@ def _views(x: Tensor, widths: Sequence[int]) -> list[Tensor]:
                 held.append(grad)
                 if not last:
                     return (None,)
-                whole = tape.new(rows, width, dtype, "gradient")
+                full = tape.new(rows, width, dtype, "gradient")
                 held.clear()
-                return (whole,)
+                return (full,)
 
             tape.record(view, (x.node,), backward)
     return views
@@ -75,9 +75,9 @@ def first_rows(x: Tensor, parts: int) -> list[Tensor]:
         waiting: list[Tensor] = []
 
         def of_the_first(grad: Tensor) -> Gradients:
-            whole = tape.new(rows, width, dtype, "gradient")
+            full = tape.new(rows, width, dtype, "gradient")
             waiting.clear()
-            return (whole,)
+            return (full,)
 
         def of_the_others(grad: Tensor) -> Gradients:
             waiting.append(tape.new(rows - share, width, dtype, "gradient"))

@@ -417,8 +417,8 @@ def _in_shard(layers: list[Layer], sharding: Sharding) -> tuple[int, int]:
 
     Returns
     -------
-    whole, largest : int
-        Elements of all weights that lie in it, be it in part, and of the largest part.
+    total, largest : int
+        Elements of all weights that lie in it, if only in part, and of the largest part.
     """
     shard = left = _shard_of_all(layers, sharding)
     largest = 0
