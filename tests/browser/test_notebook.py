@@ -35,8 +35,8 @@ def longer(max_seq_len):
     w.max_seq_len = max_seq_len
     print(w)
 
-told = interactive_output(longer, {{"max_seq_len": length}})
-Tab([HBox([w]), VBox([size, length, told])])
+printed = interactive_output(longer, {{"max_seq_len": length}})
+Tab([HBox([w]), VBox([size, length, printed])])
 """
 
 #: Listeners and nodes that a page may have more after twenty runs: fewer than two views have.

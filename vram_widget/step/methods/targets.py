@@ -87,8 +87,8 @@ def _named(wanted: str | list[str] | tuple[str, ...]) -> Matches:
 
 
 #: What mini-trainer decomposes (``MODEL_CONFIGS`` in its osft_utils.py, 0.9): the projections of
-#: attention and MLP by these names. Experts, routers, embeddings and norms are trained in full, and
-#: so is whatever has another name: Mamba's, latent attention's, most of what is older.
+#: attention and MLP by these names. Experts, routers, embeddings and norms are not decomposed, and
+#: neither is whatever has another name: Mamba's, latent attention's, most of what is older.
 OSFT_TARGETS = frozenset(
     (
         *("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"),
