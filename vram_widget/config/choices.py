@@ -5,9 +5,11 @@ again, with the type of what it takes; tests/test_config.py holds the two equal.
 the trainers do not: each of those has a file of its own.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from os import PathLike
 from typing import Literal, TypedDict
+
+from .uncounted import Uncounted
 
 Method = Literal["sft", "lora", "qlora", "osft"]
 Objective = Literal["sft"]
@@ -83,3 +85,4 @@ class Choices(TypedDict, total=False):
     gpu_hour_price: float | None
 
     memory_model: MemoryModel
+    uncounted: Sequence[Uncounted]

@@ -14,6 +14,7 @@ from .. import trainers
 from ..errors import ConfigError, UnknownFieldError, shown
 from .choices import Choices
 from .fields import Bytes, Choice, Count, Field, Modules, Number, Switch, Text, nearest
+from .uncounted import UncountedSettings
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -412,6 +413,12 @@ class TrainingConfig(HasTraits):
         group="reading",
         label="Memory model",
         help="The replay of one training step, or a published formula.",
+    )
+    uncounted = UncountedSettings(
+        [],
+        group="",
+        label="Not counted",
+        help="Settings of an imported file that are not counted, and what that does.",
     )
 
     def __init__(

@@ -99,8 +99,12 @@ class MemoryEstimate:
 
     @property
     def verdict(self) -> str:
-        """Whether it fits: ``fits``, ``likely``, ``risky`` or ``does_not_fit``."""
-        if self.high <= self.gpu.usable:
+        """Whether it fits: ``fits``, ``likely``, ``risky`` or ``does_not_fit``.
+
+        Never ``fits`` where something that trains or is held is known not to be counted.
+        """
+        too_little = any(each["effect"] == "too_little" for each in self.config.uncounted)
+        if self.high <= self.gpu.usable and not too_little:
             return "fits"
         if self.expected <= self.gpu.usable:
             return "likely"
@@ -263,7 +267,8 @@ def estimate(config: AnyConfig | None = None, **choices: Unpack[Choices]) -> Mem
     architecture = load(config.model_path)
     gpu, notice = resolve(config.gpu, config.gpu_memory, config.num_gpus)
     run = Run.of(config, architecture, gpu)
-    notices = [notice] if notice else []
+    notices = [each["text"] for each in config.uncounted]
+    notices += [notice] if notice else []
     stored = architecture.quantization
     if stored in PACKED and (config.training_method, config.quantization) != ("qlora", stored):
         notices.append(f"The checkpoint is stored as {stored}, and the base stays so.")

@@ -10,11 +10,9 @@ from typing import Any
 from ..config import AnyConfig, TrainingConfig
 from ..config.fields import nearest
 from ..errors import ConfigError, shown
-from .axolotl import from_axolotl
 from .draft import Draft
+from .readers import from_axolotl, from_training_hub, from_trl
 from .target import Target
-from .training_hub import from_training_hub
-from .trl import from_trl
 
 __all__ = [
     "TARGETS",

@@ -22,6 +22,7 @@ BESIDE = {
     "tokens_per_sample",
     "gpu_hour_price",
     "memory_model",
+    "uncounted",
 }
 
 

@@ -22,7 +22,7 @@ from ..config.choices import MemoryModel, Method
 from ..config.fields import nearest
 from ..errors import ConfigError, shown
 from ..estimate import published
-from ..export.parsing import count
+from ..export.readers.parsing import count
 from ..model.load import load
 from . import report
 

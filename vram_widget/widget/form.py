@@ -74,7 +74,7 @@ def form(controls: Iterable[str] | None = None) -> dict[str, Any]:
 def _all_controls() -> dict[str, Any]:
     groups: dict[str, list[dict[str, Any]]] = {}
     for name, field in TrainingConfig.fields().items():
-        if len(field.metadata.get("options", "several")) == 1:
+        if not field.metadata["group"] or len(field.metadata.get("options", "several")) == 1:
             continue  # nothing to choose
         groups.setdefault(field.metadata["group"], []).append(_describe(name, field))
     return {

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..config import TrainingConfig
-from ..config.fields import real
-from ..errors import ConfigError, shown
+from ...config import TrainingConfig
+from ...config.fields import real
+from ...errors import ConfigError, shown
 
 
 def mapping(value: object, name: str) -> Mapping[str, Any]:
