@@ -90,14 +90,22 @@ class Reading:
         What is known of the keys that are not read.
     within : str
         The key that holds these settings, where another one does.
+    shown_within : str
+        The same for people, where settings of one program stand in those of another.
     """
 
     def __init__(
-        self, program: str, settings: Mapping[Any, Any], names: Names, within: str = ""
+        self,
+        program: str,
+        settings: Mapping[Any, Any],
+        names: Names,
+        within: str = "",
+        shown_within: str = "",
     ) -> None:
         self.program = program
         self.names = names
         self._within = within
+        self._shown_within = shown_within or within
         self._settings = {str(key): each for key, each in settings.items() if each is not None}
         self._read: set[str] = set()
         self._inside: list[Reading] = []
@@ -126,7 +134,14 @@ class Reading:
             If it holds something else.
         """
         name = self.named(key)
-        inner = Reading(self.program, mapping(self.get(key), name), self.names, name)
+        within = f"{self._within}.{key}" if self._within else key
+        inner = Reading(self.program, mapping(self.get(key), name), self.names, within, name)
+        self._inside.append(inner)
+        return inner
+
+    def beside(self, settings: Mapping[Any, Any], names: Names, shown_within: str = "") -> Reading:
+        """Return settings of another program, with names of their own, that come with these."""
+        inner = Reading(self.program, settings, names, "", shown_within)
         self._inside.append(inner)
         return inner
 
@@ -148,7 +163,7 @@ class Reading:
 
     def named(self, key: str) -> str:
         """Return a key as it stands among all settings."""
-        return f"{self._within}.{key}" if self._within else key
+        return f"{self._shown_within}.{key}" if self._shown_within else key
 
     def configuration(
         self, found: Mapping[str, Any], choices: Mapping[str, Any], model_key: str
@@ -190,7 +205,8 @@ class Reading:
             yield from inner._left()
 
     def _account(self, key: str) -> None:
-        name, value = self.named(key), self._settings[key]
+        value = self._settings[key]
+        name = f"{self._within}.{key}" if self._within else key
         if _among(name, self.names.no_bearing):
             return
         off = value is False or value in ("", 0, "no", "none") or value == [] or value == {}
@@ -198,7 +214,7 @@ class Reading:
             if not off:
                 kind = self.names.refused[found]
                 raise ConfigError(
-                    f"{self.program}'s {name}: {shown(value)} is {kind}, which is not estimated "
+                    f"{self.program}'s {self.named(key)}: {shown(value)} is {kind}, which is not estimated "
                     "here; take it out to estimate the rest as a fine-tune."
                 )
         elif found := _among(name, self.names.uncounted):
@@ -207,7 +223,7 @@ class Reading:
         else:
             known = [*self._read, *(each.rpartition(".")[2] for each in self.names)]
             hint = nearest(key, known)
-            text = f"{name}: {shown(value)} is no setting known here.{hint}"
+            text = f"{self.named(key)}: {shown(value)} is no setting known here.{hint}"
             self._uncounted.append(({"text": text, "effect": "unknown"}, ()))
 
 
