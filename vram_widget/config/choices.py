@@ -48,6 +48,8 @@ class Choices(TypedDict, total=False):
     lora_alpha: float
     lora_dropout: float
     target_modules: str | Collection[str]
+    modules_to_save: Collection[str] | None
+    trainable_token_indices: int | None
     use_dora: bool
     lora_dtype: AdapterDtype
     quantization: Quantization

@@ -13,7 +13,7 @@ from traitlets import HasTraits
 from .. import trainers
 from ..errors import ConfigError, UnknownFieldError, shown
 from .choices import Choices
-from .fields import Bytes, Choice, Count, Field, Modules, Number, Switch, Text, nearest
+from .fields import Bytes, Choice, Count, Field, Modules, Names, Number, Switch, Text, nearest
 from .uncounted import UncountedSettings
 
 if TYPE_CHECKING:
@@ -136,6 +136,22 @@ class TrainingConfig(HasTraits):
         group="method",
         label="Target modules",
         help='Which linears get an adapter, as in PEFT: "all-linear", name endings, or a regex.',
+        shown_when=LORA,
+    )
+    modules_to_save = Names(
+        group="method",
+        label="Modules to save",
+        help="Modules that train in full beside the adapters, each as a copy of its own: "
+        "embed_tokens, lm_head.",
+        shown_when=LORA,
+    )
+    trainable_token_indices: Count[int | None] = Count(
+        None,
+        allow_none=True,
+        group="method",
+        label="Trainable tokens",
+        unit="tokens",
+        help="How many rows of the embedding train: those that PEFT's setting of this name lists.",
         shown_when=LORA,
     )
     use_dora = Switch(

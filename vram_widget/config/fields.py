@@ -173,11 +173,11 @@ class Modules(Field[Held]):
                 re.compile(value)
             except (re.error, OverflowError, RecursionError) as error:
                 raise ConfigError(
-                    f"target_modules is not a valid regular expression ({error}): {shown(value)}."
+                    f"{self.name} is not a valid regular expression ({error}): {shown(value)}."
                 ) from None
             if endless(value):
                 raise ConfigError(
-                    f"target_modules could be searched for hours ({shown(value)}): repeat no "
+                    f"{self.name} could be searched for hours ({shown(value)}): repeat no "
                     f"group, and with *, + or {{}} at most {MOST_REPEATS} things in a row."
                 )
             return value.strip()
@@ -185,6 +185,18 @@ class Modules(Field[Held]):
         if names and all(isinstance(name, str) and name for name in names):
             return sorted(names) if isinstance(value, set) else names
         raise self.refuse(value, '"all-linear", a regular expression or a list of module names')
+
+
+class Names(Modules[list[str] | None]):
+    """Names of modules or parameters by their endings, as PEFT's modules_to_save; or none."""
+
+    def __init__(self, **described: Any) -> None:
+        super().__init__(None, allow_none=True, **described)
+        self.tag(kind="modules")
+
+    def validate(self, obj: HasTraits, value: object) -> list[str]:
+        """Return the names as a list."""
+        return listed(super().validate(obj, value), str(self.name))
 
 
 class Bytes(Field[Held]):

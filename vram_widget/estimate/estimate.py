@@ -15,7 +15,6 @@ from ..model.load import load
 from ..show import text
 from ..step.architecture import Architecture
 from ..step.methods.methods import PACKED
-from ..step.methods.targets import targets_outside_layers
 from ..step.record import Moment
 from ..step.replay import replay
 from ..step.run import Run
@@ -272,10 +271,6 @@ def estimate(config: AnyConfig | None = None, **choices: Unpack[Choices]) -> Mem
     stored = architecture.quantization
     if stored in PACKED and (config.training_method, config.quantization) != ("qlora", stored):
         notices.append(f"The checkpoint is stored as {stored}, and the base stays so.")
-    notices += [
-        f"The adapter of {name} is not counted, nor what it keeps."
-        for name in targets_outside_layers(run.settings, architecture)
-    ]
     kind, trainer = architecture.model_type, TRAINERS[config.trainer]
     if config.adapts and trainer.needs_target_modules(config.target_modules, kind):
         notices.append(

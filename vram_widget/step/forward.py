@@ -30,15 +30,17 @@ def forward(step: Pass) -> Tensor:
     x = ops.scale(outputs) if family.scaled_hidden_state else outputs
     step.cut("forward")
     tape.operator, tape.component = architecture.lm_head_name, "outputs"
-    lm_head = step.outside.weights.get(
-        f"{architecture.lm_head_name}.weight",
-        step.outside.weights[f"{architecture.embedding_name}.weight"],
-    )
+    lm_head = lm_head_weight(step)
     bias = step.outside.weights.get(f"{architecture.lm_head_name}.bias")
+    adapted = f"{architecture.lm_head_name}.lora_A" in step.outside.weights
 
     def head(x: Tensor) -> Tensor:
         tape.operator = architecture.lm_head_name
-        logits = ops.linear(x, lm_head, bias, what="logits")
+        if adapted:
+            weights = {**step.outside.weights, f"{architecture.lm_head_name}.weight": lm_head}
+            logits = step.outside.method.linear(weights, architecture.lm_head_name, x)
+        else:
+            logits = ops.linear(x, lm_head, bias, what="logits")
         if family.logits_scaling:
             logits = ops.scale(logits)
         if architecture.config.get("final_logit_softcapping"):
@@ -56,6 +58,19 @@ def forward(step: Pass) -> Tensor:
         loss = losses.OVER_LOGITS[settings.loss_kernel](x, labels, head)
     tape.component = "activations"
     return loss
+
+
+def lm_head_weight(step: Pass) -> Tensor:
+    """Return the lm_head's weight: its own, or where it is tied, the embedding's.
+
+    A copy of the embedding that trains in its place is not tied.
+    """
+    architecture, outside = step.architecture, step.outside
+    own, embedding = f"{architecture.lm_head_name}.weight", architecture.embedding_name
+    if own in outside.weights:
+        return outside.weights[own]
+    original = outside.weights.get(f"{embedding}.original_module.weight")
+    return original or outside.weight(f"{embedding}.weight")
 
 
 def base_model(step: Pass, tokens: Tensor) -> Tensor:
@@ -110,8 +125,8 @@ def embeddings(
     """
     architecture = step.architecture
     family = architecture.family
+    x = step.outside.embedding(architecture.embedding_name, tokens)
     step.tape.operator = architecture.embedding_name
-    x = ops.embedding(tokens, step.outside.weights[f"{architecture.embedding_name}.weight"])
     if family.scaled_word_embedding:
         x = ops.scale(x, "hidden state")
     leaf = None

@@ -99,6 +99,13 @@ class Layer:
         self.end(outer)
         return out
 
+    def embedding(self, name: str, tokens: Tensor) -> Tensor:
+        """Look up rows of the table `name` as the method does."""
+        outer = self.begin(name)
+        out = self.method.embedding(self.weights, name, tokens)
+        self.end(outer)
+        return out
+
     def linear(self, name: str, x: Tensor, transposes: bool = False) -> Tensor:
         """Run the linear `name` on x as the method does.
 

@@ -76,7 +76,7 @@ class Pass:
         self._opened = 0
         self._since = 0.0
         self._begun: list[tuple[int, list[Allocation]]] = []
-        self.outside = self.layer(run.architecture.outside, run.method())
+        self.outside = self.layer(run.outside, run.method())
 
     def layer(self, weights: Mapping[str, Shape], method: Method) -> Layer:
         """Return a layer that is ready to run; the gradients of an earlier pass are there."""

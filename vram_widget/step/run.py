@@ -13,7 +13,7 @@ from .decoder import LayerGroup
 from .methods.full import Method
 from .methods.methods import check_adapters, method_for
 from .methods.parameter import Shape
-from .methods.targets import split_by_adapters
+from .methods.targets import split_by_adapters, targets_outside_layers
 from .settings import Settings
 from .sharding.sharding import Sharding, sharding
 
@@ -79,6 +79,18 @@ class Run:
         return method_for(self.settings, self.sharding, self.architecture, group)
 
     @cached_property
+    def outside(self) -> Mapping[str, Shape]:
+        """The weights outside the layers, a tied lm_head that trains among them."""
+        model, settings = self.architecture, self.settings
+        lm_head = f"{model.lm_head_name}.weight"
+        if not settings.adapts or lm_head in model.outside:
+            return model.outside
+        trains = model.lm_head_name in targets_outside_layers(settings, model)
+        if not trains and not model.lm_head_name.endswith(settings.modules_to_save or ("\n",)):
+            return model.outside
+        return {**model.outside, lm_head: (model.vocab_size, model.hidden_size)}
+
+    @cached_property
     def num_trainable(self) -> int:
         """How many parameters the method trains."""
         return sum(
@@ -90,6 +102,6 @@ class Run:
         )
 
     def _parts(self) -> Iterator[tuple[int, Method, Mapping[str, Shape]]]:
-        yield 1, self.method(), self.architecture.outside
+        yield 1, self.method(), self.outside
         for group in self.architecture.layers:
             yield group.count, self.method(group), group.oriented

@@ -24,6 +24,8 @@ class Settings(NamedTuple):
     lora_dtype: str
     use_dora: bool
     target_modules: str | tuple[str, ...]
+    modules_to_save: tuple[str, ...]
+    trainable_token_indices: int | None
     quantization: str
     bnb_4bit_use_double_quant: bool
     unfreeze_rank_ratio: float
@@ -63,6 +65,7 @@ class Settings(NamedTuple):
         )
         return given._replace(
             target_modules=modules if isinstance(modules, str) else tuple(modules),
+            modules_to_save=tuple(given.modules_to_save or ()),
             use_liger=use_liger,
             loss_kernel=loss_kernel,
         )

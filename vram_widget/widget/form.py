@@ -22,6 +22,8 @@ ADVANCED = {
     "lora_alpha",
     "lora_dropout",
     "use_dora",
+    "modules_to_save",
+    "trainable_token_indices",
     "lora_dtype",
     "bnb_4bit_use_double_quant",
     "max_tokens_per_gpu",

@@ -32,6 +32,10 @@ class Full:
         """Return the weight `name` as operators use it."""
         return weights[name]
 
+    def embedding(self, weights: Weights, name: str, tokens: Tensor) -> Tensor:
+        """Look up the rows of the table `name`."""
+        return ops.embedding(tokens, self.weight(weights, f"{name}.weight"))
+
     def linear(self, weights: Weights, name: str, x: Tensor) -> Tensor:
         """Run the linear `name` on x."""
         weight, bias = self.weight(weights, f"{name}.weight"), weights.get(f"{name}.bias")

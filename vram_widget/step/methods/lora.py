@@ -10,11 +10,16 @@ from .. import ops
 from ..settings import Settings
 from ..tape import DTYPES, Tensor
 from .full import Full, Matches, Weights
-from .parameter import Parameter, Shape
+from .parameter import Parameter, Shape, as_matrix, stacked
 
 
 class LoRA(Full):
-    """A frozen base with two small trainable matrices beside each targeted linear (PEFT)."""
+    """A frozen base with two small trainable matrices beside each targeted linear (PEFT).
+
+    What is named in `modules_to_save` trains in full, as a copy that takes the module's place
+    (``ModulesToSaveWrapper`` in peft/utils/other.py); some tokens of the embedding can too
+    (``TrainableTokensLayer`` in peft/tuners/trainable_tokens/layer.py).
+    """
 
     trains_base = False
 
@@ -23,8 +28,15 @@ class LoRA(Full):
         settings: Settings,
         is_target: Matches,
         expert_targets: Mapping[str, int] = MappingProxyType({}),
+        embedding_name: str = "",
+        tied_lm_head: str = "",
     ) -> None:
         super().__init__(settings)
+        self.embedding_name = embedding_name
+        self.tied_lm_head = tied_lm_head
+        self.modules_to_save = settings.modules_to_save
+        self.saved_dtype = self.dtype
+        self.trainable_tokens = settings.trainable_token_indices
         self.expert_targets = expert_targets
         self.rank = settings.lora_r
         self.adapter_dtype = DTYPES[settings.lora_dtype]
@@ -35,13 +47,25 @@ class LoRA(Full):
     def parameters(self, name: str, shape: Shape) -> list[Parameter]:
         """Return the base weight and, where it is targeted, its adapter."""
         module = name.removesuffix(".weight")
-        base = self.base(name, shape)
+        base = self.base(name, shape) if module != self.tied_lm_head else []
+        if self.is_saved(name):
+            original = f"{name.rpartition('.')[0]}.original_module.{name.rpartition('.')[2]}"
+            copy = Parameter(name, *as_matrix(shape), self.saved_dtype, True, stacked(shape))
+            return [*(p._replace(name=original) for p in base), copy]
+        if module == self.embedding_name and self.trainable_tokens:
+            base += self.tokens(module, shape)
         if name in self.expert_targets:
             return [*base, *self.expert_adapter(name, shape)]
         if module == name or not self.is_target(module):
             return base
         outputs, inputs = shape
         dtype = self.adapter_dtype
+        if module == self.embedding_name:
+            return [
+                *base,
+                Parameter(f"{module}.lora_embedding_A", self.rank, outputs, dtype, True),
+                Parameter(f"{module}.lora_embedding_B", inputs, self.rank, dtype, True),
+            ]
         adapter = [
             Parameter(f"{module}.lora_A", self.rank, inputs, dtype, True),
             Parameter(f"{module}.lora_B", outputs, self.rank, dtype, True),
@@ -49,6 +73,23 @@ class LoRA(Full):
         if self.dora:
             adapter.append(Parameter(f"{module}.lora_magnitude", 1, outputs, dtype, True))
         return [*base, *adapter]
+
+    def is_saved(self, name: str) -> bool:
+        """Whether PEFT trains a copy of the module of this weight, or of one that holds it."""
+        if not self.modules_to_save:
+            return False
+        parts = name.split(".")[:-1]
+        modules = (".".join(parts[:end]) for end in range(1, len(parts) + 1))
+        return any(module.endswith(self.modules_to_save) for module in modules)
+
+    def tokens(self, module: str, shape: Shape) -> list[Parameter]:
+        """Return the rows of the embedding that train, and what they were."""
+        assert self.trainable_tokens
+        rows, width = self.trainable_tokens, shape[-1]
+        return [
+            Parameter(f"{module}.trainable_tokens_delta", rows, width, self.adapter_dtype, True),
+            Parameter(f"{module}.trainable_tokens_original", rows, width, self.dtype, False),
+        ]
 
     def expert_adapter(self, name: str, shape: Shape) -> list[Parameter]:
         """Return the adapter of a stacked parameter: the adapters of all experts in one."""
@@ -62,9 +103,22 @@ class LoRA(Full):
     def weight(self, weights: Weights, name: str) -> Tensor:
         """Return a weight; one with an adapter of its own is the sum of both, as a new tensor."""
         down = weights.get(f"{name}.lora_A")
+        if down is not None:
+            return ops.adapted_weight(weights[name], down, weights[f"{name}.lora_B"])
+        delta = weights.get(f"{name.removesuffix('.weight')}.trainable_tokens_delta")
+        if delta is not None:
+            return ops.index_copy(weights[name], ops.to(delta, weights[name].dtype))
+        return weights[name]
+
+    def embedding(self, weights: Weights, name: str, tokens: Tensor) -> Tensor:
+        """Look up rows of the table; of one with an adapter, in both of its factors too."""
+        result = super().embedding(weights, name, tokens)
+        down = weights.get(f"{name}.lora_embedding_A")
         if down is None:
-            return weights[name]
-        return ops.adapted_weight(weights[name], down, weights[f"{name}.lora_B"])
+            return result
+        dtype, table = result.dtype, ops.transpose(down)
+        share = ops.linear(ops.embedding(tokens, table), weights[f"{name}.lora_embedding_B"])
+        return ops.to(ops.add(result, ops.scale(share)), dtype)
 
     def base(self, name: str, shape: Shape) -> list[Parameter]:
         """Return the tensors that hold the frozen weight."""

@@ -13,7 +13,7 @@ from .lora import LoRA
 from .osft import OSFT
 from .parameter import Shape
 from .qlora import QLoRA
-from .targets import nothing, osft_target, target
+from .targets import nothing, osft_target, target, targets_outside_layers
 
 #: Quantised checkpoints whose weights take no gradient; fp8 and mxfp4 ones are dequantised.
 PACKED = {"nf4", "int8", "gptq", "awq"}
@@ -39,12 +39,20 @@ def method_for(
         return Full(settings)
     if method == "osft":
         return OSFT(settings, osft_target(architecture, group) if group else nothing)
-    is_target = target(settings, architecture, group) if group else nothing
-    experts = expert_targets(settings, architecture, group) if group else {}
+    experts: dict[str, int] = {}
+    tables = ("", "")
+    if group:
+        is_target = target(settings, architecture, group)
+        experts = expert_targets(settings, architecture, group)
+    else:
+        is_target = targets_outside_layers(settings, architecture).__contains__
+        tied_lm_head = architecture.lm_head_name if architecture.tie_word_embeddings else ""
+        tables = (architecture.embedding_name, tied_lm_head)
     if method == "lora" and stored not in PACKED:
-        return LoRA(settings, is_target, experts)
+        return LoRA(settings, is_target, experts, *tables)
     is_linear = (group.linears if group else architecture.tower_linears).__contains__
-    return QLoRA(settings, sharding, is_target, experts, is_linear, stored or settings.quantization)
+    quantization = stored or settings.quantization
+    return QLoRA(settings, sharding, is_target, experts, is_linear, quantization, *tables)
 
 
 def check_adapters(architecture: Architecture, settings: Settings) -> None:
@@ -61,6 +69,8 @@ def check_adapters(architecture: Architecture, settings: Settings) -> None:
         targets |= {name: group.oriented[f"{name}.weight"] for name in adapted}
         experts = expert_targets(settings, architecture, group)
         targets |= {name: group.oriented[name][-2:] for name in experts}
+    for name in targets_outside_layers(settings, architecture):
+        targets[name] = (architecture.vocab_size, architecture.hidden_size)
     if not targets:
         names = sorted({name for group in architecture.layers for name in group.linears})
         wanted = named_targets(settings, architecture)

@@ -26,8 +26,10 @@ class QLoRA(LoRA):
         expert_targets: Mapping[str, int],
         is_linear: Matches,
         quantization: str,
+        embedding_name: str = "",
+        tied_lm_head: str = "",
     ) -> None:
-        super().__init__(settings, is_target, expert_targets)
+        super().__init__(settings, is_target, expert_targets, embedding_name, tied_lm_head)
         self.is_linear = is_linear
         self.quantization = quantization
         self.double = settings.bnb_4bit_use_double_quant
@@ -35,7 +37,7 @@ class QLoRA(LoRA):
         self.shards_scales = quantization != "nf4" or trainer.shards_quantization_scales
         self.compute_dtype = BFLOAT16
         if trainer.upcasts_quantized_base and sharding.parameters == 1:
-            self.dtype = FLOAT32
+            self.dtype = self.saved_dtype = FLOAT32
 
     def base(self, name: str, shape: Shape) -> list[Parameter]:
         """Return the packed weight and its scales; what is no linear is not quantised."""

@@ -39,6 +39,7 @@ from .products import (
     cast_weight,
     embedding,
     fused_attention,
+    index_copy,
     int8_linear,
     linear,
     matmul,
@@ -56,6 +57,7 @@ from .views import (
     reshape,
     split,
     split_widths,
+    transpose,
     view_of,
 )
 
@@ -80,6 +82,7 @@ __all__ = [
     "first_rows",
     "follows",
     "fused_attention",
+    "index_copy",
     "int8_linear",
     "layer_norm",
     "liger_gated",
@@ -111,6 +114,7 @@ __all__ = [
     "sub",
     "tanh",
     "to",
+    "transpose",
     "view_of",
     "wider",
 ]

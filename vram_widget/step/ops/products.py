@@ -187,6 +187,19 @@ def embedding(tokens: Tensor, weight: Tensor) -> Tensor:
     return out
 
 
+def index_copy(weight: Tensor, rows: Tensor) -> Tensor:
+    """Return a copy of a frozen table with some of its rows replaced; keeps nothing."""
+    tape, count, width, dtype = weight.tape, rows.rows, rows.width, rows.dtype
+    out = tape.new(weight.rows, width, dtype, "table with trained rows", "buffers")
+    if tape.recording and rows.node is not None:
+
+        def backward(grad: Tensor) -> Gradients:
+            return (tape.new(count, width, dtype, "gradient", "gradients"),)
+
+        tape.record(out, (rows.node,), backward)
+    return out
+
+
 def matmul(a: Tensor, b: Tensor, rows: int, width: int) -> Tensor:
     """Batched product of two activations, `rows` x `width` altogether; keeps both."""
     tape = a.tape

@@ -20,6 +20,13 @@ def view_of(weight: Tensor) -> Tensor:
     return view
 
 
+def transpose(x: Tensor) -> Tensor:
+    """Return x seen with its rows as features, and its features as rows."""
+    view = view_of(x)
+    view.rows, view.width = x.width, x.rows
+    return view
+
+
 def part(x: Tensor, width: int) -> Tensor:
     """Return a view of some of x's features; its gradient is x's size, zero elsewhere."""
     return follows(Tensor(x.tape, x.rows, width, x.dtype, x.storage), x)
