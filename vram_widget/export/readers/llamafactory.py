@@ -1,0 +1,391 @@
+"""Read LLaMA-Factory's YAML file (llamafactory 0.9.5; its repository at ff6d4d1).
+
+What a file leaves open has the value of the classes in hparams/, not that of the examples which
+our defaults for the trainer come from.
+"""
+
+from __future__ import annotations
+
+import re
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...config import TrainingConfig
+from ...config.fields import nearest
+from ...errors import ConfigError, shown
+from ..llamafactory import ATTENTION, LORA, SAME
+from . import deepspeed
+from .reading import Names, Reading
+from .source import Source, is_text, opened
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from typing_extensions import Unpack
+
+    from ...config.choices import Choices
+
+PROGRAM = "LLaMA-Factory"
+
+#: What a file that says nothing runs with (hparams/, transformers' TrainingArguments).
+DEFAULTS: dict[str, Any] = {
+    "cutoff_len": 2048,
+    "per_device_train_batch_size": 8,
+    "gradient_accumulation_steps": 1,
+    "num_train_epochs": 3.0,
+    "optim": "adamw_torch_fused",
+    "lora_rank": 8,
+    "lora_dropout": 0.0,
+}
+
+#: stage -> the kind of run that it makes (finetuning_args.py).
+STAGES = {
+    "rm": "the training of a reward model",
+    "ppo": "a run of PPO",
+    "dpo": "preference training",
+    "kto": "preference training",
+}
+
+#: finetuning_type -> what it trains, where that is not estimated.
+TYPES = {
+    "freeze": "trains some of the layers only",
+    "oft": "trains orthogonal adapters (OFT)",
+}
+
+#: Keys that only LLaMA-Factory's second trainer has (src/llamafactory/v1).
+SECOND_TRAINER = ("model", "model_class", "peft_config", "dist_config", "kernel_config")
+
+#: flash_attn -> ours. `auto` leaves it to transformers, which takes SDPA. FlashAttention-3 saves
+#: what FlashAttention-2 does: queries, keys, values, the output and a float for each row.
+ATTENTIONS = {
+    "auto": "sdpa",
+    "fa3": "flash_attention_2",
+    **{theirs: ours for ours, theirs in ATTENTION.items()},
+}
+
+#: How names of checkpoints say that they are quantised already.
+STORED = re.compile(r"-(awq|gptq)\b", re.IGNORECASE)
+
+#: The stage of ZeRO in the files of examples/deepspeed, for one that cannot be opened from here.
+EXAMPLES = {
+    "ds_z0_config.json": {"stage": 0},
+    "ds_z2_config.json": {"stage": 2},
+    "ds_z2_offload_config.json": {"stage": 2, "offload_optimizer": {"device": "cpu"}},
+    "ds_z3_config.json": {"stage": 3},
+    "ds_z3_offload_config.json": {
+        "stage": 3,
+        "offload_optimizer": {"device": "cpu"},
+        "offload_param": {"device": "cpu"},
+    },
+}
+
+#: Switches for an optimizer that keeps less than AdamW, which is counted in its place.
+SMALLER = {
+    "use_galore": "GaLore keeps its states in a low rank",
+    "use_apollo": "APOLLO keeps its states in a low rank",
+    "use_badam": "BAdam trains one block at a time",
+    "use_adam_mini": "Adam-mini keeps one second moment for many weights",
+    "use_muon": "Muon keeps one moment for a matrix",
+}
+
+
+def from_llamafactory(settings: Source, **choices: Unpack[Choices]) -> TrainingConfig:
+    r"""Return the configuration that LLaMA-Factory trains with a file.
+
+    Parameters
+    ----------
+    settings : mapping, str or path
+        The file's content as a mapping or as YAML text, or the path of the file.
+    **choices
+        Fields that the file does not hold, such as `gpu` and `num_gpus`; they win.
+
+    Warns
+    -----
+    ReadingWarning
+        Once, of all settings that are not counted.
+
+    Raises
+    ------
+    ConfigError
+        If it is no YAML mapping, trains nothing, is another kind of run, names no model, or holds
+        a value that cannot be.
+
+    Examples
+    --------
+    >>> config = from_llamafactory(
+    ...     "model_name_or_path: m\nstage: sft\ndo_train: true\nfinetuning_type: lora\nlora_rank: 4"
+    ... )
+    >>> config.training_method, config.lora_r, config.micro_batch_size
+    ('lora', 4, 8)
+    """
+    reading = Reading(PROGRAM, opened(settings, PROGRAM), Names.of("llamafactory"))
+    _refuse(reading)
+    found: dict[str, Any] = {"trainer": "llamafactory"}
+    found["training_method"] = _method(reading, choices)
+    found |= {field: DEFAULTS[key] for key, field in SAME.items() if key in DEFAULTS}
+    found |= reading.fields({**SAME, "per_device_train_batch_size": "micro_batch_size"})
+    found.setdefault("micro_batch_size", DEFAULTS["per_device_train_batch_size"])
+    if path := reading.get("model_name_or_path"):
+        revision = reading.get("model_revision", "main")
+        found["model_path"] = path if revision == "main" else f"{path}@{revision}"
+        if "aqlm" in str(path).lower():
+            reading.note("too_much", f"{path} has 2 bits a weight (AQLM), and is counted with 16")
+    found["padded"] = not _packs(reading)
+    found |= _read_precision(reading, found["training_method"])
+    found |= _read_savers(reading, choices)
+    found |= _read_sharding(reading, settings)
+    if found["training_method"] != "sft":
+        found |= _read_adapter(reading)
+    if found["training_method"] == "qlora":
+        found |= _read_quantised(reading, choices)
+    if reading.get("use_unsloth"):
+        found |= _read_unsloth(reading, found)
+    _read_optimizer(reading)
+    for key in ("freeze_vision_tower", "freeze_multi_modal_projector"):
+        if not reading.get(key, True):
+            reading.uncounted(key, "too_little", "what turns images into tokens trains too")
+    _read_evaluation(reading, found)
+    return reading.configuration(found, choices, "model_name_or_path")
+
+
+def _refuse(reading: Reading) -> None:
+    """Refuse what trains nothing, or is another kind of run.
+
+    Raises
+    ------
+    ConfigError
+        If it is one of those.
+    """
+    if "model_name_or_path" not in reading and any(key in reading for key in SECOND_TRAINER):
+        raise ConfigError(
+            "This is a file of LLaMA-Factory's second trainer (v1), which is not read; "
+            "name the model by model_name_or_path for the first."
+        )
+    stage = reading.get("stage", "sft")
+    if _known(reading, "stage", stage, ("pt", "sft", *STAGES)) in STAGES:
+        raise ConfigError(
+            f"{PROGRAM}'s stage: {stage} is {STAGES[stage]}, which is not estimated here."
+        )
+    elsewhere = [key for key in ("export_dir", "do_predict", "infer_backend") if reading.get(key)]
+    if not reading.get("do_train", "stage" in reading and not elsewhere):
+        raise ConfigError(
+            f"This {PROGRAM} file trains nothing: it has no do_train: true"
+            + (f", but {elsewhere[0]}." if elsewhere else ".")
+        )
+
+
+def _known(reading: Reading, key: str, value: object, options: Collection[str]) -> str:
+    """Return a value that is one of `options`.
+
+    Raises
+    ------
+    ConfigError
+        If it is none of them.
+    """
+    if isinstance(value, str) and value in options:
+        return value
+    hint = nearest(value, list(options))
+    raise ConfigError(
+        f"{PROGRAM}'s {key} is one of {', '.join(options)}, not {shown(value)}.{hint}"
+    )
+
+
+def _method(reading: Reading, choices: Mapping[str, Any]) -> str:
+    kind = reading.get("finetuning_type", "lora")
+    bits = reading.get("quantization_bit")
+    chosen = choices.get("training_method")
+    if chosen:
+        return str(chosen)
+    if _known(reading, "finetuning_type", kind, ("lora", "full", *TYPES)) in TYPES:
+        raise ConfigError(
+            f"{PROGRAM}'s finetuning_type: {kind} {TYPES[kind]}, which is not estimated here; "
+            "the keyword training_method reads the rest as another method."
+        )
+    if kind == "full":
+        return "sft"
+    if _stored(reading):
+        return "qlora"
+    # model_utils/unsloth.py hands Unsloth load_in_4bit alone
+    return "qlora" if bits and not (reading.get("use_unsloth") and bits != 4) else "lora"
+
+
+def _stored(reading: Reading) -> str:
+    """Return how the checkpoint is quantised already, by its name: there is no key for it."""
+    named = STORED.search(str(reading.get("model_name_or_path", "")))
+    return named[1].lower() if named else ""
+
+
+def _packs(reading: Reading) -> bool:
+    """Return whether samples are packed: always in pre-training, unless it is switched off."""
+    neat = bool(reading.get("neat_packing"))
+    if neat and reading.get("flash_attn", "auto") != "fa2":
+        # prepare_4d_attention_mask in data/collator.py
+        reading.uncounted(
+            "neat_packing", "too_little", "it makes a mask of length x length without fa2"
+        )
+    return neat or bool(reading.get("packing", reading.get("stage") == "pt"))
+
+
+def _read_precision(reading: Reading, method: str) -> dict[str, Any]:
+    """Read how what trains is stored (init_adapter in model/adapter.py), and autocast.
+
+    What is frozen has the checkpoint's own dtype. PEFT itself turns adapters to float32, also
+    under `pure_bf16`.
+    """
+    half = reading.get("pure_bf16") or reading.get("use_badam")
+    mixed = "bf16" if reading.get("bf16") else "fp16" if reading.get("fp16") else "no"
+    stored = "float32" if method == "sft" and not half else "bfloat16"
+    return {"mixed_precision": mixed, "lora_dtype": "float32", "param_dtype": stored}
+
+
+def _read_savers(reading: Reading, choices: Mapping[str, Any]) -> dict[str, Any]:
+    attention = reading.get("flash_attn", "auto")
+    if "attn_implementation" not in choices:
+        _known(reading, "flash_attn", attention, ATTENTIONS)
+    # TrainingArguments' own switch turns it on again where LLaMA-Factory's is off
+    off = reading.get("disable_gradient_checkpointing")
+    found = {
+        "gradient_checkpointing": bool(reading.get("gradient_checkpointing")) or not off,
+        "offload_activations": bool(reading.get("use_unsloth_gc")) and not off,
+        "attn_implementation": ATTENTIONS.get(attention, "sdpa"),
+        "use_liger": bool(
+            reading.get("enable_liger_kernel") or reading.get("use_liger_kernel", False)
+        ),
+    }
+    # their functions in train/trainer_utils.py take the logits, which Liger's loss makes none of
+    if any(reading.get(f"use_{loss}_loss") for loss in ("dft", "asft", "eaft")):
+        found["loss_kernel"] = "eager"
+    if reading.get("use_asft_loss"):
+        reading.uncounted(
+            "use_asft_loss", "too_little", "a second, frozen model and its logits are held too"
+        )
+    return found
+
+
+def _read_adapter(reading: Reading) -> dict[str, Any]:
+    found = {field: DEFAULTS[key] for key, field in LORA.items() if key in DEFAULTS}
+    found |= reading.fields(LORA)
+    rank = reading.get("lora_rank", DEFAULTS["lora_rank"])
+    alpha = reading.get("lora_alpha")
+    found["lora_alpha"] = alpha or (rank * 2 if isinstance(rank, (int, float)) else rank)
+    targets = reading.get("lora_target", "all")
+    if isinstance(targets, str):
+        targets = [name.strip() for name in targets.split(",") if name.strip()]
+    found["target_modules"] = "all-linear" if targets == ["all"] else targets
+    if reading.get("additional_target"):
+        reading.uncounted(
+            "additional_target", "too_little", "these modules train too, as copies in float32"
+        )
+    if "adapter_name_or_path" in reading and not reading.get("create_new_adapter"):
+        reading.uncounted(
+            "adapter_name_or_path",
+            "unknown",
+            "an adapter that is trained on has the rank and targets of its own file",
+        )
+    return found
+
+
+def _read_quantised(reading: Reading, choices: Mapping[str, Any]) -> dict[str, Any]:
+    bits, method = reading.get("quantization_bit"), reading.get("quantization_method", "bnb")
+    double = reading.get("double_quantization", True)
+    reading.skip("quantization_type")  # fp4 takes the bits that nf4 does
+    if stored := _stored(reading):
+        return {"quantization": stored}
+    if bits is None or "quantization" in choices:
+        return {"bnb_4bit_use_double_quant": double}
+    known = {"bnb": (4, 8), "hqq": (1, 2, 3, 4, 5, 6, 8), "eetq": (8,)}
+    if bits not in known[_known(reading, "quantization_method", method, known)]:
+        raise ConfigError(f"{PROGRAM} quantises by {method} to {known[method]} bits, not {bits!r}.")
+    if method == "hqq" and bits < 4:
+        reading.uncounted("quantization_bit", "too_much", "it is counted as 4 bits")
+    elif method == "hqq" and bits in (5, 6):
+        reading.uncounted("quantization_bit", "too_much", "it is counted as int8")
+    elif bits == 8 and method != "bnb":
+        reading.uncounted("quantization_method", "unknown", "it is counted as bitsandbytes' int8")
+    if bits > 4:
+        return {"quantization": "int8"}
+    # HQQ: a scale and a zero of 16 bits for 64 weights, as many bits as NF4's float32 scale
+    return {"quantization": "nf4", "bnb_4bit_use_double_quant": method == "bnb" and bool(double)}
+
+
+def _read_sharding(reading: Reading, settings: Source) -> dict[str, Any]:
+    found: dict[str, Any] = {"sharding": "ddp"}
+    if "ray_num_workers" in reading:
+        found["num_gpus"] = reading.get("ray_num_workers")
+    if written := reading.get("deepspeed"):
+        found |= deepspeed.read(_deepspeed(written, settings))
+    elif written := reading.get("fsdp"):
+        found |= _read_fsdp(reading, written)
+    if found["sharding"] != "ddp" and "num_gpus" not in found:
+        reading.note(
+            "too_much",
+            "The file shards over as many GPUs as it is started on, which it does not say; give "
+            "num_gpus",
+            "num_gpus",
+        )
+    return found
+
+
+def _deepspeed(written: object, settings: Source) -> Mapping[str, Any]:
+    """Return DeepSpeed's configuration: inline, by a path, or as one of LLaMA-Factory's own."""
+    if not isinstance(written, (str, PathLike)):
+        return deepspeed.opened(written)
+    path = Path(written)
+    folders = [Path()]
+    if isinstance(settings, PathLike) or (isinstance(settings, str) and not is_text(settings)):
+        folders += Path(settings).absolute().parents
+    for folder in folders:
+        if (folder / path).is_file():
+            return deepspeed.opened(str(folder / path))
+    if path.name in EXAMPLES:
+        return {"zero_optimization": EXAMPLES[path.name]}
+    return deepspeed.opened(str(path))
+
+
+def _read_fsdp(reading: Reading, written: object) -> dict[str, Any]:
+    words = written.split() if isinstance(written, str) else written
+    options = {str(word) for word in words} if isinstance(words, list) else {"full_shard"}
+    found: dict[str, Any] = {"sharding": "fsdp"}
+    if "no_shard" in options:
+        found["sharding"] = "ddp"
+    elif options & {"hybrid_shard", "hybrid_shard_zero2"}:
+        found["sharding"] = "hsdp"
+    if options & {"shard_grad_op", "hybrid_shard_zero2"}:
+        reading.uncounted("fsdp", "too_little", "weights stay gathered between the passes")
+    if "offload" in options:
+        found["cpu_offload"] = "all"
+    inner = reading.inside("fsdp_config")
+    if inner.get("cpu_offload", inner.get("offload_params")):
+        found["cpu_offload"] = "all"
+    return found
+
+
+def _read_unsloth(reading: Reading, found: Mapping[str, Any]) -> dict[str, Any]:
+    """Read what Unsloth does to the model that it loads (model_utils/unsloth.py).
+
+    It always checkpoints blocks, keeps their inputs in the host's memory, and takes lm_head and
+    loss in chunks; its 4-bit scales are quantised too.
+    """
+    reading.skip("use_unsloth_gc", "disable_gradient_checkpointing")
+    ours = {"gradient_checkpointing": True, "offload_activations": True, "loss_kernel": "chunked"}
+    return ours | {"bnb_4bit_use_double_quant": True, "attn_implementation": "sdpa"}
+
+
+def _read_optimizer(reading: Reading) -> None:
+    for key, why in SMALLER.items():
+        if reading.get(key):
+            reading.uncounted(key, "too_much", f"{why}; AdamW's states are counted", "optim")
+
+
+def _read_evaluation(reading: Reading, found: Mapping[str, Any]) -> None:
+    """Name an evaluation of more rows than a training pass has: its logits can need more."""
+    rows = reading.get("per_device_eval_batch_size", 8)
+    strategy = reading.get("eval_strategy", "no")
+    evaluates = strategy not in ("no", False) or reading.get("do_eval")
+    if evaluates and isinstance(rows, int) and rows > found["micro_batch_size"]:
+        reading.note(
+            "too_little",
+            f"Evaluation with per_device_eval_batch_size {rows} is not counted, and takes more "
+            "rows at once than training",
+        )
