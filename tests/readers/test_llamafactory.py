@@ -71,7 +71,8 @@ def test_lora_is_read_from_yaml_text() -> None:
     assert (config.max_seq_len, config.micro_batch_size) == (4096, 2)
     assert config.attn_implementation == "flash_attention_2"
     assert config.optim == "paged_adamw_8bit"
-    assert config.use_liger and config.offload_activations
+    assert config.use_liger
+    assert config.offload_activations
 
 
 @pytest.mark.parametrize(
@@ -118,7 +119,8 @@ def test_quantised_bases(settings: dict[str, Any], quantization: str, double: bo
 def test_unsloth_loads_no_8_bit() -> None:
     assert read(LORA, use_unsloth=True, quantization_bit=8).training_method == "lora"
     config = read(LORA, use_unsloth=True, disable_gradient_checkpointing=True)
-    assert config.gradient_checkpointing and config.offload_activations
+    assert config.gradient_checkpointing
+    assert config.offload_activations
     assert config.loss_kernel == "chunked"
 
 
