@@ -9,7 +9,7 @@ from .config import TrainingConfig
 from .errors import ConfigError, GPUError, ModelError, UnknownFieldError, VRAMWidgetError
 from .estimate.estimate import MemoryEstimate, estimate
 from .estimate.run_time import run_time
-from .export import export, from_axolotl, from_training_hub, from_trl
+from .export import export, from_axolotl, from_deepspeed, from_training_hub, from_trl
 from .gpu import discover_gpus
 from .trace import trace
 from .widget import VRAMWidget
@@ -28,6 +28,7 @@ __all__ = [
     "estimate",
     "export",
     "from_axolotl",
+    "from_deepspeed",
     "from_training_hub",
     "from_trl",
     "largest",

@@ -11,7 +11,7 @@ from ..config import AnyConfig, TrainingConfig
 from ..config.fields import nearest
 from ..errors import ConfigError, shown
 from .draft import Draft
-from .readers import from_axolotl, from_training_hub, from_trl
+from .readers import from_axolotl, from_deepspeed, from_training_hub, from_trl
 from .target import Target
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "draft",
     "export",
     "from_axolotl",
+    "from_deepspeed",
     "from_training_hub",
     "from_trl",
     "to_yaml",

@@ -214,8 +214,8 @@ class Reading:
             if not off:
                 kind = self.names.refused[found]
                 raise ConfigError(
-                    f"{self.program}'s {self.named(key)}: {shown(value)} is {kind}, which is not estimated "
-                    "here; take it out to estimate the rest as a fine-tune."
+                    f"{self.program}'s {self.named(key)}: {shown(value)} is {kind}, which is not "
+                    "estimated here; take it out to estimate the rest as a fine-tune."
                 )
         elif found := _among(name, self.names.uncounted):
             if not off:
