@@ -76,7 +76,7 @@ class Run:
 
     def method(self, group: LayerGroup | None = None) -> Method:
         """Return the method of some layers, or of what lies outside the layers."""
-        return method_for(self.settings, self.sharding, self.architecture, group)
+        return method_for(self.settings, self.architecture, group)
 
     @cached_property
     def outside(self) -> Mapping[str, Shape]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..config import TrainingConfig
+from ..trainers import SHARDS_PARAMETERS, TRAINERS
 from .liger import kernels
 
 
@@ -12,7 +13,8 @@ class Settings(NamedTuple):
     """The fields of a `TrainingConfig` that a step reads, by its names for them.
 
     They can be compared and hashed. Where a run does not follow a field, what it does in its place
-    stands here: `use_liger` and `loss_kernel` are those that the family gets.
+    stands here: `use_liger` and `loss_kernel` are those that the family gets. `float32_modules` is
+    what the trainer casts (`Trainer.float32_modules`).
     """
 
     model_path: str
@@ -47,6 +49,7 @@ class Settings(NamedTuple):
     num_nodes: int
     sharding: str
     cpu_offload: str
+    float32_modules: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, config: TrainingConfig, model_type: str) -> Settings:
@@ -58,7 +61,8 @@ class Settings(NamedTuple):
         >>> Settings.of(config, "llama").loss_kernel, Settings.of(config, "gpt2").use_liger
         ('liger', False)
         """
-        given = cls(*(getattr(config, name) for name in cls._fields))
+        fields = (name for name in cls._fields if name not in cls._field_defaults)
+        given = cls(*(getattr(config, name) for name in fields))
         modules = given.target_modules
         use_liger, loss_kernel = kernels(
             given.use_liger, given.loss_kernel, model_type, given.trainer, given.training_method
@@ -68,4 +72,14 @@ class Settings(NamedTuple):
             modules_to_save=tuple(given.modules_to_save or ()),
             use_liger=use_liger,
             loss_kernel=loss_kernel,
+            float32_modules=_float32_modules(given),
         )
+
+
+def _float32_modules(given: Settings) -> frozenset[str]:
+    if given.num_gpus > 1 and given.sharding in SHARDS_PARAMETERS:
+        return frozenset()
+    trainer = TRAINERS[given.trainer]
+    return trainer.float32_modules(
+        given.training_method, given.attn_implementation, given.loss_kernel
+    )

@@ -18,6 +18,7 @@ from ..config import TrainingConfig
 from ..errors import ConfigError, ModelError, shown
 from ..step.sharding.sharding import Sharding
 from .attention import use_flash_attention
+from .loaded import cast_as_axolotl
 from .osft import decompose
 from .quantized import adapt, quantize
 
@@ -70,7 +71,9 @@ def build(
         if config.training_method == "osft":
             decompose(base, config)
         if config.training_method == "qlora":
-            quantize(base, config, sharding)
+            quantize(base, config)
+        if config.trainer == "axolotl" and sharding.parameters == 1:
+            cast_as_axolotl(base, config)
         if config.adapts:
             model = _with_lora(base, config)
     _make_weights(model)

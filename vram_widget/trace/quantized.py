@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 import torch
-from peft import LoraConfig, prepare_model_for_kbit_training
+from peft import LoraConfig
 from peft.tuners.lora import Linear as LoraLinear
 from torch import nn
 from torch.nn import functional as F
@@ -20,8 +20,6 @@ from transformers.pytorch_utils import Conv1D
 
 from ..config import TrainingConfig
 from ..errors import ConfigError
-from ..step.sharding.sharding import Sharding
-from ..trainers import TRAINERS
 
 Tensor = torch.Tensor
 
@@ -32,8 +30,8 @@ SCALES_A_SCALE = 256
 COMPUTE_DTYPE = torch.bfloat16
 
 
-def quantize(model: PreTrainedModel, config: TrainingConfig, sharding: Sharding) -> None:
-    """Replace every linear but the lm_head, and prepare the rest as the trainer does.
+def quantize(model: PreTrainedModel, config: TrainingConfig) -> None:
+    """Replace every linear but the lm_head.
 
     Raises
     ------
@@ -59,8 +57,6 @@ def quantize(model: PreTrainedModel, config: TrainingConfig, sharding: Sharding)
             stand_in = Int8Linear(linear)
         parent, _, last = name.rpartition(".")
         setattr(model.get_submodule(parent), last, stand_in)
-    if TRAINERS[config.trainer].upcasts_quantized_base and sharding.parameters == 1:
-        prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
 
 
 def widths(linear: nn.Linear | Conv1D) -> tuple[int, int]:

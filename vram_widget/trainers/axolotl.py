@@ -23,6 +23,26 @@ LORA: Settings = {
     "micro_batch_size": 2,
 }
 
+
+def float32_modules(method: str, attn_implementation: str, loss_kernel: str) -> frozenset[str]:
+    """Return what the loader leaves in float32 (``_configure_embedding_dtypes``, loaders/model.py).
+
+    It casts norms, embeddings and routers to float32, has PEFT do so with all that is not
+    quantised (``prepare_model_for_kbit_training``), and casts norms and embeddings back for
+    adapters, for flash attention and for cut cross-entropy.
+
+    Examples
+    --------
+    >>> sorted(float32_modules("qlora", "sdpa", "eager"))
+    ['other', 'router']
+    """
+    if method == "qlora":
+        return frozenset({"router", "other"})
+    if method == "sft" and attn_implementation in ("sdpa", "eager"):
+        return frozenset({"norm", "embedding", "router"})
+    return frozenset({"router"})
+
+
 TRAINER = Trainer(
     name="axolotl",
     label="Axolotl",
@@ -52,7 +72,7 @@ TRAINER = Trainer(
         },
     },
     reduces_gradients_in_last_pass=True,
-    # loaders/model.py calls prepare_model_for_kbit_training, and packs NF4 into floats for FSDP
-    upcasts_quantized_base=True,
+    float32_modules=float32_modules,
+    # loaders/model.py packs NF4 into floats
     shardable_quantization=frozenset({"nf4"}),
 )

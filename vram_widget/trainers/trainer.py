@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,10 @@ Settings = Mapping[str, Any]
 
 #: What shards the parameters too; the others do so with gradients or optimizer states at most.
 SHARDS_PARAMETERS = frozenset({"zero3", "fsdp", "hsdp"})
+
+#: The modules that a loader casts by themselves: norms, the tables over the vocabulary, the routers
+#: of experts, and what of a quantised model is none of these and not quantised.
+MODULES = frozenset({"norm", "embedding", "router", "other"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +39,9 @@ class Trainer:
     reduces_gradients_in_last_pass : bool
         Whether FSDP reduces gradients in the last pass alone where they are accumulated, as
         transformers' Trainer does by ``accelerator.no_sync`` (``sync_each_batch`` is off).
-    upcasts_quantized_base : bool
-        Whether PEFT's ``prepare_model_for_kbit_training`` turns what is not quantised, and with it
-        the hidden states, to float32. It is called where parameters are not sharded.
+    float32_modules : callable
+        Which of `MODULES` it casts to float32 when the model is loaded, for a training method, an
+        attention implementation and a loss kernel. It does where parameters are not sharded.
     shards_quantization_scales : bool
         Whether FSDP and ZeRO-3 shard the scales of 4-bit weights too. bitsandbytes keeps them in
         the module's ``quant_state``, which is no parameter.
@@ -60,7 +64,7 @@ class Trainer:
     runs_fsdp1: frozenset[str] = frozenset()
     keeps_last_layer_unsharded: frozenset[str] = frozenset()
     reduces_gradients_in_last_pass: bool = False
-    upcasts_quantized_base: bool = False
+    float32_modules: Callable[[str, str, str], frozenset[str]] = lambda *_: frozenset()
     shards_quantization_scales: bool = False
     shardable_quantization: frozenset[str] = frozenset()
     liger_makes_logits: frozenset[str] = frozenset()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from .. import ops
 from ..settings import Settings
-from ..tape import DTYPES, Tensor
+from ..tape import DTYPES, FLOAT32, DType, Tensor
 from .parameter import Parameter, Shape, as_matrix, stacked
 
 Weights = Mapping[str, Tensor]
@@ -21,12 +21,19 @@ class Full:
     trains_base = True
 
     def __init__(self, settings: Settings) -> None:
-        self.dtype = DTYPES[settings.param_dtype]
+        self.param_dtype = DTYPES[settings.param_dtype]
+        self.float32_modules = settings.float32_modules
 
     def parameters(self, name: str, shape: Shape) -> list[Parameter]:
         """Return the tensors that stand for the weight `name`."""
         matrix, stack = as_matrix(shape), stacked(shape)
-        return [Parameter(name, *matrix, self.dtype, self.trains_base, stack)]
+        return [Parameter(name, *matrix, self.dtype(name), self.trains_base, stack)]
+
+    def dtype(self, name: str) -> DType:
+        """Return the dtype that the weight `name` is loaded in."""
+        if self.float32_modules and kind(name) in self.float32_modules:
+            return FLOAT32
+        return self.param_dtype
 
     def weight(self, weights: Weights, name: str) -> Tensor:
         """Return the weight `name` as operators use it."""
@@ -42,6 +49,27 @@ class Full:
         if bias is not None and weight.is_view:
             return ops.add_bias(ops.linear(x, weight), bias)
         return ops.linear(x, weight, bias)
+
+
+#: What families call the token embedding and the lm_head.
+VOCABULARY = frozenset({"embed_tokens", "lm_head", "word_embeddings", "embed_in", "embed_out"})
+
+
+def kind(name: str) -> str:
+    """Return which of `trainers.trainer.MODULES` a weight belongs to.
+
+    Examples
+    --------
+    >>> kind("model.norm.weight"), kind("lm_head.weight"), kind("mlp.gate.weight")
+    ('norm', 'embedding', 'router')
+    """
+    module = name.rpartition(".")[0]
+    last = module.rpartition(".")[2]
+    if "norm" in module:
+        return "norm"
+    if last in VOCABULARY:
+        return "embedding"
+    return "router" if last == "gate" else "other"
 
 
 #: The interface of every method; the others override what they do differently.

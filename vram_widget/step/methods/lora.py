@@ -35,7 +35,6 @@ class LoRA(Full):
         self.embedding_name = embedding_name
         self.tied_lm_head = tied_lm_head
         self.modules_to_save = settings.modules_to_save
-        self.saved_dtype = self.dtype
         self.trainable_tokens = settings.trainable_token_indices
         self.expert_targets = expert_targets
         self.rank = settings.lora_r
@@ -50,10 +49,10 @@ class LoRA(Full):
         base = self.base(name, shape) if module != self.tied_lm_head else []
         if self.is_saved(name):
             original = f"{name.rpartition('.')[0]}.original_module.{name.rpartition('.')[2]}"
-            copy = Parameter(name, *as_matrix(shape), self.saved_dtype, True, stacked(shape))
+            copy = Parameter(name, *as_matrix(shape), self.dtype(name), True, stacked(shape))
             return [*(p._replace(name=original) for p in base), copy]
         if module == self.embedding_name and self.trainable_tokens:
-            base += self.tokens(module, shape)
+            base += self.tokens(name, shape)
         if name in self.expert_targets:
             return [*base, *self.expert_adapter(name, shape)]
         if module == name or not self.is_target(module):
@@ -82,13 +81,14 @@ class LoRA(Full):
         modules = (".".join(parts[:end]) for end in range(1, len(parts) + 1))
         return any(module.endswith(self.modules_to_save) for module in modules)
 
-    def tokens(self, module: str, shape: Shape) -> list[Parameter]:
+    def tokens(self, name: str, shape: Shape) -> list[Parameter]:
         """Return the rows of the embedding that train, and what they were."""
         assert self.trainable_tokens
-        rows, width = self.trainable_tokens, shape[-1]
+        rows, width, module = self.trainable_tokens, shape[-1], name.removesuffix(".weight")
+        dtype = self.dtype(name)
         return [
             Parameter(f"{module}.trainable_tokens_delta", rows, width, self.adapter_dtype, True),
-            Parameter(f"{module}.trainable_tokens_original", rows, width, self.dtype, False),
+            Parameter(f"{module}.trainable_tokens_original", rows, width, dtype, False),
         ]
 
     def expert_adapter(self, name: str, shape: Shape) -> list[Parameter]:

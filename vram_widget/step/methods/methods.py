@@ -6,7 +6,6 @@ from ...errors import ConfigError, shown
 from ..architecture import Architecture
 from ..decoder import LayerGroup
 from ..settings import Settings
-from ..sharding.sharding import Sharding
 from .expert_targets import expert_targets, named_targets
 from .full import Full, Method
 from .lora import LoRA
@@ -21,7 +20,6 @@ PACKED = {"nf4", "int8", "gptq", "awq"}
 
 def method_for(
     settings: Settings,
-    sharding: Sharding,
     architecture: Architecture,
     group: LayerGroup | None = None,
 ) -> Method:
@@ -52,7 +50,7 @@ def method_for(
         return LoRA(settings, is_target, experts, *tables)
     is_linear = (group.linears if group else architecture.tower_linears).__contains__
     quantization = stored or settings.quantization
-    return QLoRA(settings, sharding, is_target, experts, is_linear, quantization, *tables)
+    return QLoRA(settings, is_target, experts, is_linear, quantization, *tables)
 
 
 def check_adapters(architecture: Architecture, settings: Settings) -> None:

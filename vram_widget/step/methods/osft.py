@@ -29,7 +29,7 @@ class OSFT(Full):
         module = name.removesuffix(".weight")
         if module == name or not self.is_target(module):
             return super().parameters(name, shape)
-        return [*factors(module, *shape, self.rank_ratio, self.dtype)]
+        return [*factors(module, *shape, self.rank_ratio, self.param_dtype)]
 
     def linear(self, weights: Weights, name: str, x: Tensor) -> Tensor:
         """Run both halves of the factorised linear and add them."""

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from ...trainers import TRAINERS
 from .. import ops
 from ..settings import Settings
-from ..sharding.sharding import Sharding
-from ..tape import BFLOAT16, DTYPES, FLOAT32, INT8, NF4, Tensor
+from ..tape import BFLOAT16, DTYPES, INT8, NF4, Tensor
 from .full import Matches, Weights
 from .lora import LoRA
 from .parameter import Parameter, Shape, as_matrix
@@ -21,7 +20,6 @@ class QLoRA(LoRA):
     def __init__(
         self,
         settings: Settings,
-        sharding: Sharding,
         is_target: Matches,
         expert_targets: Mapping[str, int],
         is_linear: Matches,
@@ -36,8 +34,6 @@ class QLoRA(LoRA):
         trainer = TRAINERS[settings.trainer]
         self.shards_scales = quantization != "nf4" or trainer.shards_quantization_scales
         self.compute_dtype = BFLOAT16
-        if trainer.upcasts_quantized_base and sharding.parameters == 1:
-            self.dtype = self.saved_dtype = FLOAT32
 
     def base(self, name: str, shape: Shape) -> list[Parameter]:
         """Return the packed weight and its scales; what is no linear is not quantised."""
