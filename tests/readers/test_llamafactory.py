@@ -196,6 +196,22 @@ def test_what_is_not_counted_is_named(key: str, value: object, effect: str) -> N
     assert effects(FULL, **{key: value}) == [effect]
 
 
+@pytest.mark.parametrize(
+    ("settings", "modules"),
+    [
+        ({"additional_target": "embed_tokens, lm_head"}, ["embed_tokens", "lm_head"]),
+        ({"resize_vocab": True}, ["embed_tokens", "lm_head"]),
+        ({"add_tokens": "<a>", "additional_target": ["lm_head"]}, ["lm_head"]),
+    ],
+)
+def test_modules_that_train_beside_the_adapters(
+    settings: dict[str, Any], modules: list[str]
+) -> None:
+    with pytest.warns(ReadingWarning, match="float32"):
+        config = from_llamafactory({**LORA, **settings})
+    assert config.modules_to_save == modules
+
+
 def test_an_evaluation_of_more_rows_than_training_is_named() -> None:
     assert effects(LORA, eval_strategy="steps", per_device_train_batch_size=1) == ["too_little"]
     assert not read(LORA, eval_strategy="steps", per_device_eval_batch_size=1).uncounted

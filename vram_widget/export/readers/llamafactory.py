@@ -80,6 +80,10 @@ EXAMPLES = {
     },
 }
 
+#: Keys that add rows to the embedding; LoRA then trains it and lm_head in full (model/adapter.py).
+RESIZED = ("resize_vocab", "add_tokens", "add_special_tokens")
+RESIZED_MODULES = ["embed_tokens", "lm_head"]
+
 #: Switches for an optimizer that keeps less than AdamW, which is counted in its place.
 SMALLER = {
     "use_galore": "GaLore keeps its states in a low rank",
@@ -273,10 +277,7 @@ def _read_adapter(reading: Reading) -> dict[str, Any]:
     if isinstance(targets, str):
         targets = [name.strip() for name in targets.split(",") if name.strip()]
     found["target_modules"] = "all-linear" if targets == ["all"] else targets
-    if reading.get("additional_target"):
-        reading.uncounted(
-            "additional_target", "too_little", "these modules train too, as copies in float32"
-        )
+    found |= _read_modules_to_save(reading)
     if "adapter_name_or_path" in reading and not reading.get("create_new_adapter"):
         reading.uncounted(
             "adapter_name_or_path",
@@ -284,6 +285,22 @@ def _read_adapter(reading: Reading) -> dict[str, Any]:
             "an adapter that is trained on has the rank and targets of its own file",
         )
     return found
+
+
+def _read_modules_to_save(reading: Reading) -> dict[str, Any]:
+    """Read what trains beside the adapters: by name, or because tokens were added."""
+    resized = any(reading.get(key) for key in RESIZED)
+    modules = reading.get("additional_target") or (RESIZED_MODULES if resized else None)
+    if modules is None:
+        return {}
+    if isinstance(modules, str):
+        modules = [name.strip() for name in modules.split(",") if name.strip()]
+    for key in RESIZED:
+        if reading.get(key):
+            reading.uncounted(key, "too_little", "the rows added to embed_tokens and lm_head")
+    if not reading.get("pure_bf16"):  # the end of _setup_lora_tuning in model/adapter.py
+        reading.note("too_little", "Modules to save train in float32, and are counted in bfloat16")
+    return {"modules_to_save": modules}
 
 
 def _read_quantised(reading: Reading, choices: Mapping[str, Any]) -> dict[str, Any]:
@@ -314,7 +331,7 @@ def _read_sharding(reading: Reading, settings: Source) -> dict[str, Any]:
     if "ray_num_workers" in reading:
         found["num_gpus"] = reading.get("ray_num_workers")
     if written := reading.get("deepspeed"):
-        found |= deepspeed.read(_deepspeed(written, settings))
+        found |= deepspeed.beside(reading, _located(written, settings), "deepspeed")
     elif written := reading.get("fsdp"):
         found |= _read_fsdp(reading, written)
     if found["sharding"] != "ddp" and "num_gpus" not in found:
@@ -327,20 +344,18 @@ def _read_sharding(reading: Reading, settings: Source) -> dict[str, Any]:
     return found
 
 
-def _deepspeed(written: object, settings: Source) -> Mapping[str, Any]:
-    """Return DeepSpeed's configuration: inline, by a path, or as one of LLaMA-Factory's own."""
+def _located(written: object, settings: Source) -> object:
+    """Return DeepSpeed's configuration as it is, or where its file can be read from here."""
     if not isinstance(written, (str, PathLike)):
-        return deepspeed.opened(written)
-    path = Path(written)
-    folders = [Path()]
+        return written
+    path, folders = Path(written), [Path()]
     if isinstance(settings, PathLike) or (isinstance(settings, str) and not is_text(settings)):
         folders += Path(settings).absolute().parents
     for folder in folders:
         if (folder / path).is_file():
-            return deepspeed.opened(str(folder / path))
-    if path.name in EXAMPLES:
-        return {"zero_optimization": EXAMPLES[path.name]}
-    return deepspeed.opened(str(path))
+            return folder / path
+    own = EXAMPLES.get(path.name)
+    return {"zero_optimization": own} if own else path
 
 
 def _read_fsdp(reading: Reading, written: object) -> dict[str, Any]:
