@@ -30,7 +30,7 @@ Optimizer = Literal[
     "sgd",
 ]
 Attention = Literal["eager", "sdpa", "flash_attention_2"]
-LossKernel = Literal["eager", "fused", "chunked", "liger"]
+LossKernel = Literal["eager", "fused", "chunked", "liger", "cut"]
 Sharding = Literal["ddp", "zero1", "zero2", "zero3", "fsdp", "hsdp"]
 Offload = Literal["none", "optimizer", "all"]
 MemoryModel = Literal["replay", "training_hub", "rule_of_thumb"]

@@ -312,7 +312,7 @@ class TrainingConfig(HasTraits):
     )
     loss_kernel: Choice[LossKernel] = Choice(
         "eager",
-        {"eager": "eager", "fused": "fused", "chunked": "chunked", "liger": "Liger"},
+        {"eager": "eager", "fused": "fused", "chunked": "chunked", "liger": "Liger", "cut": "cut"},
         group="memory savers",
         label="Loss kernel",
         help="How the cross-entropy over the vocabulary is computed.",

@@ -52,7 +52,11 @@ DEFAULTS: dict[str, Any] = {
     "lora_dropout": 0.0,
 }
 
-LIGER_PLUGIN = "axolotl.integrations.liger.LigerPlugin"
+#: A plugin, and how the keys begin that it reads.
+PLUGINS = {
+    "axolotl.integrations.liger.LigerPlugin": "liger_",
+    "axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin": "cut_cross_entropy",
+}
 #: The plugin's keys for all of Liger's kernels, fused linear and loss among them.
 LIGER = (
     "liger_rope",
@@ -60,11 +64,12 @@ LIGER = (
     "liger_glu_activation",
     "liger_fused_linear_cross_entropy",
 )
-#: The key that stands for a loss kernel; `fused` and `liger` are the plugin's.
+#: The key that stands for a loss kernel; all but `chunked` are a plugin's.
 LOSSES = {
     "chunked": "chunked_cross_entropy",
     "fused": "liger_cross_entropy",
     "liger": "liger_fused_linear_cross_entropy",
+    "cut": "cut_cross_entropy",
 }
 
 
@@ -106,12 +111,15 @@ def _precision(draft: Draft) -> None:
 def _kernels(draft: Draft) -> None:
     config = draft.config
     keys: tuple[str, ...] = LIGER if config.use_liger else ()
-    if not config.use_liger and config.loss_kernel in LOSSES:
+    if config.loss_kernel == "cut":
+        keys = (*keys[:-1], LOSSES["cut"])  # one plugin for the norms, another for the loss
+    elif not config.use_liger and config.loss_kernel in LOSSES:
         keys = (LOSSES[config.loss_kernel],)
     for key in keys:
         draft.put(key, True)
-    if any(key.startswith("liger") for key in keys):
-        draft.put("plugins", [LIGER_PLUGIN])
+    plugins = [name for name, start in PLUGINS.items() if any(k.startswith(start) for k in keys)]
+    if plugins:
+        draft.put("plugins", plugins)
     draft.cover("use_liger", "loss_kernel")
 
 

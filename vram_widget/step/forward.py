@@ -52,8 +52,8 @@ def forward(step: Pass) -> Tensor:
             step.held.append(logits)
         return logits
 
-    if settings.loss_kernel == "liger":
-        loss = losses.liger(x, lm_head)
+    if settings.loss_kernel in losses.OVER_HIDDEN_STATES:
+        loss = losses.OVER_HIDDEN_STATES[settings.loss_kernel](x, lm_head)
     else:
         loss = losses.OVER_LOGITS[settings.loss_kernel](x, labels, head)
     tape.component = "activations"

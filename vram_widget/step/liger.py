@@ -70,5 +70,7 @@ def kernels(
     """
     if not use_liger or model_type not in FAMILIES:
         return False, loss_kernel
+    if loss_kernel == "cut":  # Axolotl's plugin, which takes Liger's place in the loss
+        return True, loss_kernel
     asked_for = training_method in TRAINERS[trainer].liger_makes_logits
     return True, "fused" if asked_for or model_type in MAKES_LOGITS else "liger"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from . import ops
-from .tape import FLOAT32, Gradients, Tensor
+from .tape import FLOAT32, INT32, Gradients, Tensor
 
 Head = Callable[[Tensor], Tensor]
 
@@ -92,6 +92,42 @@ def liger(x: Tensor, weight: Tensor) -> Tensor:
     return loss
 
 
+def cut(x: Tensor, weight: Tensor) -> Tensor:
+    """Cut cross-entropy: a block of logits at a time, on the chip; gradients come in backward.
+
+    Source: cut_cross_entropy/cce.py and cce_backward.py (25.1). Saved are x, the weight, a number
+    for each token, and for each word of the vocabulary its mean logit.
+    """
+    tape = x.tape
+    if tape.autocast is not None:
+        x, weight = ops.to(x, tape.autocast), ops.cast_weight(weight)
+    rows, width, dtype, vocabulary = x.rows, x.width, x.dtype, weight.rows
+    lse = tape.new(rows, 1, FLOAT32, "log-sum-exp")
+    average = tape.new(vocabulary, 1, FLOAT32, "mean logits")
+    nll = tape.new(rows, 1, FLOAT32, "negative log-likelihood")
+    loss = tape.new(1, 1, FLOAT32, "loss")
+    del nll
+    flops = 2.0 * rows * width * vocabulary
+    tape.work(flops)
+    if tape.recording:
+        saved = x, weight, lse, average
+        trains = weight.node is not None
+
+        def backward(grad: Tensor) -> Gradients:
+            _ = saved
+            tape.work((3 if trains else 2) * flops)
+            order = tape.new(vocabulary, 1, INT32, "vocabulary in order")
+            to_x = tape.new(rows, width, dtype, "gradient")
+            if not trains:
+                return to_x, None
+            to_weight = tape.new(vocabulary, width, dtype, "gradient", "gradients")
+            del order
+            return to_x, to_weight
+
+        tape.record(loss, (x.node, weight.node), backward)
+    return loss
+
+
 def _power_of_two(number: int) -> int:
     """Return the smallest power of two that is no less than `number`."""
     return 1 << max(number - 1, 0).bit_length()
@@ -99,3 +135,5 @@ def _power_of_two(number: int) -> int:
 
 #: loss_kernel -> the loss over what the head makes.
 OVER_LOGITS = {"eager": eager, "fused": fused, "chunked": chunked}
+#: loss_kernel -> the loss over the hidden state and the lm_head's weight.
+OVER_HIDDEN_STATES = {"liger": liger, "cut": cut}

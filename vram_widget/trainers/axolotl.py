@@ -38,7 +38,7 @@ def float32_modules(method: str, attn_implementation: str, loss_kernel: str) -> 
     """
     if method == "qlora":
         return frozenset({"router", "other"})
-    if method == "sft" and attn_implementation in ("sdpa", "eager"):
+    if method == "sft" and attn_implementation in ("sdpa", "eager") and loss_kernel != "cut":
         return frozenset({"norm", "embedding", "router"})
     return frozenset({"router"})
 
