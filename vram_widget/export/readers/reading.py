@@ -184,12 +184,12 @@ class Reading:
         uncounted = [
             each for each, fields in self._left() if not (fields and choices.keys() >= {*fields})
         ]
-        values = {**found, **choices}
+        values = {"uncounted": uncounted, **found, **choices}
         if values.get("model_path") is None:
             raise ConfigError(
                 f"No model is named: give {model_key} in the settings, or model_path."
             )
-        config = TrainingConfig(**values, uncounted=uncounted)
+        config = TrainingConfig(**values)
         if uncounted:
             said = " ".join(each["text"] for each in uncounted)
             warnings.warn(f"{self.program}: {said}", ReadingWarning, stacklevel=3)
