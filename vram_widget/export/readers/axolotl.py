@@ -2,123 +2,525 @@
 
 from __future__ import annotations
 
+import os.path
 from collections.abc import Mapping
-from os import PathLike
-from pathlib import Path
+from math import prod
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from ...config import TrainingConfig
+from ...config.fields import real
+from ...config.uncounted import Effect
 from ...errors import ConfigError, shown
-from ..axolotl import DEFAULTS, LORA, LOSSES, PRECISIONS, SAME
+from ...trainers import SHARDS_PARAMETERS
+from ..axolotl import DEFAULTS, LOSSES
 from . import deepspeed
-from .parsing import configuration, mapping
+from .parsing import count, word
+from .reading import Names, Reading
+from .source import Source, opened
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from ...config.choices import Choices
 
+#: Optimizers whose states take as many bytes as another's: names that transformers has twice, and
+#: those of bitsandbytes with a single state (training_args.py, bitsandbytes/optim).
+OPTIMIZERS = {
+    "lion": "lion_32bit",
+    "paged_adamw": "paged_adamw_32bit",
+    "rmsprop_bnb": "lion_32bit",
+    "rmsprop_bnb_32bit": "lion_32bit",
+    "rmsprop_bnb_8bit": "lion_8bit",
+    "adopt_adamw": "adamw_torch_fused",  # two moments in the weight's dtype (optimizers/adopt.py)
+}
+#: Those that do so for adapters: torchao keeps a byte a value and a scale for each 256, as
+#: bitsandbytes does, but of embeddings too (torchao/optim/subclass_8bit.py); optimi has a third
+#: number for a weight in 16 bits alone.
+ADAPTER_OPTIMIZERS = {
+    "adamw_torch_8bit": "adamw_8bit",
+    "ao_adamw_fp8": "adamw_8bit",
+    "optimi_adamw": "adamw_torch_fused",
+}
+#: Others -> the nearest that is counted, what that does to the figure, and why.
+NEAREST_OPTIMIZERS: dict[str, tuple[str, Effect, str]] = {
+    "adamw_torch_8bit": ("adamw_8bit", "too_much", "those of embeddings take 8 bits too"),
+    "ao_adamw_fp8": ("adamw_8bit", "too_much", "those of embeddings take 8 bits too"),
+    "adamw_torch_4bit": ("adamw_8bit", "too_much", "its states take 4 bits"),
+    "optimi_adamw": ("adamw_torch_fused", "too_little", "it keeps a third number for each weight"),
+    "paged_lion_8bit": ("lion_8bit", "too_much", "its states can move to the host"),
+    "paged_lion_32bit": ("lion_32bit", "too_much", "its states can move to the host"),
+    "muon": ("adamw_torch_fused", "too_much", "it keeps one moment of a matrix"),
+    "came_pytorch": ("adamw_torch_fused", "too_much", "its second moment is factored"),
+    "sinkgd": ("adamw_torch_fused", "too_much", "it keeps no state of a matrix"),
+    "dion": ("adamw_torch_fused", "unknown", "it keeps a moment and a projection of a matrix"),
+    "flash_adamw": ("adamw_8bit", "unknown", "FlashOptim splits and quantises its states"),
+    "flash_adam": ("adamw_8bit", "unknown", "FlashOptim splits and quantises its states"),
+    "flash_lion": ("lion_8bit", "unknown", "FlashOptim splits and quantises its states"),
+}
 
-def from_axolotl(
-    settings: Mapping[str, Any] | str | PathLike[str], **choices: Unpack[Choices]
-) -> TrainingConfig:
+#: Attention that never makes the length x length matrix, and saves its output and a number a row.
+FUSED_ATTENTION = (
+    "flash_attention_2",
+    "flash_attention_3",
+    "flex_attention",
+    "xformers",
+    "sage",
+    "fp8",
+)
+#: The switches of before attn_implementation; the first that is on counts (schemas/enums.py).
+ATTENTION_SWITCHES = {
+    "xformers_attention": "xformers",
+    "sage_attention": "sage",
+    "flex_attention": "flex_attention",
+    "flash_attention": "flash_attention_2",
+    "sdp_attention": "sdpa",
+    "eager_attention": "eager",
+}
+
+#: Plugins whose own keys say what they do, or that do nothing to memory.
+PLUGINS = (
+    "CutCrossEntropyPlugin",
+    "LigerPlugin",
+    "KernelsPlugin",
+    "ExpertParallelPlugin",
+    "SpectrumPlugin",
+    "DenseMixerPlugin",
+    "GrokfastPlugin",
+    "LLMCompressorPlugin",
+    "SwanLabPlugin",
+    "LMEvalPlugin",
+)
+#: Plugins that make it another kind of run.
+OTHER_RUNS = {
+    "KDPlugin": "distillation",
+    "DiffusionPlugin": "diffusion",
+    "HatcheryPlugin": "a remote service",
+    "NemoGymPlugin": "reinforcement learning",
+    "MoraPlugin": "MoRA adapters",
+}
+#: Liger's switches beside its losses, which together are all that `use_liger` counts.
+LIGER = ("liger_rms_norm", "liger_glu_activation", "liger_rope")
+
+#: The switches of Axolotl's own kernels for adapters.
+LORA_KERNELS = ("lora_mlp_kernel", "lora_qkv_kernel", "lora_o_kernel", "lora_embedding_kernel")
+
+#: The keys of an adapter, which without one do nothing.
+ADAPTER = (
+    "lora_r",
+    "lora_alpha",
+    "lora_dropout",
+    "lora_target_modules",
+    "lora_target_linear",
+    "lora_target_parameters",
+    "lora_modules_to_save",
+    "lora_rank_pattern",
+    "lora_exclude_modules",
+    "lora_model_dir",
+    "lora_on_cpu",
+    "peft",
+    "peft_use_dora",
+    "peft_autocast_adapter_dtype",
+    "peft_layers_to_transform",
+    "peft_layer_replication",
+    "peft_trainable_token_indices",
+    "bnb_config_kwargs",
+    "quantize_moe_experts",
+    *LORA_KERNELS,
+)
+
+#: Axolotl's own files, which examples name by their path (deepspeed_configs/).
+HOST = {"device": "cpu"}
+DEEPSPEED_FILES: dict[str, dict[str, Any]] = {
+    "zero1": {"stage": 1},
+    "zero1_torch_compile": {"stage": 1},
+    "zero2": {"stage": 2, "offload_optimizer": HOST},
+    "zero2_torch_compile": {"stage": 2, "offload_optimizer": HOST},
+    "zero3": {"stage": 3},
+    "zero3_bf16": {"stage": 3},
+    "zero3_bf16_cpuoffload_all": {"stage": 3, "offload_optimizer": HOST, "offload_param": HOST},
+    "zero3_bf16_cpuoffload_params": {"stage": 3, "offload_param": HOST},
+}
+
+#: Sizes by which tensors are split, which is not counted -> what is split.
+PARALLEL = {
+    "tensor_parallel_size": "it splits weights",
+    "context_parallel_size": "it splits sequences",
+    "sequence_parallel_degree": "it splits sequences",
+    "expert_parallel_size": "it splits experts",
+}
+
+
+def from_axolotl(settings: Source, **choices: Unpack[Choices]) -> TrainingConfig:
     r"""Return the configuration that Axolotl runs with a file.
 
     Parameters
     ----------
     settings : mapping, str or path
-        The file's content as a mapping or as YAML text, or the path of the file. Keys without a
-        bearing on memory or time are left aside.
+        The file's content as a mapping or as YAML text, or the path of the file.
     **choices
         Fields that the file does not hold, such as `gpu` and `num_gpus`; they win.
+
+    Warns
+    -----
+    ReadingWarning
+        Of the keys that are not counted; the estimate has a notice for each.
 
     Raises
     ------
     ConfigError
-        If it is no YAML mapping, names no model, or holds a value that cannot be.
+        If it is no YAML mapping, names no model, is another kind of run, or holds a value that
+        cannot be.
 
     Examples
     --------
-    >>> config = from_axolotl("base_model: m\nadapter: qlora\nload_in_4bit: true\nlora_r: 8")
+    >>> config = from_axolotl(
+    ...     "base_model: m\nadapter: qlora\nload_in_4bit: true\nlora_r: 8\nlora_mlp_kernel: false"
+    ... )
     >>> config.training_method, config.lora_r
     ('qlora', 8)
     """
-    written = {key: value for key, value in _opened(settings).items() if value is not None}
-    options = {**DEFAULTS, **written}
-    found: dict[str, Any] = {"trainer": "axolotl", "training_method": _method(options)}
-    keys = {"base_model": "model_path", **SAME, **LORA, "lora_alpha": "lora_alpha"}
-    found |= {field: options[key] for key, field in keys.items() if key in options}
-    found["micro_batch_size"] = options["micro_batch_size"]
-    found["padded"] = not options["sample_packing"]
-    found["offload_activations"] = bool(options.get("activation_offloading"))
-    if found.get("gradient_checkpointing") in ("offload", "offload_disk"):
-        found |= {"gradient_checkpointing": True, "offload_activations": True}
-    found |= _read_kernels(options) | _read_adapter(options) | _read_sharding(options)
-    switched_on = [key for key in PRECISIONS if options.get(key)]
-    precision = PRECISIONS[switched_on[0] if switched_on else "float32"]
-    found |= dict(zip(("param_dtype", "mixed_precision"), precision, strict=True))
-    return configuration(found, choices, "base_model")
+    written = opened(settings, "Axolotl")
+    reading = Reading("Axolotl", written, Names.of("axolotl"))
+    fsdp = reading.inside("fsdp_config")
+    found: dict[str, Any] = {"trainer": "axolotl"}
+    found |= _read_model(reading, choices)
+    found |= _read_method(reading, choices)
+    method = choices.get("training_method", found["training_method"])
+    # a default is for a key that is not there: an empty one is None (pydantic), and no bf16
+    found |= _read_precision(reading, None if "bf16" in written else DEFAULTS["bf16"])
+    found |= _read_batch(reading)
+    found |= _read_optimizer(reading, choices, method)
+    found |= _read_attention(reading, choices)
+    found |= _read_plugins(reading, choices)
+    found |= _read_sharding(reading, fsdp)
+    found |= _read_gpus(reading, choices, found)
+    found |= _read_checkpointing(reading, choices, fsdp, method)
+    _read_accumulation(reading, found)
+    if method == "sft":
+        reading.skip(*ADAPTER)
+        if "unfrozen_parameters" in reading:
+            reading.uncounted("unfrozen_parameters", "too_much", "only these weights are trained")
+    else:
+        found |= _read_adapter(reading, found)
+        _read_lora_kernels(reading, fsdp, found)
+        if "unfrozen_parameters" in reading:
+            reading.uncounted("unfrozen_parameters", "unknown", "it decides what is trained")
+    return reading.configuration(found, choices, "base_model")
 
 
-def _opened(settings: Mapping[str, Any] | str | PathLike[str]) -> Mapping[str, Any]:
-    if not isinstance(settings, (str, PathLike)):
-        return mapping(settings, "An Axolotl file")
-    import yaml
-
-    try:
-        is_text = isinstance(settings, str) and ("\n" in settings or ": " in settings)
-        content = yaml.safe_load(settings if is_text else Path(settings).read_text("utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        reason = shown(" ".join(str(error).split()))
-        raise ConfigError(f"The Axolotl file cannot be read: {reason}") from None
-    if not isinstance(content, Mapping):
-        raise ConfigError("An Axolotl file is a YAML mapping of keys to values.")
-    return content
-
-
-def _method(options: Mapping[str, Any]) -> str:
-    if options.get("adapter") not in ("lora", "qlora"):
-        return "sft"
-    quantised = any(options.get(key) for key in ("load_in_4bit", "load_in_8bit", "gptq"))
-    if options["adapter"] == "qlora" and not quantised:  # schemas/peft.py refuses it too
-        raise ConfigError("Axolotl's adapter: qlora needs load_in_4bit: true beside it.")
-    return "qlora" if quantised else "lora"
-
-
-def _read_kernels(options: Mapping[str, Any]) -> dict[str, Any]:
-    if options.get("liger_rms_norm") and options.get("liger_fused_linear_cross_entropy"):
-        return {"use_liger": True}
-    losses = [loss for loss, key in LOSSES.items() if options.get(key)]
-    return {"loss_kernel": losses[0]} if losses else {}
-
-
-def _read_adapter(options: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    if options.get("lora_target_linear"):
-        found["target_modules"] = "all-linear"
-    elif "lora_target_modules" in options:
-        found["target_modules"] = options["lora_target_modules"]
-    if options.get("peft_use_dora"):
-        found["use_dora"] = True
-    if options.get("peft_autocast_adapter_dtype") is False:
-        found["lora_dtype"] = "bfloat16"
-    if options.get("load_in_8bit"):
-        found["quantization"] = "int8"
-    elif options.get("gptq"):
-        found["quantization"] = "gptq"
-    bnb = mapping(options.get("bnb_config_kwargs"), "bnb_config_kwargs")
-    if "bnb_4bit_use_double_quant" in bnb:
-        found["bnb_4bit_use_double_quant"] = bnb["bnb_4bit_use_double_quant"]
-    return found
-
-
-def _read_sharding(options: Mapping[str, Any]) -> dict[str, Any]:
-    if options.get("deepspeed"):
-        return dict(deepspeed.read(deepspeed.opened(options["deepspeed"])))
-    fsdp = mapping(options.get("fsdp_config"), "fsdp_config")
-    if not fsdp:
+def _read_model(reading: Reading, choices: Mapping[str, Any]) -> dict[str, Any]:
+    model = reading.get("base_model")
+    revision = reading.get("revision_of_model", reading.get("model_revision"))
+    kind = reading.get("model_type", reading.get("type_of_model"))
+    if "Classification" in str(kind):
+        raise ConfigError(
+            f"Axolotl's model_type: {shown(kind)} is a run of classification, which is not "
+            "estimated here; take it out to estimate the rest as a fine-tune."
+        )
+    if reading.get("device_map") not in (None, "auto", {"": 0}):
+        reading.uncounted("device_map", "too_much", "layers may be on other devices")
+    if reading.get("experts_implementation") not in (None, "eager", "grouped_mm"):
+        reading.uncounted("experts_implementation", "unknown", "it saves other tensors")
+    reading.inside("model_config")
+    if model is None:
         return {}
-    found = {"sharding": "hsdp" if "dp_replicate_size" in options else "fsdp"}
-    if fsdp.get("offload_params", fsdp.get("fsdp_offload_params")):
+    return {"model_path": f"{model}@{revision}" if revision and isinstance(model, str) else model}
+
+
+def _read_method(reading: Reading, choices: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the method and the quantised base, which only certain pairs of keys make."""
+    adapter = reading.get("adapter") or None
+    four, eight, gptq = (bool(reading.get(key)) for key in ("load_in_4bit", "load_in_8bit", "gptq"))
+    own = reading.get("model_quantization_config")
+    dequantised = reading.inside("model_quantization_config_kwargs").get("dequantize")
+    wrong = ""
+    if adapter is None and (four or eight):
+        wrong = "quantises a base for an adapter alone: set adapter: qlora, or lora for 8 bits"
+    elif adapter == "qlora" and (not four or eight or gptq):  # schemas/peft.py refuses it too
+        wrong = "adapter: qlora needs load_in_4bit: true beside it, and nothing else"
+    elif adapter not in (None, "lora", "qlora"):
+        wrong = f"adapter: {shown(adapter)} is not estimated here: take lora or qlora"
+    if wrong and "training_method" not in choices:
+        raise ConfigError(f"Axolotl's {wrong}, or give training_method, which wins over the file.")
+    if adapter not in ("lora", "qlora"):
+        if own and not dequantised:
+            reading.uncounted("model_quantization_config", "unknown", "weights stay quantised")
+        return {"training_method": "sft"}
+    # each adapter loads its own kind alone (loaders/model.py): lora with load_in_4bit loads no NF4
+    quantization = None
+    if adapter == "qlora":
+        quantization = "nf4"
+    elif eight:
+        quantization = "int8"
+    elif gptq:
+        quantization = "gptq"
+    elif not dequantised:
+        quantization = word(own, {"Mxfp4Config": "mxfp4", "FineGrainedFP8Config": "fp8"}, None)
+    if quantization is None:
+        return {"training_method": "lora"}
+    return {"training_method": "qlora", "quantization": quantization}
+
+
+def _read_precision(reading: Reading, bf16: Any) -> dict[str, Any]:
+    """Return what resolve_dtype in utils/config makes of the keys, on a card that has bfloat16."""
+    fp16 = bool(reading.get("fp16"))
+    bf16 = reading.get("bf16", bf16)
+    bf16 = not fp16 if bf16 == "auto" else bool(bf16)
+    half = [reading.get(key) for key in ("float16", "load_in_8bit")]
+    stored = "float16" if fp16 or any(half) else "float32"
+    return {
+        "param_dtype": "bfloat16" if reading.get("bfloat16") or bf16 else stored,
+        "mixed_precision": "bf16" if bf16 else "fp16" if fp16 else "no",
+    }
+
+
+def _read_batch(reading: Reading) -> dict[str, Any]:
+    rows = reading.get("micro_batch_size", DEFAULTS["micro_batch_size"])
+    length = reading.get("sequence_len", DEFAULTS["sequence_len"])
+    passes = reading.get("gradient_accumulation_steps")
+    if passes is None:
+        batch = reading.get("batch_size", rows)
+        passes = max(count(batch, "batch_size") // count(rows, "micro_batch_size"), 1)
+    reading.skip("batch_size")
+    for key, most in (("eval_batch_size", rows), ("eval_sequence_len", length)):
+        if (real(reading.get(key)) or 0) > (real(most) or 0):
+            reading.uncounted(key, "too_little", "evaluation takes a larger batch than training")
+    return {
+        "max_seq_len": length,
+        "micro_batch_size": rows,
+        "gradient_accumulation_steps": passes,
+        "num_epochs": reading.get("num_epochs", DEFAULTS["num_epochs"]),
+        "padded": not any([reading.get("sample_packing"), reading.get("batch_flattening")]),
+    }
+
+
+def _read_optimizer(reading: Reading, choices: Mapping[str, Any], method: str) -> dict[str, Any]:
+    name = reading.get("optimizer", DEFAULTS["optimizer"])
+    if "optim" in choices:
+        return {}
+    same = OPTIMIZERS if method == "sft" else {**OPTIMIZERS, **ADAPTER_OPTIMIZERS}
+    name = word(name, same, name)
+    if isinstance(name, str) and name in NEAREST_OPTIMIZERS:
+        name, effect, why = NEAREST_OPTIMIZERS[name]
+        reading.uncounted("optimizer", effect, f"{why}: {name} is counted", "optim")
+    elif isinstance(name, str) and name not in _options("optim"):
+        raise ConfigError(
+            f"Axolotl's optimizer: {shown(name)} is not estimated here: give optim, which wins "
+            "over the file, with one whose states take as much memory."
+        )
+    return {"optim": name}
+
+
+def _options(field: str) -> Mapping[str, str]:
+    """Return the options of a field: name -> label."""
+    options: Mapping[str, str] = TrainingConfig.fields()[field].metadata["options"]
+    return options
+
+
+def _read_attention(reading: Reading, choices: Mapping[str, Any]) -> dict[str, Any]:
+    switched_on = [name for key, name in ATTENTION_SWITCHES.items() if reading.get(key)]
+    name = reading.get("attn_implementation", (switched_on or [DEFAULTS["attn_implementation"]])[0])
+    if "attn_implementation" in choices:
+        return {}
+    if isinstance(name, str):
+        if name in FUSED_ATTENTION or "/" in name:  # a kernel by its path on the Hub
+            name = "flash_attention_2"
+        elif name not in _options("attn_implementation"):
+            raise ConfigError(
+                f"Axolotl's attn_implementation: {shown(name)} is not estimated here: give "
+                "attn_implementation, which wins over the file."
+            )
+    return {"attn_implementation": name}
+
+
+def _read_plugins(reading: Reading, choices: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the kernels of plugins, whose keys do nothing where the plugin is not listed."""
+    written = reading.get("plugins", [])
+    plugins = {str(each).rpartition(".")[2] for each in _several(written)}
+    for name in sorted(plugins):
+        if name in OTHER_RUNS:
+            raise ConfigError(
+                f"Axolotl's {name} makes it a run of {OTHER_RUNS[name]}, which is not estimated "
+                "here; take it out to estimate the rest as a fine-tune."
+            )
+        if name not in PLUGINS:
+            reading.note("unknown", f"What the plugin {shown(name)} does is not counted")
+    # it never makes the logits, nor their gradient: Liger's loss is the nearest, which makes those
+    # of a chunk, about as many as there are hidden states
+    cut = reading.get("cut_cross_entropy", True) and "CutCrossEntropyPlugin" in plugins
+    losses = [
+        loss
+        for loss, key in LOSSES.items()
+        if reading.get(key) and ("LigerPlugin" in plugins or not key.startswith("liger"))
+    ]
+    loss = "liger" if cut else (losses or ["eager"])[0]
+    if loss == "chunked":  # monkeypatch/loss/chunked.py
+        why = "all logits are made before they are split"
+        reading.uncounted("chunked_cross_entropy", "too_little", why, "loss_kernel")
+    if "liger_swiglu" in reading:
+        reading.skip("liger_glu_activation")
+    on = {key: bool(reading.get(key)) and "LigerPlugin" in plugins for key in LIGER}
+    if reading.get("liger_swiglu") and "LigerPlugin" in plugins:
+        on["liger_glu_activation"] = True
+    if loss == "liger" and all(on.values()):
+        return {"use_liger": True}
+    for key in (key for key, each in on.items() if each and key in reading):
+        reading.uncounted(key, "too_much", "its kernel saves less", "use_liger")
+    return {"loss_kernel": loss}
+
+
+def _several(value: Any) -> list[Any]:
+    """Return a list of values, of a single one that alone."""
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _read_lora_kernels(reading: Reading, fsdp: Reading, found: Mapping[str, Any]) -> None:
+    """Say that Axolotl's kernels for adapters are not counted: they are on unasked.
+
+    Source: check_auto_enable_lora_kernels in schemas/config.py.
+    """
+    written = [key for key in LORA_KERNELS if key in reading]
+    on = [key for key in written if reading.get(key)]
+    unasked = not (
+        written
+        or found.get("quantization") == "int8"
+        or reading.get("trust_remote_code")
+        or reading.get("nvfp4_merge_aware")
+        or (found.get("sharding") in SHARDS_PARAMETERS and _fsdp_version(reading, fsdp) == "1")
+    )
+    if on or unasked:
+        keys = ", ".join(on) if on else "lora_mlp_kernel and others, on by default"
+        reading.note("too_much", f"Axolotl's kernels for adapters save less than PEFT's ({keys})")
+
+
+def _fsdp_version(reading: Reading, fsdp: Reading) -> str:
+    """Return the version of FSDP, which is 1 where none is given (schemas/validation.py)."""
+    return str(reading.get("fsdp_version") or _old(fsdp, "version") or 1)
+
+
+def _old(fsdp: Reading, key: str) -> Any:
+    """Return what fsdp_config has for a key, or for its old name with a prefix."""
+    old = fsdp.get(f"fsdp_{key}")
+    return fsdp.get(key, old)
+
+
+def _read_sharding(reading: Reading, fsdp: Reading) -> dict[str, Any]:
+    if reading.get("deepspeed"):
+        return deepspeed.beside(reading, _deepspeed(reading.get("deepspeed")), "deepspeed")
+    strategy = [str(each) for each in _several(reading.get("fsdp", [])) if each]
+    policy = _old(fsdp, "auto_wrap_policy")
+    if not (strategy or reading.get("fsdp_config")):
+        return {}
+    if _fsdp_version(reading, fsdp) != "2":
+        reading.note("unknown", "FSDP of version 1 is counted as version 2", "sharding")
+    if not policy and "auto_wrap" not in strategy:
+        why = "Without auto_wrap_policy FSDP takes the model as one unit, which is not counted"
+        reading.note("too_little", why, "sharding")
+    if _old(fsdp, "reshard_after_forward") is False or "shard_grad_op" in strategy:
+        why = "What FSDP leaves unsharded after forward is not counted"
+        reading.note("too_little", why, "sharding")
+    if _old(fsdp, "mixed_precision_policy") not in (None, "bf16"):
+        fsdp.uncounted("mixed_precision_policy", "unknown", "it decides the dtype of the gradients")
+    found = {"sharding": "ddp" if "no_shard" in strategy else "fsdp"}
+    if _old(fsdp, "offload_params") or "offload" in strategy:
         found["cpu_offload"] = "all"
     return found
+
+
+def _deepspeed(written: Any) -> Any:
+    """Return what stands for DeepSpeed; one of Axolotl's own files is known by its name."""
+    path = PurePath(written) if isinstance(written, str) else PurePath()
+    is_own = path.parent.name == "deepspeed_configs" and path.suffix == ".json"
+    if is_own and path.stem in DEEPSPEED_FILES and not os.path.exists(path):
+        return {"zero_optimization": DEEPSPEED_FILES[path.stem]}
+    return written
+
+
+def _read_gpus(
+    reading: Reading, choices: Mapping[str, Any], found: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return how many GPUs the sizes of the parallel groups make."""
+    sizes = {
+        key: count(reading.get(key, 1), key)
+        for key in ("dp_shard_size", "dp_replicate_size", *PARALLEL)
+    }
+    for key, why in PARALLEL.items():
+        if sizes[key] > 1:
+            reading.uncounted(key, "too_much", why)
+    workers = reading.get("ray_num_workers") if reading.get("use_ray") else None
+    gpus = {}
+    if workers is not None:
+        gpus["num_gpus"] = count(workers, "ray_num_workers")
+    elif "dp_shard_size" in reading or (not found and prod(sizes.values()) > 1):
+        gpus["num_gpus"] = prod(sizes.values())
+    copies = sizes["dp_replicate_size"]
+    chosen = choices.get("num_gpus", gpus.get("num_gpus"))
+    if chosen is None and found.get("sharding", "ddp") != "ddp":
+        said = "The file shards over GPUs and does not say how many, so that one is counted"
+        reading.note("too_much", f"{said}; give num_gpus", "num_gpus")
+    if found.get("sharding") == "fsdp" and copies > 1:
+        return {**gpus, "sharding": "hsdp", **({"num_nodes": copies} if chosen else {})}
+    return gpus
+
+
+def _read_checkpointing(
+    reading: Reading, choices: Mapping[str, Any], fsdp: Reading, method: str
+) -> dict[str, Any]:
+    on = reading.get("gradient_checkpointing", DEFAULTS["gradient_checkpointing"])
+    offload = reading.get("activation_offloading", False)
+    reading.inside("gradient_checkpointing_kwargs")
+    if on in ("offload", "offload_disk"):  # the old names (schemas/validation.py)
+        on, offload = True, True
+    if _old(fsdp, "activation_checkpointing"):
+        on = True
+    if offload and not on and "gradient_checkpointing" not in choices:
+        raise ConfigError("Axolotl's activation_offloading needs gradient_checkpointing: true.")
+    if offload and offload != "hidden_states" and method != "sft":
+        why = "With an adapter it offloads every activation in place of recomputing it"
+        reading.note("unknown", f"{why}; checkpointing is counted", "offload_activations")
+    return {"gradient_checkpointing": on, "offload_activations": bool(offload)}
+
+
+def _read_accumulation(reading: Reading, found: Mapping[str, Any]) -> None:
+    """Say where gradients are reduced in each pass, which is counted in the last alone."""
+    inner = reading.inside("accelerator_config").inside("gradient_accumulation_kwargs")
+    if inner.get("sync_each_batch") and found.get("sharding", "ddp") != "ddp":
+        inner.uncounted("sync_each_batch", "too_much", "gradients are sharded in each pass")
+
+
+def _read_adapter(reading: Reading, found: Mapping[str, Any]) -> dict[str, Any]:
+    adapter = reading.fields(
+        {"lora_r": "lora_r", "lora_alpha": "lora_alpha", "lora_modules_to_save": "modules_to_save"}
+    )
+    adapter["lora_dropout"] = reading.get("lora_dropout", DEFAULTS["lora_dropout"])
+    if "lora_r" not in adapter:
+        reading.note("unknown", "The file gives no lora_r, so that 16 or 32 is counted", "lora_r")
+    modules = reading.get("lora_target_modules")
+    if reading.get("lora_target_linear"):
+        adapter["target_modules"] = "all-linear"
+        if {"embed_tokens", "lm_head"} & {str(each) for each in _several(modules)}:
+            why = "adapters on the embeddings or lm_head, beside all linear modules"
+            reading.uncounted("lora_target_modules", "too_little", why, "target_modules")
+    elif modules:
+        adapter["target_modules"] = modules
+    else:
+        why = "The file names no lora_target_modules, so that all linear ones are counted"
+        reading.note("too_much", why, "target_modules")
+    if tokens := reading.get("peft_trainable_token_indices"):
+        rows = tokens.values() if isinstance(tokens, Mapping) else [tokens]
+        adapter["trainable_token_indices"] = sum(len(_several(each)) for each in rows)
+    if reading.get("peft_use_dora"):
+        adapter["use_dora"] = True
+    if reading.get("peft_autocast_adapter_dtype") is False:
+        adapter["lora_dtype"] = "bfloat16"
+    bnb = reading.inside("bnb_config_kwargs")
+    adapter |= bnb.fields({"bnb_4bit_use_double_quant": "bnb_4bit_use_double_quant"})
+    sharded = found.get("sharding") in SHARDS_PARAMETERS
+    if not str(bnb.get("bnb_4bit_quant_storage", "bfloat16")).endswith(("16", "32")) and sharded:
+        bnb.uncounted("bnb_4bit_quant_storage", "too_little", "integers are not sharded")
+    # PEFT's k-bit preparation turns a base to float32, and load_in_4bit asks for it although
+    # adapter: lora loads no 4-bit weights (loaders/model.py)
+    if found["training_method"] == "lora" and reading.get("load_in_4bit") and not sharded:
+        adapter["param_dtype"] = "float32"
+    return adapter
