@@ -1,0 +1,264 @@
+"""Read the keywords of Unsloth's calls (unsloth 2026.10.9): a script's, as mappings.
+
+FastLanguageModel.from_pretrained (models/loader.py), its get_peft_model (models/llama.py), and the
+SFTConfig that Unsloth gives defaults of its own (models/rl.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ...config import TrainingConfig
+from ...errors import ConfigError, shown
+from . import source
+from .parsing import mapping
+from .reading import Names, Reading
+from .source import Source
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ...config.choices import Choices
+
+PROGRAM = "Unsloth"
+
+#: The calls whose keywords are read, in their order in a script.
+CALLS = ("from_pretrained", "get_peft_model", "SFTConfig")
+
+#: Classes beside FastLanguageModel and SFTConfig -> the kind of run that they make.
+OTHER_CLASSES = {
+    "FastVisionModel": "a run on images",
+    "FastSentenceTransformer": "the training of an embedding model",
+    "FastDiffusionModel": "the training of a diffusion model",
+    "GRPOConfig": "reinforcement learning",
+    "DPOConfig": "preference training",
+    "ORPOConfig": "preference training",
+    "KTOConfig": "preference training",
+    "RewardConfig": "the training of a reward model",
+}
+
+#: _DEFAULT_TARGET_MODULES in models/llama.py.
+TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+#: What trains in full where it is named among the targets (_redirect_embedding_targets).
+EMBEDDINGS = ("embed_tokens", "lm_head")
+
+#: The shortest length that "unsloth" checkpointing offloads anything at
+#: (apply_unsloth_gradient_checkpointing).
+SHORTEST_OFFLOADED = 512
+
+#: The switches of from_pretrained for how weights are loaded -> ours, or nothing for 16 bits.
+LOADING = {
+    "load_in_4bit": "nf4",
+    "load_in_8bit": "int8",
+    "load_in_fp8": "fp8",
+    "load_in_16bit": "",
+}
+
+ADAPTER = {
+    "r": "lora_r",
+    "lora_alpha": "lora_alpha",
+    "lora_dropout": "lora_dropout",
+    "use_dora": "use_dora",
+}
+ARGUMENTS = {
+    "per_device_train_batch_size": "micro_batch_size",
+    "gradient_accumulation_steps": "gradient_accumulation_steps",
+    "num_train_epochs": "num_epochs",
+    "optim": "optim",
+}
+
+
+def from_unsloth(settings: Source, **choices: Unpack[Choices]) -> TrainingConfig:
+    """Return the configuration that a script with Unsloth runs.
+
+    Parameters
+    ----------
+    settings : mapping, str or path
+        The keywords of its calls: ``from_pretrained``, ``get_peft_model`` and ``SFTConfig``, each a
+        mapping (or the SFTConfig itself); or all of them in one mapping. Also as YAML or JSON.
+    **choices
+        Fields that the keywords do not hold, such as `gpu` and `num_gpus`; they win.
+
+    Warns
+    -----
+    ReadingWarning
+        Once, of all settings that are not counted.
+
+    Raises
+    ------
+    ConfigError
+        If no model is named, if another class of Unsloth is used, or for a value that cannot be.
+
+    Examples
+    --------
+    >>> config = from_unsloth(
+    ...     {"from_pretrained": {"model_name": "m", "max_seq_length": 4096}, "SFTConfig": {}}
+    ... )
+    >>> config.training_method, config.max_seq_len, config.micro_batch_size
+    ('qlora', 4096, 4)
+    """
+    reading = Reading(PROGRAM, source.opened(settings, PROGRAM), Names.of("unsloth"))
+    for name, kind in OTHER_CLASSES.items():
+        if name in reading:
+            raise ConfigError(f"{PROGRAM}'s {name} makes {kind}, which is not estimated here.")
+    if any(call in reading for call in CALLS):
+        loading, adapter, arguments = (_keywords(reading, call) for call in CALLS)
+    else:
+        loading = adapter = arguments = reading
+    found: dict[str, Any] = {"trainer": "unsloth"}
+    found |= _read_loading(loading, choices)
+    found |= _read_checkpointing(loading, adapter, found)
+    found |= _read_arguments(loading, arguments)
+    if found["training_method"] == "sft":
+        # get_peft_model returns the model as it is
+        adapter.skip(*ADAPTER, "target_modules", "modules_to_save")
+    else:
+        found |= _read_adapter(adapter, found)
+    return reading.configuration(found, choices, "model_name")
+
+
+def _keywords(reading: Reading, call: str) -> Reading:
+    """Return the keywords of one call."""
+    written = reading.get(call)
+    if hasattr(written, "to_dict"):  # an SFTConfig
+        written = written.to_dict()
+    return reading.beside(mapping(written, call), reading.names, call)
+
+
+def _read_loading(loading: Reading, choices: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the model, how it is loaded, and whether all of it trains."""
+    model = loading.get("model_name")
+    found: dict[str, Any] = {}
+    if model is not None:
+        found["model_path"] = model
+        revision = loading.get("revision")
+        if revision and loading.get("use_exact_model_name"):
+            found["model_path"] = f"{model}@{revision}"
+    kind = _dtype(loading)
+    half = "fp16" if kind == "float16" else "bf16"
+    if loading.get("full_finetuning"):
+        loading.skip(*LOADING)
+        in_float32 = kind != "bfloat16" or loading.get("float32_mixed_precision") is True
+        return found | {
+            "training_method": "sft",
+            "param_dtype": "float32" if in_float32 else "bfloat16",
+            "mixed_precision": half if in_float32 else "no",
+        }
+    loading.skip("float32_mixed_precision")  # adapters are float32 in any case
+    quantization = _quantization(loading, str(model), choices)
+    found |= {"param_dtype": kind, "mixed_precision": half, "lora_dtype": "float32"}
+    if not quantization:
+        return found | {"training_method": "lora"}
+    return found | {
+        "training_method": "qlora",
+        "quantization": quantization,
+        "bnb_4bit_use_double_quant": True,
+    }
+
+
+def _dtype(loading: Reading) -> str:
+    """Return the dtype of the weights: bfloat16 unless another is given."""
+    written = loading.get("dtype")
+    name = "bfloat16" if written is None else str(written).removeprefix("torch.")
+    name = {"half": "float16", "float": "float32"}.get(name, name)
+    if name not in ("bfloat16", "float16", "float32"):
+        raise ConfigError(
+            f"{PROGRAM}'s dtype is bfloat16, float16 or float32, not {shown(written)}."
+        )
+    return name
+
+
+def _quantization(loading: Reading, model: str, choices: Mapping[str, Any]) -> str:
+    """Return how the base is stored, or nothing where it has 16 bits."""
+    config = loading.get("quantization_config")
+    if config is not None:
+        config = config.to_dict() if hasattr(config, "to_dict") else config
+        for key in ("load_in_4bit", "load_in_8bit"):
+            if mapping(config, "quantization_config").get(key):
+                loading.skip(*LOADING)
+                return LOADING[key]
+        loading.uncounted("quantization_config", "unknown", "it is no setting of bitsandbytes")
+    loads = {"load_in_4bit": True, **{key: loading.get(key) for key in LOADING if key in loading}}
+    taken = [key for key, value in loads.items() if value]
+    if model.lower().endswith("-bf16"):  # it says so, and loads 16 bits
+        return ""
+    if len(taken) > 1 and not choices.keys() & {"training_method", "quantization"}:
+        raise ConfigError(
+            f"{PROGRAM} loads in one of {' and '.join(taken)}, not both; 4 bits are its default, "
+            "so set load_in_4bit to False for another."
+        )
+    return LOADING[taken[-1]] if taken else ""
+
+
+def _read_checkpointing(
+    loading: Reading, adapter: Reading, found: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Read whether blocks are checkpointed: where there are adapters, get_peft_model decides."""
+    key = "use_gradient_checkpointing"
+    decides = loading if found["training_method"] == "sft" else adapter
+    for each in (loading, adapter):
+        each.skip(key)
+    written = decides.get(key, "unsloth")
+    if written not in (True, False, "unsloth"):
+        decides.uncounted(key, "unknown", 'it is counted as "unsloth"')
+        written = "unsloth"
+    return {"gradient_checkpointing": bool(written), "offload_activations": written == "unsloth"}
+
+
+def _read_arguments(loading: Reading, arguments: Reading) -> dict[str, Any]:
+    """Read SFTConfig, and the length that it and the model agree on."""
+    found: dict[str, Any] = {
+        "micro_batch_size": 4,
+        "gradient_accumulation_steps": 2,
+        "optim": "adamw_8bit",
+        "loss_kernel": "chunked",
+    }
+    found |= arguments.fields(ARGUMENTS)
+    found["optim"] = getattr(found["optim"], "value", found["optim"])  # OptimizerNames
+    # the smaller of both; max_seq_length is the model's, and was SFTConfig's
+    lengths = [loading.get("max_seq_length", 2048)]
+    lengths += [arguments.get(key) for key in ("max_length", "max_seq_length") if key in arguments]
+    strange = [length for length in lengths if not isinstance(length, int)]
+    found["max_seq_len"] = strange[0] if strange else min(lengths)
+    if not strange and min(lengths) < SHORTEST_OFFLOADED:
+        found["offload_activations"] = False
+    # padding-free unless it is switched off (trainer.py)
+    keeps_padding = arguments.get("padding_free") is False
+    found["padded"] = keeps_padding and not arguments.get("packing")
+    if arguments.get("fp16"):
+        found["mixed_precision"] = "fp16"
+    arguments.skip("bf16", "gradient_checkpointing")
+    rows = arguments.get("per_device_eval_batch_size", 4)
+    evaluates = arguments.get("eval_strategy", "no") not in ("no", False)
+    if evaluates and isinstance(rows, int) and rows > found["micro_batch_size"]:
+        arguments.note(
+            "too_little",
+            f"Evaluation with per_device_eval_batch_size {rows} is not counted, and takes more "
+            "rows at once than training",
+        )
+    return found
+
+
+def _read_adapter(adapter: Reading, found: Mapping[str, Any]) -> dict[str, Any]:
+    read = {"lora_r": 16, "lora_alpha": 16, "lora_dropout": 0.0, **adapter.fields(ADAPTER)}
+    targets = adapter.get("target_modules", TARGETS)
+    saved = adapter.get("modules_to_save") or []
+    saved = [saved] if isinstance(saved, str) else saved
+    if isinstance(targets, (list, tuple)):
+        moved = [name for name in targets if str(name).rpartition(".")[2] in EMBEDDINGS]
+        targets = [name for name in targets if name not in moved]
+        if moved and not targets:
+            raise ConfigError(f"{PROGRAM} wants a projection among target_modules beside {moved}.")
+        saved = [*saved, *(name for name in moved if name not in saved)]
+    read["target_modules"] = targets
+    if saved:
+        read["modules_to_save"] = saved
+        # float16 copies become float32; offload_input_embeddings; _effective_weight_tying
+        adapter.note(
+            "too_little" if found["param_dtype"] == "float16" else "too_much",
+            "Copies of embed_tokens and lm_head train in float32 where the model is float16, the "
+            "frozen ones leave the GPU, and a tied pair trains once; counted are copies of both in "
+            "the model's dtype, and the frozen ones",
+        )
+    return read
