@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from ...config import TrainingConfig
 from ...errors import ConfigError, shown
-from . import source
+from . import commands, source
 from .parsing import count
 from .reader import Reader
 from .reading import Names, Reading
@@ -124,12 +125,68 @@ def read(
     return reading.configuration(found, choices, "model._component_")
 
 
+def run(words: Sequence[str], choices: Mapping[str, Any]) -> TrainingConfig:
+    """Return the configuration of the words that follow ``tune``.
+
+    Raises
+    ------
+    ConfigError
+        If they run no fine-tune, or name a file of torchtune's own that is not known here.
+    """
+    recipe = next((word for word in words if re.fullmatch(r"\w*(finetune|qat)\w*", word)), None)
+    name = commands.options(words)[0].get("config")
+    if isinstance(name, list):
+        name = name[0]
+    if recipe is None or not isinstance(name, str):
+        raise ConfigError(
+            f"{shown(' '.join(['tune', *words[:6]]))} starts no fine-tune that is known here: give "
+            "tune run, a recipe and --config."
+        )
+    if name in _table("recipes"):
+        settings: Mapping[str, Any] = _table("recipes")[name]
+    elif name.endswith((".yaml", ".yml")):
+        settings = source.opened(name, "torchtune")
+    else:
+        raise ConfigError(
+            f"The content of torchtune's own {shown(name)} is not known here: write it to a file "
+            "with tune cp, and give that."
+        )
+    place = list(words).index(recipe)
+    start = {"num_gpus": 1} if "single_device" in recipe else commands.launch(words[:place])
+    changes = [word for word in words[place + 1 :] if re.match(r"~|\w[^=]*=", word)]
+    return read(_changed(settings, changes), {**start, **choices})
+
+
+def _changed(settings: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+    """Return settings with what a command line changes: ``outer.inner=value`` and ``~key``."""
+    changed: dict[str, Any] = deepcopy(dict(settings))
+    for change in changes:
+        path, _, value = change.removeprefix("~").partition("=")
+        *outer, key = path.split(".")
+        inside = changed
+        for each in outer:
+            held = inside.get(each)
+            inside[each] = held if isinstance(held, dict) else {}
+            inside = inside[each]
+        if change.startswith("~"):
+            inside.pop(key, None)
+        elif isinstance(inside.get(key), dict) and "_component_" in inside[key]:
+            inside[key]["_component_"] = value  # as _merge_yaml_and_cli_args in config/_utils.py
+        else:
+            inside[key] = commands.parsed(value)
+    return changed
+
+
 @cache
-def _models() -> dict[str, str]:
-    """Return the Hub's model for each builder of torchtune: the one that its own files train."""
-    table = json.loads((files(__package__) / "names" / "torchtune.json").read_text("utf-8"))
-    models: dict[str, str] = table["models"]
-    return models
+def _table(name: str) -> dict[str, Any]:
+    """Return what names/torchtune.json has beside the names of settings.
+
+    ``models``: the Hub's model for each builder, the one that torchtune's own files train;
+    ``recipes``: what decides memory in those of its own files that Kubeflow's runtimes name.
+    """
+    text = (files(__package__) / "names" / "torchtune.json").read_text("utf-8")
+    table: dict[str, Any] = json.loads(text)[name]
+    return table
 
 
 def _resolved(value: Any, settings: Mapping[str, Any], depth: int = 0) -> Any:
@@ -212,7 +269,7 @@ def _model(component: str, checkpoint: str, comment: str) -> str | None:
     folder = checkpoint.rstrip("/").removesuffix("/original").rpartition("/")[2]
     downloads = re.findall(r"\bdownload ([\w.-]+/([\w.-]+))", comment)
     named = [model for model, name in downloads if folder and name == folder]
-    return named[0] if named else _models().get(re.sub("^q?lora_", "", component))
+    return named[0] if named else _table("models").get(re.sub("^q?lora_", "", component))
 
 
 def _checkpoint(reading: Reading) -> str:
@@ -321,7 +378,8 @@ def _loss(reading: Reading, loss: str) -> dict[str, Any]:
 
 
 def _hardware(reading: Reading, choices: Mapping[str, Any], comment: str) -> dict[str, Any]:
-    found = _launch(comment)
+    command = re.search(r"\btune run\b(.*)", comment)
+    found = commands.launch(command[1].split()) if command else {}
     degrees = {
         name: reading.get(f"{name}_dim", 1)
         for name in ("data_parallel_replicate", "tensor_parallel", "context_parallel")
@@ -368,25 +426,9 @@ def _hardware(reading: Reading, choices: Mapping[str, Any], comment: str) -> dic
     return found
 
 
-def _launch(comment: str) -> dict[str, Any]:
-    """Return how many GPUs and nodes a ``tune run`` command starts."""
-    command = re.search(r"\btune run\b(.*)", comment)
-    if not command:
-        return {}
-    option = r"--{}[ =](\d{{1,6}})\b"
-    per_node = re.search(option.format("nproc[_-]per[_-]node"), command[1])
-    nodes = re.search(option.format("nnodes"), command[1])
-    found = {}
-    if nodes and int(nodes[1]) > 1:
-        found["num_nodes"] = int(nodes[1])
-    if per_node and int(per_node[1]) > 0:
-        found["num_gpus"] = int(per_node[1]) * found.get("num_nodes", 1)
-    return found
-
-
 def _recognises(settings: Mapping[str, Any]) -> bool:
     parts = (settings.get(key) for key in ("model", "tokenizer", "checkpointer", "loss"))
     return any(isinstance(part, Mapping) and "_component_" in part for part in parts)
 
 
-READER = Reader("torchtune", "torchtune", 10, _recognises, from_torchtune)
+READER = Reader("torchtune", "torchtune", 10, _recognises, from_torchtune, {"tune": run})
