@@ -78,10 +78,10 @@ ATTENTION_SWITCHES = {
     "eager_attention": "eager",
 }
 
-#: Plugins whose own keys say what they do, or that do nothing to memory.
+#: Plugins of kernels -> how the keys that they take begin.
+KERNELS = {"LigerPlugin": "liger_", "CutCrossEntropyPlugin": "cut_"}
+#: Plugins whose keys say by themselves what they do, or that do nothing to memory.
 PLUGINS = (
-    "CutCrossEntropyPlugin",
-    "LigerPlugin",
     "KernelsPlugin",
     "ExpertParallelPlugin",
     "SpectrumPlugin",
@@ -192,7 +192,7 @@ def from_axolotl(settings: Source, **choices: Unpack[Choices]) -> TrainingConfig
     found |= _read_batch(reading)
     found |= _read_optimizer(reading, choices, method)
     found |= _read_attention(reading, choices)
-    found |= _read_plugins(reading, choices)
+    found |= _read_plugins(reading)
     found |= _read_sharding(reading, fsdp)
     found |= _read_gpus(reading, choices, found)
     found |= _read_checkpointing(reading, choices, fsdp, method)
@@ -334,39 +334,34 @@ def _read_attention(reading: Reading, choices: Mapping[str, Any]) -> dict[str, A
     return {"attn_implementation": name}
 
 
-def _read_plugins(reading: Reading, choices: Mapping[str, Any]) -> dict[str, Any]:
+def _read_plugins(reading: Reading) -> dict[str, Any]:
     """Return the kernels of plugins, whose keys do nothing where the plugin is not listed."""
-    written = reading.get("plugins", [])
-    plugins = {str(each).rpartition(".")[2] for each in _several(written)}
+    plugins = {str(each).rpartition(".")[2] for each in _several(reading.get("plugins", []))}
     for name in sorted(plugins):
         if name in OTHER_RUNS:
             raise ConfigError(
                 f"Axolotl's {name} makes it a run of {OTHER_RUNS[name]}, which is not estimated "
                 "here; take it out to estimate the rest as a fine-tune."
             )
-        if name not in PLUGINS:
+        if name not in (*KERNELS, *PLUGINS):
             reading.note("unknown", f"What the plugin {shown(name)} does is not counted")
-    # it never makes the logits, nor their gradient: Liger's loss is the nearest, which makes those
-    # of a chunk, about as many as there are hidden states
-    cut = reading.get("cut_cross_entropy", True) and "CutCrossEntropyPlugin" in plugins
-    losses = [
-        loss
-        for loss, key in LOSSES.items()
-        if reading.get(key) and ("LigerPlugin" in plugins or not key.startswith("liger"))
-    ]
-    loss = "liger" if cut else (losses or ["eager"])[0]
+    missing = tuple(start for name, start in KERNELS.items() if name not in plugins)
+
+    def is_on(key: str, default: bool = False) -> bool:
+        return bool(reading.get(key, default)) and not key.startswith(missing)
+
+    # cut cross-entropy is on once its plugin is listed
+    losses = [loss for loss, key in LOSSES.items() if is_on(key, default=loss == "cut")]
+    loss = (losses or ["eager"])[0]
     if loss == "chunked":  # monkeypatch/loss/chunked.py
         why = "all logits are made before they are split"
         reading.uncounted("chunked_cross_entropy", "too_little", why, "loss_kernel")
-    if "liger_swiglu" in reading:
-        reading.skip("liger_glu_activation")
-    on = {key: bool(reading.get(key)) and "LigerPlugin" in plugins for key in LIGER}
-    if reading.get("liger_swiglu") and "LigerPlugin" in plugins:
-        on["liger_glu_activation"] = True
-    if loss == "liger" and all(on.values()):
-        return {"use_liger": True}
-    for key in (key for key, each in on.items() if each and key in reading):
-        reading.uncounted(key, "too_much", "its kernel saves less", "use_liger")
+    layers = {key: is_on(key) for key in LIGER}
+    layers["liger_glu_activation"] |= is_on("liger_swiglu")  # its old name
+    if loss in ("liger", "cut") and all(layers.values()):
+        return {"use_liger": True, "loss_kernel": "eager" if loss == "liger" else loss}
+    for key in (key for key, on in layers.items() if on):
+        reading.note("too_much", f"{key} is not counted, whose kernel saves less", "use_liger")
     return {"loss_kernel": loss}
 
 
@@ -387,7 +382,7 @@ def _read_lora_kernels(reading: Reading, fsdp: Reading, found: Mapping[str, Any]
         or found.get("quantization") == "int8"
         or reading.get("trust_remote_code")
         or reading.get("nvfp4_merge_aware")
-        or (found.get("sharding") in SHARDS_PARAMETERS and _fsdp_version(reading, fsdp) == "1")
+        or (found.get("sharding") in ("fsdp", "hsdp") and _fsdp_version(reading, fsdp) == "1")
     )
     if on or unasked:
         keys = ", ".join(on) if on else "lora_mlp_kernel and others, on by default"
@@ -406,6 +401,7 @@ def _old(fsdp: Reading, key: str) -> Any:
 
 
 def _read_sharding(reading: Reading, fsdp: Reading) -> dict[str, Any]:
+    reading.skip("fsdp_version")
     if reading.get("deepspeed"):
         return deepspeed.beside(reading, _deepspeed(reading.get("deepspeed")), "deepspeed")
     strategy = [str(each) for each in _several(reading.get("fsdp", [])) if each]
@@ -414,15 +410,17 @@ def _read_sharding(reading: Reading, fsdp: Reading) -> dict[str, Any]:
         return {}
     if _fsdp_version(reading, fsdp) != "2":
         reading.note("unknown", "FSDP of version 1 is counted as version 2", "sharding")
-    if not policy and "auto_wrap" not in strategy:
-        why = "Without auto_wrap_policy FSDP takes the model as one unit, which is not counted"
-        reading.note("too_little", why, "sharding")
+    if policy not in (None, "TRANSFORMER_BASED_WRAP"):
+        why = f"The layers that {shown(policy)} makes of a model are not counted"
+        reading.note("unknown", why, "sharding")
     if _old(fsdp, "reshard_after_forward") is False or "shard_grad_op" in strategy:
         why = "What FSDP leaves unsharded after forward is not counted"
         reading.note("too_little", why, "sharding")
     if _old(fsdp, "mixed_precision_policy") not in (None, "bf16"):
         fsdp.uncounted("mixed_precision_policy", "unknown", "it decides the dtype of the gradients")
     found = {"sharding": "ddp" if "no_shard" in strategy else "fsdp"}
+    if any(each.startswith("hybrid_shard") for each in strategy):
+        found["sharding"] = "hsdp"
     if _old(fsdp, "offload_params") or "offload" in strategy:
         found["cpu_offload"] = "all"
     return found
@@ -448,7 +446,8 @@ def _read_gpus(
     for key, why in PARALLEL.items():
         if sizes[key] > 1:
             reading.uncounted(key, "too_much", why)
-    workers = reading.get("ray_num_workers") if reading.get("use_ray") else None
+    ray_workers = reading.get("ray_num_workers")
+    workers = ray_workers if reading.get("use_ray") else None
     gpus = {}
     if workers is not None:
         gpus["num_gpus"] = count(workers, "ray_num_workers")
