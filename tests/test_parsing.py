@@ -132,6 +132,9 @@ def test_settings_that_are_not_trls_are_not_passed_over():
         vw.from_trl({"model": MODEL, "per_device_train_batch_size": 4})
 
 
+NF4 = {"load_in_4bit": True, "bnb_4bit_compute_dtype": "bfloat16"}
+
+
 @pytest.mark.parametrize(
     ("storage", "warns"),
     [({}, True), ({"bnb_4bit_quant_storage": "bfloat16"}, False)],
@@ -144,7 +147,7 @@ def test_4_bit_weights_that_fsdp_does_not_shard_get_a_warning(storage, warns):
                 "model": MODEL,
                 "SFTConfig": {"fsdp": True},
                 "LoraConfig": {"r": 8},
-                "BitsAndBytesConfig": {"load_in_4bit": True, **storage},
+                "BitsAndBytesConfig": {**NF4, **storage},
                 "accelerate": {"num_processes": 2},
             }
         )

@@ -53,7 +53,6 @@ SECTIONS = {
     "zero": "deepspeed_config",
     "offload_": "deepspeed_config",
     "deepspeed_": "deepspeed_config",
-    "gradient_": "deepspeed_config",
     "parallelism_config_": "parallelism_config",
     "dynamo_": "dynamo_config",
     "fp8_": "fp8_config",
@@ -281,7 +280,7 @@ def fsdp(reading: Reading, written: object, key: str, version: int) -> dict[str,
     inner = reading.beside(names, Names.of("fsdp"), key)
     number = inner.get("version", version)
     found = _strategy(inner, is_fsdp1=str(number) == "1")
-    wrapped = str(inner.get("auto_wrap_policy", "NO_WRAP" if key == "fsdp_config" else "")).upper()
+    wrapped = str(inner.get("auto_wrap_policy", "NO_WRAP" if version == 1 else "")).upper()
     if found["sharding"] != "ddp":
         if wrapped == "NO_WRAP":
             sentence = f"{key} wraps no layers, so that all weights are gathered at once"
