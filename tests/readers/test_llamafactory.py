@@ -11,7 +11,7 @@ import pytest
 
 from vram_widget.config import TrainingConfig
 from vram_widget.errors import ConfigError
-from vram_widget.export.readers.llamafactory import from_llamafactory
+from vram_widget.export.readers.llamafactory import READER, from_llamafactory, run
 from vram_widget.export.readers.reading import ReadingWarning
 
 LORA = {
@@ -266,3 +266,21 @@ def test_keywords_win() -> None:
         model_path="other",
     )
     assert (config.model_path, config.training_method) == ("other", "sft")
+
+
+def test_its_command_lines_are_read(tmp_path: Path) -> None:
+    options = "--stage sft --do_train --finetuning_type lora --lora_rank 32 --bf16 True"
+    config = run(["train", "--model_name_or_path", "m", *options.split()], {})
+    assert (config.lora_r, config.mixed_precision) == (32, "bf16")
+    file = tmp_path / "sft.yaml"
+    file.write_text(json.dumps(LORA))
+    config = run(["train", str(file), "lora_rank=64", "cutoff_len=512"], {"num_gpus": 2})
+    assert (config.lora_r, config.max_seq_len, config.num_gpus) == (64, 512, 2)
+    with pytest.raises(ConfigError, match="trains nothing"):
+        run(["export", str(file)], {})
+
+
+def test_its_files_are_recognised() -> None:
+    assert READER.recognises(LORA)
+    assert READER.recognises({"model": "m", "dist_config": {"name": "fsdp2"}})
+    assert not READER.recognises({"model_name_or_path": "m", "max_length": 512})

@@ -149,7 +149,7 @@ def test_embeddings_among_the_targets_train_in_full() -> None:
         ("bias", "all", "too_little"),
         ("layers_to_transform", [0, 1], "too_much"),
         ("use_liger_kernel", True, "unknown"),
-        ("deepspeed", "ds.json", "too_much"),
+        ("optim", "ademamix", "too_little"),
         ("loss_type", "dft", "unknown"),
         ("load_in_4bits", True, "unknown"),
     ],

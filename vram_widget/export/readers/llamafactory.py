@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 from ...config import TrainingConfig
 from ...config.fields import nearest
 from ...errors import ConfigError, shown
-from ..llamafactory import ATTENTION, LORA, SAME
-from . import deepspeed
+from ..llamafactory import ATTENTION, LORA
+from . import commands, transformers
+from .reader import Reader
 from .reading import Names, Reading
 from .source import Source, is_text, opened
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from typing_extensions import Unpack
 
@@ -30,14 +31,16 @@ PROGRAM = "LLaMA-Factory"
 
 #: What a file that says nothing runs with (hparams/, transformers' TrainingArguments).
 DEFAULTS: dict[str, Any] = {
-    "cutoff_len": 2048,
-    "per_device_train_batch_size": 8,
+    "max_seq_len": 2048,
+    "micro_batch_size": 8,
     "gradient_accumulation_steps": 1,
-    "num_train_epochs": 3.0,
+    "num_epochs": 3.0,
     "optim": "adamw_torch_fused",
-    "lora_rank": 8,
-    "lora_dropout": 0.0,
+    "mixed_precision": "no",
+    "sharding": "ddp",
 }
+#: The same of an adapter.
+ADAPTER = {"lora_r": 8, "lora_dropout": 0.0}
 
 #: stage -> the kind of run that it makes (finetuning_args.py).
 STAGES = {
@@ -55,6 +58,9 @@ TYPES = {
 
 #: Keys that only LLaMA-Factory's second trainer has (src/llamafactory/v1).
 SECOND_TRAINER = ("model", "model_class", "peft_config", "dist_config", "kernel_config")
+
+#: Keys that no other program has beside `model_name_or_path`.
+SIGNS = ("stage", "finetuning_type", "template", "cutoff_len", "lora_target", "export_dir")
 
 #: flash_attn -> ours. `auto` leaves it to transformers, which takes SDPA. FlashAttention-3 saves
 #: what FlashAttention-2 does: queries, keys, values, the output and a float for each row.
@@ -79,6 +85,18 @@ EXAMPLES = {
         "offload_param": {"device": "cpu"},
     },
 }
+
+#: Keys of adapters and of their quantised base beside those of `LORA`: without them, they do
+#: nothing.
+OF_ADAPTERS = (
+    "lora_alpha",
+    "lora_target",
+    "additional_target",
+    "adapter_name_or_path",
+    "quantization_method",
+    "quantization_type",
+    "double_quantization",
+)
 
 #: Keys that add rows to the embedding; LoRA then trains it and lm_head in full (model/adapter.py).
 RESIZED = ("resize_vocab", "add_tokens", "add_special_tokens")
@@ -123,34 +141,62 @@ def from_llamafactory(settings: Source, **choices: Unpack[Choices]) -> TrainingC
     >>> config.training_method, config.lora_r, config.micro_batch_size
     ('lora', 4, 8)
     """
-    reading = Reading(PROGRAM, opened(settings, PROGRAM), Names.of("llamafactory"))
+    written = dict(opened(settings, PROGRAM))
+    if "deepspeed" in written:
+        written["deepspeed"] = _located(written["deepspeed"], settings)
+    reading = Reading(PROGRAM, written, Names.of("transformers", "llamafactory"))
     _refuse(reading)
-    found: dict[str, Any] = {"trainer": "llamafactory"}
-    found["training_method"] = _method(reading, choices)
-    found |= {field: DEFAULTS[key] for key, field in SAME.items() if key in DEFAULTS}
-    found |= reading.fields({**SAME, "per_device_train_batch_size": "micro_batch_size"})
-    found.setdefault("micro_batch_size", DEFAULTS["per_device_train_batch_size"])
+    method = _method(reading, choices)
+    found = {"trainer": "llamafactory", "training_method": method, **DEFAULTS}
+    found |= transformers.read(reading)
+    found |= reading.fields({"cutoff_len": "max_seq_len"})
     if path := reading.get("model_name_or_path"):
         revision = reading.get("model_revision", "main")
         found["model_path"] = path if revision == "main" else f"{path}@{revision}"
         if "aqlm" in str(path).lower():
             reading.note("too_much", f"{path} has 2 bits a weight (AQLM), and is counted with 16")
     found["padded"] = not _packs(reading)
-    found |= _read_precision(reading, found["training_method"])
-    found |= _read_savers(reading, choices)
-    found |= _read_sharding(reading, settings)
-    if found["training_method"] != "sft":
+    found |= _read_precision(reading, method) | _read_savers(reading, choices)
+    reading.skip(*LORA, *OF_ADAPTERS)
+    if method != "sft":
         found |= _read_adapter(reading)
-    if found["training_method"] == "qlora":
+    if method == "qlora":
         found |= _read_quantised(reading, choices)
     if reading.get("use_unsloth"):
-        found |= _read_unsloth(reading, found)
-    _read_optimizer(reading)
+        found |= _read_unsloth(reading)
+    _read_gpus(reading, found)
+    for key, why in SMALLER.items():
+        if reading.get(key):
+            reading.uncounted(key, "too_much", f"{why}; AdamW's states are counted", "optim")
     for key in ("freeze_vision_tower", "freeze_multi_modal_projector"):
         if not reading.get(key, True):
             reading.uncounted(key, "too_little", "what turns images into tokens trains too")
-    _read_evaluation(reading, found)
+    transformers.evaluation(reading, found["micro_batch_size"])
     return reading.configuration(found, choices, "model_name_or_path")
+
+
+def run(words: Sequence[str], choices: Mapping[str, Any]) -> TrainingConfig:
+    """Return the configuration of the words that follow ``llamafactory-cli``.
+
+    They are options, or a file and ``key=value`` for what it is to hold instead (read_args in
+    hparams/parser.py).
+
+    Raises
+    ------
+    ConfigError
+        If they start no training.
+    """
+    task, *rest = words or [""]
+    if task != "train":
+        raise ConfigError(f"llamafactory-cli {task} trains nothing; llamafactory-cli train does.")
+    if not rest or rest[0].startswith("--"):
+        return from_llamafactory(commands.options(rest)[0], **choices)
+    file, *changes = rest
+    settings = dict(opened(file, PROGRAM))
+    settings["deepspeed"] = _located(settings.get("deepspeed"), file)
+    pairs = (change.partition("=") for change in changes)
+    settings |= {key: commands.parsed(value) for key, equals, value in pairs if equals}
+    return from_llamafactory(settings, **choices)
 
 
 def _refuse(reading: Reading) -> None:
@@ -232,15 +278,14 @@ def _packs(reading: Reading) -> bool:
 
 
 def _read_precision(reading: Reading, method: str) -> dict[str, Any]:
-    """Read how what trains is stored (init_adapter in model/adapter.py), and autocast.
+    """Read how what trains is stored (init_adapter in model/adapter.py).
 
     What is frozen has the checkpoint's own dtype. PEFT itself turns adapters to float32, also
     under `pure_bf16`.
     """
     half = reading.get("pure_bf16") or reading.get("use_badam")
-    mixed = "bf16" if reading.get("bf16") else "fp16" if reading.get("fp16") else "no"
     stored = "float32" if method == "sft" and not half else "bfloat16"
-    return {"mixed_precision": mixed, "lora_dtype": "float32", "param_dtype": stored}
+    return {"lora_dtype": "float32", "param_dtype": stored}
 
 
 def _read_savers(reading: Reading, choices: Mapping[str, Any]) -> dict[str, Any]:
@@ -253,13 +298,11 @@ def _read_savers(reading: Reading, choices: Mapping[str, Any]) -> dict[str, Any]
         "gradient_checkpointing": bool(reading.get("gradient_checkpointing")) or not off,
         "offload_activations": bool(reading.get("use_unsloth_gc")) and not off,
         "attn_implementation": ATTENTIONS.get(attention, "sdpa"),
-        "use_liger": bool(
-            reading.get("enable_liger_kernel") or reading.get("use_liger_kernel", False)
-        ),
+        "use_liger": bool(reading.get("use_liger_kernel") or reading.get("enable_liger_kernel")),
     }
-    # their functions in train/trainer_utils.py take the logits, which Liger's loss makes none of
-    if any(reading.get(f"use_{loss}_loss") for loss in ("dft", "asft", "eaft")):
-        found["loss_kernel"] = "eager"
+    for key in ("use_dft_loss", "use_asft_loss", "use_eaft_loss"):
+        if reading.get(key) and found["use_liger"]:  # train/trainer_utils.py
+            reading.uncounted(key, "too_little", "it takes the logits, which Liger's loss does not")
     if reading.get("use_asft_loss"):
         reading.uncounted(
             "use_asft_loss", "too_little", "a second, frozen model and its logits are held too"
@@ -268,11 +311,9 @@ def _read_savers(reading: Reading, choices: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _read_adapter(reading: Reading) -> dict[str, Any]:
-    found = {field: DEFAULTS[key] for key, field in LORA.items() if key in DEFAULTS}
-    found |= reading.fields(LORA)
-    rank = reading.get("lora_rank", DEFAULTS["lora_rank"])
-    alpha = reading.get("lora_alpha")
-    found["lora_alpha"] = alpha or (rank * 2 if isinstance(rank, (int, float)) else rank)
+    found: dict[str, Any] = {**ADAPTER, **reading.fields(LORA)}
+    rank = found["lora_r"]
+    found["lora_alpha"] = reading.get("lora_alpha") or (rank * 2 if isinstance(rank, int) else rank)
     targets = reading.get("lora_target", "all")
     if isinstance(targets, str):
         targets = [name.strip() for name in targets.split(",") if name.strip()]
@@ -306,7 +347,7 @@ def _read_modules_to_save(reading: Reading) -> dict[str, Any]:
 def _read_quantised(reading: Reading, choices: Mapping[str, Any]) -> dict[str, Any]:
     bits, method = reading.get("quantization_bit"), reading.get("quantization_method", "bnb")
     double = reading.get("double_quantization", True)
-    reading.skip("quantization_type")  # fp4 takes the bits that nf4 does
+    # quantization_type: fp4 takes the bits that nf4 does
     if stored := _stored(reading):
         return {"quantization": stored}
     if bits is None or "quantization" in choices:
@@ -326,22 +367,17 @@ def _read_quantised(reading: Reading, choices: Mapping[str, Any]) -> dict[str, A
     return {"quantization": "nf4", "bnb_4bit_use_double_quant": method == "bnb" and bool(double)}
 
 
-def _read_sharding(reading: Reading, settings: Source) -> dict[str, Any]:
-    found: dict[str, Any] = {"sharding": "ddp"}
+def _read_gpus(reading: Reading, found: dict[str, Any]) -> None:
+    """Read how many GPUs there are, or say how to give them."""
     if "ray_num_workers" in reading:
         found["num_gpus"] = reading.get("ray_num_workers")
-    if written := reading.get("deepspeed"):
-        found |= deepspeed.beside(reading, _located(written, settings), "deepspeed")
-    elif written := reading.get("fsdp"):
-        found |= _read_fsdp(reading, written)
-    if found["sharding"] != "ddp" and "num_gpus" not in found:
+    elif found["sharding"] != "ddp":
         reading.note(
             "too_much",
             "The file shards over as many GPUs as it is started on, which it does not say; give "
             "num_gpus",
             "num_gpus",
         )
-    return found
 
 
 def _located(written: object, settings: Source) -> object:
@@ -358,25 +394,7 @@ def _located(written: object, settings: Source) -> object:
     return {"zero_optimization": own} if own else path
 
 
-def _read_fsdp(reading: Reading, written: object) -> dict[str, Any]:
-    words = written.split() if isinstance(written, str) else written
-    options = {str(word) for word in words} if isinstance(words, list) else {"full_shard"}
-    found: dict[str, Any] = {"sharding": "fsdp"}
-    if "no_shard" in options:
-        found["sharding"] = "ddp"
-    elif options & {"hybrid_shard", "hybrid_shard_zero2"}:
-        found["sharding"] = "hsdp"
-    if options & {"shard_grad_op", "hybrid_shard_zero2"}:
-        reading.uncounted("fsdp", "too_little", "weights stay gathered between the passes")
-    if "offload" in options:
-        found["cpu_offload"] = "all"
-    inner = reading.inside("fsdp_config")
-    if inner.get("cpu_offload", inner.get("offload_params")):
-        found["cpu_offload"] = "all"
-    return found
-
-
-def _read_unsloth(reading: Reading, found: Mapping[str, Any]) -> dict[str, Any]:
+def _read_unsloth(reading: Reading) -> dict[str, Any]:
     """Read what Unsloth does to the model that it loads (model_utils/unsloth.py).
 
     It always checkpoints blocks, keeps their inputs in the host's memory, and takes lm_head and
@@ -387,20 +405,12 @@ def _read_unsloth(reading: Reading, found: Mapping[str, Any]) -> dict[str, Any]:
     return ours | {"bnb_4bit_use_double_quant": True, "attn_implementation": "sdpa"}
 
 
-def _read_optimizer(reading: Reading) -> None:
-    for key, why in SMALLER.items():
-        if reading.get(key):
-            reading.uncounted(key, "too_much", f"{why}; AdamW's states are counted", "optim")
+def _recognises(settings: Mapping[str, Any]) -> bool:
+    if "model_name_or_path" in settings:
+        return any(key in settings for key in SIGNS)
+    return "model" in settings and any(key in settings for key in SECOND_TRAINER[1:])
 
 
-def _read_evaluation(reading: Reading, found: Mapping[str, Any]) -> None:
-    """Name an evaluation of more rows than a training pass has: its logits can need more."""
-    rows = reading.get("per_device_eval_batch_size", 8)
-    strategy = reading.get("eval_strategy", "no")
-    evaluates = strategy not in ("no", False) or reading.get("do_eval")
-    if evaluates and isinstance(rows, int) and rows > found["micro_batch_size"]:
-        reading.note(
-            "too_little",
-            f"Evaluation with per_device_eval_batch_size {rows} is not counted, and takes more "
-            "rows at once than training",
-        )
+READER = Reader(
+    "llamafactory", PROGRAM, 20, _recognises, from_llamafactory, {"llamafactory-cli": run}
+)

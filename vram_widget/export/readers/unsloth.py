@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from ...config import TrainingConfig
 from ...errors import ConfigError, shown
-from . import source
+from . import source, transformers
 from .parsing import mapping
+from .reader import Reader
 from .reading import Names, Reading
 from .source import Source
 
@@ -61,12 +62,15 @@ ADAPTER = {
     "lora_dropout": "lora_dropout",
     "use_dora": "use_dora",
 }
-ARGUMENTS = {
-    "per_device_train_batch_size": "micro_batch_size",
-    "gradient_accumulation_steps": "gradient_accumulation_steps",
-    "num_train_epochs": "num_epochs",
-    "optim": "optim",
+#: What Unsloth gives SFTConfig where nothing is said.
+DEFAULTS = {
+    "micro_batch_size": 4,
+    "gradient_accumulation_steps": 2,
+    "optim": "adamw_8bit",
+    "loss_kernel": "chunked",
 }
+#: The same of an evaluation, by SFTConfig's own name.
+EVALUATION = {"per_device_eval_batch_size": 4}
 
 
 def from_unsloth(settings: Source, **choices: Unpack[Choices]) -> TrainingConfig:
@@ -98,7 +102,10 @@ def from_unsloth(settings: Source, **choices: Unpack[Choices]) -> TrainingConfig
     >>> config.training_method, config.max_seq_len, config.micro_batch_size
     ('qlora', 4096, 4)
     """
-    reading = Reading(PROGRAM, source.opened(settings, PROGRAM), Names.of("unsloth"))
+    written = source.opened(settings, PROGRAM)
+    if not any(call in written for call in CALLS):
+        written = {**EVALUATION, **written}
+    reading = Reading(PROGRAM, written, Names.of("unsloth", "trl", "peft", "transformers"))
     for name, kind in OTHER_CLASSES.items():
         if name in reading:
             raise ConfigError(f"{PROGRAM}'s {name} makes {kind}, which is not estimated here.")
@@ -123,7 +130,8 @@ def _keywords(reading: Reading, call: str) -> Reading:
     written = reading.get(call)
     if hasattr(written, "to_dict"):  # an SFTConfig
         written = written.to_dict()
-    return reading.beside(mapping(written, call), reading.names, call)
+    defaults = EVALUATION if call == "SFTConfig" else {}
+    return reading.beside({**defaults, **mapping(written, call)}, reading.names, call)
 
 
 def _read_loading(loading: Reading, choices: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,14 +216,13 @@ def _read_checkpointing(
 
 def _read_arguments(loading: Reading, arguments: Reading) -> dict[str, Any]:
     """Read SFTConfig, and the length that it and the model agree on."""
-    found: dict[str, Any] = {
-        "micro_batch_size": 4,
-        "gradient_accumulation_steps": 2,
-        "optim": "adamw_8bit",
-        "loss_kernel": "chunked",
-    }
-    found |= arguments.fields(ARGUMENTS)
-    found["optim"] = getattr(found["optim"], "value", found["optim"])  # OptimizerNames
+    found: dict[str, Any] = {**DEFAULTS, **transformers.read(arguments)}
+    # Unsloth sets autocast and checkpointing by the model
+    found.pop("gradient_checkpointing", None)
+    if found.pop("mixed_precision", "no") == "fp16":
+        found["mixed_precision"] = "fp16"
+    if "loss_type" in arguments and arguments.get("loss_type") not in ("nll", "chunked_nll"):
+        arguments.uncounted("loss_type", "unknown", "the loss takes other copies of the logits")
     # the smaller of both; max_seq_length is the model's, and was SFTConfig's
     lengths = [loading.get("max_seq_length", 2048)]
     lengths += [arguments.get(key) for key in ("max_length", "max_seq_length") if key in arguments]
@@ -224,33 +231,23 @@ def _read_arguments(loading: Reading, arguments: Reading) -> dict[str, Any]:
     if not strange and min(lengths) < SHORTEST_OFFLOADED:
         found["offload_activations"] = False
     # padding-free unless it is switched off (trainer.py)
-    keeps_padding = arguments.get("padding_free") is False
-    found["padded"] = keeps_padding and not arguments.get("packing")
-    if arguments.get("fp16"):
-        found["mixed_precision"] = "fp16"
-    arguments.skip("bf16", "gradient_checkpointing")
-    rows = arguments.get("per_device_eval_batch_size", 4)
-    evaluates = arguments.get("eval_strategy", "no") not in ("no", False)
-    if evaluates and isinstance(rows, int) and rows > found["micro_batch_size"]:
-        arguments.note(
-            "too_little",
-            f"Evaluation with per_device_eval_batch_size {rows} is not counted, and takes more "
-            "rows at once than training",
-        )
+    packs, padding_free = arguments.get("packing"), arguments.get("padding_free")
+    found["padded"] = padding_free is False and not packs
+    transformers.evaluation(arguments, found["micro_batch_size"])
     return found
 
 
 def _read_adapter(adapter: Reading, found: Mapping[str, Any]) -> dict[str, Any]:
     read = {"lora_r": 16, "lora_alpha": 16, "lora_dropout": 0.0, **adapter.fields(ADAPTER)}
-    targets = adapter.get("target_modules", TARGETS)
-    saved = adapter.get("modules_to_save") or []
+    targets, saved = adapter.get("target_modules", TARGETS), adapter.get("modules_to_save")
     saved = [saved] if isinstance(saved, str) else saved
     if isinstance(targets, (list, tuple)):
         moved = [name for name in targets if str(name).rpartition(".")[2] in EMBEDDINGS]
         targets = [name for name in targets if name not in moved]
         if moved and not targets:
             raise ConfigError(f"{PROGRAM} wants a projection among target_modules beside {moved}.")
-        saved = [*saved, *(name for name in moved if name not in saved)]
+        if moved and (saved is None or isinstance(saved, (list, tuple))):
+            saved = list(dict.fromkeys([*(saved or []), *moved]))
     read["target_modules"] = targets
     if saved:
         read["modules_to_save"] = saved
@@ -262,3 +259,12 @@ def _read_adapter(adapter: Reading, found: Mapping[str, Any]) -> dict[str, Any]:
             "the model's dtype, and the frozen ones",
         )
     return read
+
+
+def _recognises(settings: Mapping[str, Any]) -> bool:
+    return "model_name" in settings or any(
+        name in settings for name in (*CALLS[:2], *OTHER_CLASSES)
+    )
+
+
+READER = Reader("unsloth", PROGRAM, 30, _recognises, from_unsloth)
