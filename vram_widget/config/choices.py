@@ -50,6 +50,7 @@ class Choices(TypedDict, total=False):
     target_modules: str | Collection[str]
     modules_to_save: Collection[str] | None
     trainable_token_indices: int | None
+    trainable_parameters: Collection[str] | None
     use_dora: bool
     lora_dtype: AdapterDtype
     quantization: Quantization

@@ -13,7 +13,19 @@ from traitlets import HasTraits
 from .. import trainers
 from ..errors import ConfigError, UnknownFieldError, shown
 from .choices import Choices
-from .fields import Bytes, Choice, Count, Field, Modules, Names, Number, Switch, Text, nearest
+from .fields import (
+    Bytes,
+    Choice,
+    Count,
+    Expressions,
+    Field,
+    Modules,
+    Names,
+    Number,
+    Switch,
+    Text,
+    nearest,
+)
 from .uncounted import UncountedSettings
 
 if TYPE_CHECKING:
@@ -37,6 +49,7 @@ if TYPE_CHECKING:
 #: A class or a function that takes fields by name.
 Taker = TypeVar("Taker", bound=Callable[..., Any])
 
+SFT = {"training_method": ["sft"]}
 LORA = {"training_method": ["lora", "qlora"]}
 QLORA = {"training_method": ["qlora"]}
 OSFT = {"training_method": ["osft"]}
@@ -153,6 +166,13 @@ class TrainingConfig(HasTraits):
         unit="tokens",
         help="How many rows of the embedding train: those that PEFT's setting of this name lists.",
         shown_when=LORA,
+    )
+    trainable_parameters = Expressions(
+        group="method",
+        label="Trainable parameters",
+        help="Regular expressions: only parameters whose full name has one in it train. None is "
+        "all of them.",
+        shown_when=SFT,
     )
     use_dora = Switch(
         False,

@@ -169,22 +169,26 @@ class Modules(Field[Held]):
     def validate(self, obj: HasTraits, value: object) -> str | list[str]:
         """Return the expression, or the names as a list."""
         if isinstance(value, str) and value.strip():
-            try:
-                re.compile(value)
-            except (re.error, OverflowError, RecursionError) as error:
-                raise ConfigError(
-                    f"{self.name} is not a valid regular expression ({error}): {shown(value)}."
-                ) from None
-            if endless(value):
-                raise ConfigError(
-                    f"{self.name} could be searched for hours ({shown(value)}): repeat no "
-                    f"group, and with *, + or {{}} at most {MOST_REPEATS} things in a row."
-                )
+            self.check_expression(value)
             return value.strip()
         names = list(value) if isinstance(value, (list, tuple, set)) else []
         if names and all(isinstance(name, str) and name for name in names):
             return sorted(names) if isinstance(value, set) else names
         raise self.refuse(value, '"all-linear", a regular expression or a list of module names')
+
+    def check_expression(self, value: str) -> None:
+        """Refuse what is no regular expression, or one that could be searched for hours."""
+        try:
+            re.compile(value)
+        except (re.error, OverflowError, RecursionError) as error:
+            raise ConfigError(
+                f"{self.name} is not a valid regular expression ({error}): {shown(value)}."
+            ) from None
+        if endless(value):
+            raise ConfigError(
+                f"{self.name} could be searched for hours ({shown(value)}): repeat no "
+                f"group, and with *, + or {{}} at most {MOST_REPEATS} things in a row."
+            )
 
 
 class Names(Modules[list[str] | None]):
@@ -197,6 +201,17 @@ class Names(Modules[list[str] | None]):
     def validate(self, obj: HasTraits, value: object) -> list[str]:
         """Return the names as a list."""
         return listed(super().validate(obj, value), str(self.name))
+
+
+class Expressions(Names):
+    """Regular expressions, each searched for in the full names of parameters; or none."""
+
+    def validate(self, obj: HasTraits, value: object) -> list[str]:
+        """Return the expressions as a list."""
+        expressions = super().validate(obj, value)
+        for each in expressions:
+            self.check_expression(each)
+        return expressions
 
 
 class Bytes(Field[Held]):

@@ -119,14 +119,12 @@ class Architecture(Decoder):
 
         Layers that differ in how far attention reaches, and in nothing else, are alike here.
         """
-        return self._patterns([(r.block, r.weights, r.adapted) for r in self._one_by_one])
+        return self._patterns([_traits(group) for group in self._one_by_one])
 
     @cached_property
     def windowed_stretches(self) -> tuple[Stretch, ...]:
         """The same where it matters how far attention reaches: some kernels need a mask then."""
-        return self._patterns(
-            [(r.block, r.weights, r.adapted, r.sliding_window) for r in self._one_by_one]
-        )
+        return self._patterns([(*_traits(g), g.sliding_window) for g in self._one_by_one])
 
     @cached_property
     def _one_by_one(self) -> list[LayerGroup]:
@@ -151,6 +149,10 @@ class Architecture(Decoder):
                     yield f"{self.layers_name}.{index}.{name}", shape
                 index += 1
         yield from self.towers.items()
+
+
+def _traits(group: LayerGroup) -> tuple[object, ...]:
+    return group.block, group.weights, group.adapted, group.trained
 
 
 def _stretches(kinds: list[int], layers: list[LayerGroup]) -> Iterator[Stretch]:

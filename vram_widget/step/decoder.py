@@ -39,6 +39,8 @@ class LayerGroup:
         Linears stored as ``(in_features, out_features)``: GPT-2's ``Conv1D``.
     adapted : frozenset of str or None
         The linears that get an adapter in these layers, where not the same ones do in all.
+    trained : frozenset of str or None
+        The weights that train in these layers, where not all do.
     """
 
     block: Block
@@ -48,6 +50,7 @@ class LayerGroup:
     not_linear: frozenset[str] = frozenset()
     transposed: frozenset[str] = frozenset()
     adapted: frozenset[str] | None = None
+    trained: frozenset[str] | None = None
 
     @cached_property
     def oriented(self) -> Mapping[str, Shape]:

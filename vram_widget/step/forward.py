@@ -131,7 +131,7 @@ def embeddings(
         x = ops.scale(x, "hidden state")
     leaf = None
     if x.node is None and step.settings.gradient_checkpointing:
-        ops.require_grad(x)  # PEFT's enable_input_require_grads
+        ops.require_grad(x)  # transformers' enable_input_require_grads
         leaf = x
     if family.embedding_multiplier:
         x = ops.scale(x, "hidden state")

@@ -236,7 +236,8 @@ class Pass:
         layer.input_takes_gradient = self.hidden.node is not None
         self.communication.pre_forward(layer)
         Boundary(self.tape, partial(self.communication.post_backward, layer))
-        if self.settings.gradient_checkpointing:
+        needs_gradient = layer.input_takes_gradient or any(p.trainable for p in layer.parameters)
+        if self.settings.gradient_checkpointing and needs_gradient:
             offload = self.settings.offload_activations
             self.hidden = ops.checkpoint(block, self.hidden, offload=offload)
         else:

@@ -13,7 +13,7 @@ from .decoder import LayerGroup
 from .methods.full import Method
 from .methods.methods import check_adapters, method_for
 from .methods.parameter import Shape
-from .methods.targets import split_by_adapters, targets_outside_layers
+from .methods.targets import split_by_adapters, split_by_training, targets_outside_layers
 from .settings import Settings
 from .sharding.sharding import Sharding, sharding
 
@@ -70,6 +70,7 @@ class Run:
         """
         settings = Settings.of(config, architecture.model_type)
         architecture = split_by_adapters(architecture, settings)
+        architecture = split_by_training(architecture, settings)
         if settings.adapts:
             check_adapters(architecture, settings)
         return cls(architecture, settings, sharding(settings), gpu.bf16_flops, gpu.bandwidth)

@@ -28,6 +28,7 @@ class Settings(NamedTuple):
     target_modules: str | tuple[str, ...]
     modules_to_save: tuple[str, ...]
     trainable_token_indices: int | None
+    trainable_parameters: tuple[str, ...]
     quantization: str
     bnb_4bit_use_double_quant: bool
     unfreeze_rank_ratio: float
@@ -70,6 +71,7 @@ class Settings(NamedTuple):
         return given._replace(
             target_modules=modules if isinstance(modules, str) else tuple(modules),
             modules_to_save=tuple(given.modules_to_save or ()),
+            trainable_parameters=tuple(given.trainable_parameters or ()),
             use_liger=use_liger,
             loss_kernel=loss_kernel,
             float32_modules=_float32_modules(given),

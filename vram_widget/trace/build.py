@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -74,6 +75,8 @@ def build(
             quantize(base, config)
         if config.trainer == "axolotl" and sharding.parameters == 1:
             cast_as_axolotl(base, config)
+        if config.training_method == "sft" and config.trainable_parameters:
+            _freeze_others(base, config.trainable_parameters)
         if config.adapts:
             model = _with_lora(base, config)
     _make_weights(model)
@@ -129,6 +132,11 @@ def _derived(kind: type, key: str) -> bool:
     """Whether a configuration works a value out for itself and takes none: Falcon's head_dim."""
     found = getattr(kind, key, None)
     return isinstance(found, property) and found.fset is None
+
+
+def _freeze_others(model: PreTrainedModel, expressions: list[str]) -> None:
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(any(re.search(each, name) for each in expressions))
 
 
 def _with_lora(model: PreTrainedModel, config: TrainingConfig) -> PeftModel:

@@ -24,6 +24,7 @@ ADVANCED = {
     "use_dora",
     "modules_to_save",
     "trainable_token_indices",
+    "trainable_parameters",
     "lora_dtype",
     "bnb_4bit_use_double_quant",
     "max_tokens_per_gpu",

@@ -16,18 +16,20 @@ Matches = Callable[[str], bool]
 
 
 class Full:
-    """Full fine-tuning (`sft`): every weight is stored as it is and trains."""
+    """Full fine-tuning (`sft`): every weight is stored as it is and trains, or those named do."""
 
     trains_base = True
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, is_trained: Matches | None = None) -> None:
+        self.is_trained = is_trained
         self.param_dtype = DTYPES[settings.param_dtype]
         self.float32_modules = settings.float32_modules
 
     def parameters(self, name: str, shape: Shape) -> list[Parameter]:
         """Return the tensors that stand for the weight `name`."""
         matrix, stack = as_matrix(shape), stacked(shape)
-        return [Parameter(name, *matrix, self.dtype(name), self.trains_base, stack)]
+        trains = self.is_trained(name) if self.is_trained else self.trains_base
+        return [Parameter(name, *matrix, self.dtype(name), trains, stack)]
 
     def dtype(self, name: str) -> DType:
         """Return the dtype that the weight `name` is loaded in."""

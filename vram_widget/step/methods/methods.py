@@ -12,7 +12,7 @@ from .lora import LoRA
 from .osft import OSFT
 from .parameter import Shape
 from .qlora import QLoRA
-from .targets import nothing, osft_target, target, targets_outside_layers
+from .targets import nothing, osft_target, target, targets_outside_layers, trained
 
 #: Quantised checkpoints whose weights take no gradient; fp8 and mxfp4 ones are dequantised.
 PACKED = {"nf4", "int8", "gptq", "awq"}
@@ -34,7 +34,7 @@ def method_for(
             f"choose lora or qlora, or the model it was quantised from."
         )
     if method == "sft":
-        return Full(settings)
+        return Full(settings, trained(settings, group))
     if method == "osft":
         return OSFT(settings, osft_target(architecture, group) if group else nothing)
     experts: dict[str, int] = {}

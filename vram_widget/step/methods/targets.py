@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from itertools import groupby
 
+from ...errors import ConfigError, shown
 from ..architecture import Architecture
 from ..decoder import LayerGroup
 from ..settings import Settings
@@ -52,21 +54,71 @@ def split_by_adapters(architecture: Architecture, settings: Settings) -> Archite
 def _split(architecture: Architecture, wanted: str | tuple[str, ...]) -> Architecture:
     named = _named(wanted)
 
-    def adapted(layer: int, group: LayerGroup) -> frozenset[str]:
+    def marked(layer: int, group: LayerGroup) -> LayerGroup:
         stem = f"{architecture.layers_name}.{layer}"
-        return frozenset(name for name in group.linears if named(f"{stem}.{name}"))
+        adapted = frozenset(name for name in group.linears if named(f"{stem}.{name}"))
+        return replace(group, adapted=adapted)
 
-    split: list[LayerGroup] = []
+    split = _regrouped(architecture, marked)
+    if all(group.adapted == marked(0, group).adapted for group in split):
+        return architecture
+    return replace(architecture, layers=split)
+
+
+def split_by_training(architecture: Architecture, settings: Settings) -> Architecture:
+    """Return a model with its layers split where `trainable_parameters` has others of them train.
+
+    Raises
+    ------
+    ConfigError
+        If it names no parameter.
+    """
+    if settings.training_method != "sft" or not settings.trainable_parameters:
+        return architecture
+    found = _split_by_training(architecture, settings.trainable_parameters)
+    outside = trained(settings, None)
+    assert outside
+    if not any(group.trained for group in found.layers) and not any(map(outside, found.outside)):
+        raise ConfigError(
+            f"trainable_parameters = {shown(list(settings.trainable_parameters))} is in no "
+            f"parameter's name of {settings.model_path}, such as {next(iter(found.outside))}."
+        )
+    return found
+
+
+@lru_cache(maxsize=64)
+def _split_by_training(architecture: Architecture, patterns: tuple[str, ...]) -> Architecture:
+    def marked(layer: int, group: LayerGroup) -> LayerGroup:
+        stem = f"{architecture.layers_name}.{layer}"
+        named = frozenset(name for name in group.weights if _has(patterns, f"{stem}.{name}"))
+        return replace(group, trained=named)
+
+    return replace(architecture, layers=_regrouped(architecture, marked))
+
+
+def _regrouped(
+    architecture: Architecture, marked: Callable[[int, LayerGroup], LayerGroup]
+) -> tuple[LayerGroup, ...]:
+    """Return the layers in groups that are alike in what each is marked with, too."""
+    groups: list[LayerGroup] = []
     first = 0
     for group in architecture.layers:
-        each = [adapted(layer, group) for layer in range(first, first + group.count)]
+        each = [marked(layer, group) for layer in range(first, first + group.count)]
         first += group.count
-        split += [
-            replace(group, count=len(list(alike)), adapted=names) for names, alike in groupby(each)
-        ]
-    if all(group.adapted == adapted(0, group) for group in split):
-        return architecture
-    return replace(architecture, layers=tuple(split))
+        groups += [replace(one, count=len(list(alike))) for one, alike in groupby(each)]
+    return tuple(groups)
+
+
+def trained(settings: Settings, group: LayerGroup | None) -> Matches | None:
+    """Return the test for the weights that train, where not all do."""
+    patterns = settings.trainable_parameters
+    if group:
+        return group.trained.__contains__ if group.trained is not None else None
+    return (lambda name: _has(patterns, name)) if patterns else None
+
+
+def _has(patterns: tuple[str, ...], name: str) -> bool:
+    return any(re.search(pattern, name) for pattern in patterns)
 
 
 def targets_outside_layers(settings: Settings, architecture: Architecture) -> list[str]:
