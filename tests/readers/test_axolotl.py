@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import vram_widget as vw
-from vram_widget.export.readers.axolotl import DEEPSPEED_FILES, from_axolotl
+from vram_widget.export.readers.axolotl import DEEPSPEED_FILES, from_axolotl, run
 from vram_widget.export.readers.reading import ReadingWarning
 from vram_widget.units import GiB
 
@@ -215,6 +216,17 @@ def test_a_revision_is_read() -> None:
 
 def test_the_batch_is_split_into_passes() -> None:
     assert read(FULL, batch_size=8, micro_batch_size=2).gradient_accumulation_steps == 4
+
+
+def test_a_command_line_gives_its_file_and_the_gpus(tmp_path: Path) -> None:
+    file = tmp_path / "run.yml"
+    file.write_text("base_model: org/model\nsequence_len: 512\n")
+    words = f"train {file} --sequence-len 64 --launcher torchrun -- --nproc-per-node 4".split()
+    config = run(words, {"micro_batch_size": 3})
+    assert (config.max_seq_len, config.num_gpus, config.micro_batch_size) == (64, 4, 3)
+    assert run(["train", str(file), "--", "--num_processes=2"], {}).num_gpus == 2
+    with pytest.raises(vw.ConfigError, match="axolotl train and the file"):
+        run(["inference", str(file)], {})
 
 
 # -- what is not counted --------------------------------------------------------------------------

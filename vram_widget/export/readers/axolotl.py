@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os.path
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -14,8 +14,9 @@ from ...config.uncounted import Effect
 from ...errors import ConfigError, shown
 from ...trainers import SHARDS_PARAMETERS
 from ..axolotl import DEFAULTS, LOSSES
-from . import deepspeed
+from . import commands, deepspeed
 from .parsing import count, word
+from .reader import Reader
 from .reading import Names, Reading
 from .source import Source, opened
 
@@ -207,6 +208,28 @@ def from_axolotl(settings: Source, **choices: Unpack[Choices]) -> TrainingConfig
         if "unfrozen_parameters" in reading:
             reading.uncounted("unfrozen_parameters", "unknown", "it decides what is trained")
     return reading.configuration(found, choices, "base_model")
+
+
+def run(words: Sequence[str], choices: Mapping[str, Any]) -> TrainingConfig:
+    """Return the configuration of the words that follow ``axolotl``.
+
+    Raises
+    ------
+    ConfigError
+        If they train with no file.
+    """
+    end = words.index("--") if "--" in words else len(words)
+    changes, others = commands.options(words[:end])
+    if others[:1] != ["train"] or len(others) != 2:
+        raise ConfigError(
+            f"{shown(' '.join(['axolotl', *words[:6]]))} trains with no file that is known here: "
+            "give axolotl train and the file."
+        )
+    start = commands.launch(words[end:])  # torchrun's options, or accelerate's
+    if isinstance(gpus := commands.options(words[end + 1 :])[0].get("num_processes"), int):
+        start["num_gpus"] = gpus
+    settings = {**opened(others[1], "Axolotl"), **changes}
+    return from_axolotl(settings, **{**start, **choices})
 
 
 def _read_model(reading: Reading, choices: Mapping[str, Any]) -> dict[str, Any]:
@@ -523,3 +546,10 @@ def _read_adapter(reading: Reading, found: Mapping[str, Any]) -> dict[str, Any]:
     if found["training_method"] == "lora" and reading.get("load_in_4bit") and not sharded:
         adapter["param_dtype"] = "float32"
     return adapter
+
+
+def _recognises(settings: Mapping[str, Any]) -> bool:
+    return "base_model" in settings
+
+
+READER = Reader("axolotl", "Axolotl", 20, _recognises, from_axolotl, {"axolotl": run})
