@@ -358,7 +358,8 @@ def test_what_is_no_axolotl_file_is_said_in_one_sentence(text):
 
 def test_a_deepspeed_file_is_read_or_said_to_be_missing(tmp_path):
     file = tmp_path / "zero3.json"
-    file.write_text('{"zero_optimization": {"stage": 3, "offload_param": {"device": "cpu"}}}')
+    on_host = '"offload_param": {"device": "cpu"}, "offload_optimizer": {"device": "cpu"}'
+    file.write_text(f'{{"zero_optimization": {{"stage": 3, {on_host}}}}}')
     exported = {"base_model": "m", "deepspeed": str(file)}
     read = from_axolotl(exported, num_gpus=2)
     assert (read.sharding, read.cpu_offload) == ("zero3", "all")
@@ -495,6 +496,7 @@ def other_values(field):
         "text": ["another/model"],
         "modules": ["all-linear", ["k_proj"]],
         "bytes": ["48GiB"],
+        "uncountedsettings": [[]],
     }[kind]
 
 
