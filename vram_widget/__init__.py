@@ -9,7 +9,18 @@ from .config import TrainingConfig
 from .errors import ConfigError, GPUError, ModelError, UnknownFieldError, VRAMWidgetError
 from .estimate.estimate import MemoryEstimate, estimate
 from .estimate.run_time import run_time
-from .export import export, from_axolotl, from_deepspeed, from_training_hub, from_trl
+from .export import (
+    export,
+    from_axolotl,
+    from_deepspeed,
+    from_file,
+    from_llamafactory,
+    from_torchtune,
+    from_training_hub,
+    from_trainjob,
+    from_trl,
+    from_unsloth,
+)
 from .gpu import discover_gpus
 from .trace import trace
 from .widget import VRAMWidget
@@ -29,8 +40,13 @@ __all__ = [
     "export",
     "from_axolotl",
     "from_deepspeed",
+    "from_file",
+    "from_llamafactory",
+    "from_torchtune",
     "from_training_hub",
+    "from_trainjob",
     "from_trl",
+    "from_unsloth",
     "largest",
     "recommend",
     "run_time",

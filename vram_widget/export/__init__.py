@@ -11,7 +11,17 @@ from ..config import AnyConfig, TrainingConfig
 from ..config.fields import nearest
 from ..errors import ConfigError, shown
 from .draft import Draft
-from .readers import from_axolotl, from_deepspeed, from_training_hub, from_trl
+from .readers import (
+    from_axolotl,
+    from_deepspeed,
+    from_file,
+    from_llamafactory,
+    from_torchtune,
+    from_training_hub,
+    from_trainjob,
+    from_trl,
+    from_unsloth,
+)
 from .target import Target
 
 __all__ = [
@@ -20,8 +30,13 @@ __all__ = [
     "export",
     "from_axolotl",
     "from_deepspeed",
+    "from_file",
+    "from_llamafactory",
+    "from_torchtune",
     "from_training_hub",
+    "from_trainjob",
     "from_trl",
+    "from_unsloth",
     "to_yaml",
 ]
 

@@ -4,7 +4,22 @@ from __future__ import annotations
 
 from .axolotl import from_axolotl
 from .deepspeed import from_deepspeed
+from .files import from_file
+from .llamafactory import from_llamafactory
+from .torchtune import from_torchtune
 from .training_hub import from_training_hub
+from .trainjob import from_trainjob
 from .trl import from_trl
+from .unsloth import from_unsloth
 
-__all__ = ["from_axolotl", "from_deepspeed", "from_training_hub", "from_trl"]
+__all__ = [
+    "from_axolotl",
+    "from_deepspeed",
+    "from_file",
+    "from_llamafactory",
+    "from_torchtune",
+    "from_training_hub",
+    "from_trainjob",
+    "from_trl",
+    "from_unsloth",
+]
