@@ -209,6 +209,14 @@ def test_what_trains_beside_adapters_is_read() -> None:
     assert read(FULL, lora_modules_to_save=["lm_head"]).training_method == "sft"
 
 
+def test_only_unfrozen_parameters_train() -> None:
+    patterns = ["^lm_head.weight$", "^model.embed_tokens.weight$[:32000]", "model.layers.3[01].mlp"]
+    config = read(FULL, unfrozen_parameters=patterns)
+    table, mlp = 128256 * 4096, 3 * 4096 * 14336
+    assert vw.estimate(config, gpu="H200").num_trainable == 2 * table + 2 * mlp
+    assert list(notices(LORA, unfrozen_parameters=patterns).values()) == ["unknown"]
+
+
 def test_a_revision_is_read() -> None:
     config = read({"base_model": "org/model"}, revision_of_model="abc")
     assert config.model_path == "org/model@abc"
@@ -235,7 +243,6 @@ def test_a_command_line_gives_its_file_and_the_gpus(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "effect"),
     [
-        ({"unfrozen_parameters": ["lm_head"]}, "too_much"),
         ({"lisa_n_layers": 4}, "too_much"),
         ({"qat": {"weight_dtype": "int8"}}, "too_little"),
         ({"fp8": True}, "unknown"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os.path
+import re
 from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import PurePath
@@ -200,13 +201,14 @@ def from_axolotl(settings: Source, **choices: Unpack[Choices]) -> TrainingConfig
     _read_accumulation(reading, found)
     if method == "sft":
         reading.skip(*ADAPTER)
-        if "unfrozen_parameters" in reading:
-            reading.uncounted("unfrozen_parameters", "too_much", "only these weights are trained")
+        if expressions := _several(reading.get("unfrozen_parameters", [])):
+            found["trainable_parameters"] = [_expression(each) for each in expressions]
     else:
         found |= _read_adapter(reading, found)
         _read_lora_kernels(reading, fsdp, found)
         if "unfrozen_parameters" in reading:
-            reading.uncounted("unfrozen_parameters", "unknown", "it decides what is trained")
+            why = "beside an adapter it decides which of its weights train"
+            reading.uncounted("unfrozen_parameters", "unknown", why)
     return reading.configuration(found, choices, "base_model")
 
 
@@ -316,6 +318,18 @@ def _read_batch(reading: Reading) -> dict[str, Any]:
         "num_epochs": reading.get("num_epochs", DEFAULTS["num_epochs"]),
         "padded": not any([reading.get("sample_packing"), reading.get("batch_flattening")]),
     }
+
+
+def _expression(pattern: Any) -> Any:
+    """Return the regular expression of a pattern: a dot is one, and a range of rows may follow.
+
+    The rows outside of it have gradients too, which are set to zero (utils/freeze.py).
+    """
+    if not isinstance(pattern, str):
+        return pattern
+    name = re.sub(r"(?<=.)\[\d*(:\d*)?\]$", "", pattern)
+    literal = re.sub(r"\.(?!\+)", r"\.", name)
+    return literal if literal.startswith("^") and "|" not in literal else f"^(?:{literal})"
 
 
 def _read_optimizer(reading: Reading, choices: Mapping[str, Any], method: str) -> dict[str, Any]:
