@@ -48,6 +48,7 @@ class Choices(TypedDict, total=False):
     lora_alpha: float
     lora_dropout: float
     target_modules: str | Collection[str]
+    target_parameters: Collection[str] | None
     modules_to_save: Collection[str] | None
     trainable_token_indices: int | None
     trainable_parameters: Collection[str] | None

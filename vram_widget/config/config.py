@@ -151,6 +151,13 @@ class TrainingConfig(HasTraits):
         help='Which linears get an adapter, as in PEFT: "all-linear", name endings, or a regex.',
         shown_when=LORA,
     )
+    target_parameters = Names(
+        group="method",
+        label="Target parameters",
+        help="Parameters that get an adapter beside the linears, by the ends of their names: fused "
+        "experts such as experts.gate_up_proj.",
+        shown_when=LORA,
+    )
     modules_to_save = Names(
         group="method",
         label="Modules to save",

@@ -26,6 +26,7 @@ class Settings(NamedTuple):
     lora_dtype: str
     use_dora: bool
     target_modules: str | tuple[str, ...]
+    target_parameters: tuple[str, ...]
     modules_to_save: tuple[str, ...]
     trainable_token_indices: int | None
     trainable_parameters: tuple[str, ...]
@@ -70,6 +71,7 @@ class Settings(NamedTuple):
         )
         return given._replace(
             target_modules=modules if isinstance(modules, str) else tuple(modules),
+            target_parameters=tuple(given.target_parameters or ()),
             modules_to_save=tuple(given.modules_to_save or ()),
             trainable_parameters=tuple(given.trainable_parameters or ()),
             use_liger=use_liger,

@@ -147,6 +147,7 @@ def _with_lora(model: PreTrainedModel, config: TrainingConfig) -> PeftModel:
         lora_dropout=config.lora_dropout,
         target_modules=config.target_modules,
         use_dora=config.use_dora,
+        target_parameters=config.target_parameters,
         modules_to_save=config.modules_to_save,
         trainable_token_indices=list(range(config.trainable_token_indices or 0)) or None,
         task_type="CAUSAL_LM",

@@ -22,6 +22,7 @@ ADVANCED = {
     "lora_alpha",
     "lora_dropout",
     "use_dora",
+    "target_parameters",
     "modules_to_save",
     "trainable_token_indices",
     "trainable_parameters",

@@ -82,7 +82,8 @@ def expert_targets(
 ) -> dict[str, int]:
     """Return the parameters of a layer that get an adapter, and how many ranks each gets.
 
-    Gate and up are one parameter, whose adapter has the rank of both.
+    Those of `target_parameters` get one. Where experts were linears once, gate and up are one
+    parameter, whose adapter has the rank of both.
 
     Raises
     ------
@@ -102,6 +103,10 @@ def expert_targets(
                 f"in one parameter, {there[0]}."
             )
         found |= dict.fromkeys(there, len(joined))
+    ends = tuple(f".{target}" for target in settings.target_parameters)
+    if ends:  # ``_inject_parameters`` in peft/tuners/tuners_utils.py
+        stem = f"{architecture.layers_name}.0"
+        found |= {name: 1 for name in group.weights if f"{stem}.{name}".endswith(ends)}
     return found
 
 
