@@ -35,7 +35,11 @@ OTHER_TRAINERS = {
     "minillm": "a distillation",
     "sdft": "a distillation",
     "sdpo": "a distillation",
+    "vlm": "fine-tuning on images",
 }
+
+#: How the name of a class, a script or a command may go on.
+_REST = r"(?:[^a-z]|$|config|trainer|lation|md)"
 
 #: Arguments of torchrun and deepspeed that take no value.
 _SWITCHES = accelerate.SWITCHES | {
@@ -121,7 +125,7 @@ def refuse_other(what: str, name: str) -> None:
         If `name` is one's.
     """
     for each, kind in OTHER_TRAINERS.items():
-        if re.search(rf"(?<![a-z]){each}", name.lower().replace("online", "")):
+        if re.search(rf"(?<![a-z]){each}{_REST}", name.lower().replace("online", "")):
             raise ConfigError(f"{what} {shown(name)} is {kind}, which is not estimated here.")
 
 

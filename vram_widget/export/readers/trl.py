@@ -372,6 +372,8 @@ def _adapter(
         For another adapter than LoRA, and for quantised weights that nothing is adapted in.
     """
     own = {theirs: reading.get(name) for name, theirs in MODEL_CONFIG.items() if name in reading}
+    if isinstance(targets := own.get("target_modules"), list):
+        own["target_modules"] = [str(name).rstrip(",") for name in targets]
     lora = parts.lora
     if accelerate.switched(reading.get("use_peft")) and lora is None:
         lora = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.05, **own}  # ModelConfig's defaults
