@@ -212,6 +212,29 @@ def test_modules_that_train_beside_the_adapters(
     assert config.modules_to_save == modules
 
 
+@pytest.mark.parametrize(
+    ("settings", "patterns"),
+    [
+        ({}, [r"\.(26|27)\."]),
+        ({"freeze_trainable_layers": -1}, [r"\.(0)\."]),
+        (
+            {"freeze_trainable_layers": 1, "freeze_trainable_modules": "mlp,self_attn"},
+            [r"\.(27)\.(mlp|self_attn)"],
+        ),
+        ({"freeze_trainable_layers": 4, "use_llama_pro": True}, [r"\.(6|13|20|27)\."]),
+        (
+            {"freeze_trainable_layers": 1, "freeze_extra_modules": "lm_head"},
+            [r"\.(27)\.", "lm_head"],
+        ),
+    ],
+)
+def test_freeze_trains_some_layers(settings: dict[str, Any], patterns: list[str]) -> None:
+    with pytest.warns(ReadingWarning, match="float32"):
+        config = from_llamafactory({**LORA, "finetuning_type": "freeze", **settings})
+    assert (config.training_method, config.param_dtype) == ("sft", "bfloat16")
+    assert config.trainable_parameters == patterns
+
+
 def test_an_evaluation_of_more_rows_than_training_is_named() -> None:
     assert effects(LORA, eval_strategy="steps", per_device_train_batch_size=1) == ["too_little"]
     assert not read(LORA, eval_strategy="steps", per_device_eval_batch_size=1).uncounted
@@ -229,7 +252,8 @@ def test_a_misspelt_key_is_named_with_the_nearest() -> None:
         ({"stage": "rm"}, "reward"),
         ({"stage": "ppo"}, "PPO"),
         ({"stage": "dop"}, "Did you mean 'dpo'"),
-        ({"finetuning_type": "freeze"}, "training_method"),
+        ({"finetuning_type": "freeze", "model_name_or_path": "me/mine"}, "trainable_parameters"),
+        ({"finetuning_type": "freeze", "freeze_trainable_layers": "all"}, "number of layers"),
         ({"finetuning_type": "oft"}, "training_method"),
         ({"do_train": False}, "trains nothing"),
         ({"use_kt": True}, "KTransformers"),
@@ -260,7 +284,7 @@ def test_files_that_train_nothing_are_refused() -> None:
 
 def test_keywords_win() -> None:
     config = from_llamafactory(
-        {**LORA, "finetuning_type": "freeze", "flash_attn": "fa4"},
+        {**LORA, "finetuning_type": "oft", "flash_attn": "fa4"},
         training_method="sft",
         attn_implementation="sdpa",
         model_path="other",

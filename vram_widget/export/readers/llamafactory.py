@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from os import PathLike
+from os.path import isfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...config import TrainingConfig
 from ...config.fields import nearest
 from ...errors import ConfigError, shown
+from ...model import catalog
 from ..llamafactory import ATTENTION, LORA
 from . import commands, transformers
 from .reader import Reader
@@ -52,7 +54,6 @@ STAGES = {
 
 #: finetuning_type -> what it trains, where that is not estimated.
 TYPES = {
-    "freeze": "trains some of the layers only",
     "oft": "trains orthogonal adapters (OFT)",
 }
 
@@ -101,6 +102,9 @@ OF_ADAPTERS = (
 #: Keys that add rows to the embedding; LoRA then trains it and lm_head in full (model/adapter.py).
 RESIZED = ("resize_vocab", "add_tokens", "add_special_tokens")
 RESIZED_MODULES = ["embed_tokens", "lm_head"]
+
+#: More layers than a model has.
+MOST_LAYERS = 10_000
 
 #: Switches for an optimizer that keeps less than AdamW, which is counted in its place.
 SMALLER = {
@@ -158,6 +162,8 @@ def from_llamafactory(settings: Source, **choices: Unpack[Choices]) -> TrainingC
     found["padded"] = not _packs(reading)
     found |= _read_precision(reading, method) | _read_savers(reading, choices)
     reading.skip(*LORA, *OF_ADAPTERS)
+    if reading.get("finetuning_type") == "freeze" and method == "sft":
+        found |= _read_freeze(reading, choices)
     if method != "sft":
         found |= _read_adapter(reading)
     if method == "qlora":
@@ -247,12 +253,12 @@ def _method(reading: Reading, choices: Mapping[str, Any]) -> str:
     chosen = choices.get("training_method")
     if chosen:
         return str(chosen)
-    if _known(reading, "finetuning_type", kind, ("lora", "full", *TYPES)) in TYPES:
+    if _known(reading, "finetuning_type", kind, ("lora", "full", "freeze", *TYPES)) in TYPES:
         raise ConfigError(
             f"{PROGRAM}'s finetuning_type: {kind} {TYPES[kind]}, which is not estimated here; "
             "the keyword training_method reads the rest as another method."
         )
-    if kind == "full":
+    if kind in ("full", "freeze"):
         return "sft"
     if _stored(reading):
         return "qlora"
@@ -310,13 +316,60 @@ def _read_savers(reading: Reading, choices: Mapping[str, Any]) -> dict[str, Any]
     return found
 
 
+def _read_freeze(reading: Reading, choices: Mapping[str, Any]) -> dict[str, Any]:
+    """Read which weights train (_setup_freeze_tuning in model/adapter.py).
+
+    Raises
+    ------
+    ConfigError
+        If that takes the number of layers, and the model is in no catalogue.
+    """
+    if "trainable_parameters" in choices:
+        return {}
+    number = reading.get("freeze_trainable_layers", 2)
+    if not isinstance(number, int) or abs(number) > MOST_LAYERS:
+        raise ConfigError(f"freeze_trainable_layers is a number of layers, not {shown(number)}.")
+    layers = range(-number)
+    if number > 0:
+        model = choices.get("model_path", reading.get("model_name_or_path"))
+        count = (catalog.lookup(str(model)) or {}).get("num_hidden_layers")
+        if not count:
+            raise ConfigError(
+                f"{PROGRAM} trains the last {number} layers of {shown(model)}, whose number is not "
+                r"known here: give their names, as in trainable_parameters=[r'\.(30|31)\.']."
+            )
+        stride = max(1, count // number)
+        last = range(max(0, count - number), count)
+        layers = range(stride - 1, count, stride) if reading.get("use_llama_pro") else last
+    numbers = "|".join(str(layer) for layer in layers)
+    modules = _names(reading.get("freeze_trainable_modules", "all"))
+    inside = "" if "all" in modules else f"({'|'.join(map(re.escape, modules))})"
+    patterns = [rf"\.({numbers})\.{inside}"] if numbers else []
+    patterns += map(re.escape, _names(reading.get("freeze_extra_modules")))
+    if not reading.get("pure_bf16"):
+        reading.note("too_little", "What trains is float32, and is counted in bfloat16")
+    return {"trainable_parameters": patterns, "param_dtype": "bfloat16"}
+
+
+def _names(written: object) -> list[str]:
+    """Return several names, also those that are written in one with commas between.
+
+    Raises
+    ------
+    ConfigError
+        If they are no names.
+    """
+    names = written.split(",") if isinstance(written, str) else written or []
+    if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"{shown(written)} are no names of modules.")
+    return [name.strip() for name in names if name.strip()]
+
+
 def _read_adapter(reading: Reading) -> dict[str, Any]:
     found: dict[str, Any] = {**ADAPTER, **reading.fields(LORA)}
     rank = found["lora_r"]
     found["lora_alpha"] = reading.get("lora_alpha") or (rank * 2 if isinstance(rank, int) else rank)
-    targets = reading.get("lora_target", "all")
-    if isinstance(targets, str):
-        targets = [name.strip() for name in targets.split(",") if name.strip()]
+    targets = _names(reading.get("lora_target", "all"))
     found["target_modules"] = "all-linear" if targets == ["all"] else targets
     found |= _read_modules_to_save(reading)
     if "adapter_name_or_path" in reading and not reading.get("create_new_adapter"):
@@ -331,11 +384,9 @@ def _read_adapter(reading: Reading) -> dict[str, Any]:
 def _read_modules_to_save(reading: Reading) -> dict[str, Any]:
     """Read what trains beside the adapters: by name, or because tokens were added."""
     resized = any(reading.get(key) for key in RESIZED)
-    modules = reading.get("additional_target") or (RESIZED_MODULES if resized else None)
-    if modules is None:
+    modules = _names(reading.get("additional_target")) or (RESIZED_MODULES if resized else [])
+    if not modules:
         return {}
-    if isinstance(modules, str):
-        modules = [name.strip() for name in modules.split(",") if name.strip()]
     for key in RESIZED:
         if reading.get(key):
             reading.uncounted(key, "too_little", "the rows added to embed_tokens and lm_head")
@@ -388,7 +439,7 @@ def _located(written: object, settings: Source) -> object:
     if isinstance(settings, PathLike) or (isinstance(settings, str) and not is_text(settings)):
         folders += Path(settings).absolute().parents
     for folder in folders:
-        if (folder / path).is_file():
+        if isfile(folder / path):
             return folder / path
     own = EXAMPLES.get(path.name)
     return {"zero_optimization": own} if own else path
