@@ -70,7 +70,9 @@ def lm_head_weight(step: Pass) -> Tensor:
     if own in outside.weights:
         return outside.weights[own]
     original = outside.weights.get(f"{embedding}.original_module.weight")
-    return original or outside.weight(f"{embedding}.weight")
+    if original is None or step.settings.ensure_weight_tying:
+        return outside.weight(f"{embedding}.weight")
+    return original
 
 
 def base_model(step: Pass, tokens: Tensor) -> Tensor:

@@ -13,7 +13,12 @@ from .decoder import LayerGroup
 from .methods.full import Method
 from .methods.methods import check_adapters, method_for
 from .methods.parameter import Shape
-from .methods.targets import split_by_adapters, split_by_training, targets_outside_layers
+from .methods.targets import (
+    split_by_adapters,
+    split_by_training,
+    targets_outside_layers,
+    with_saved_vocabulary,
+)
 from .settings import Settings
 from .sharding.sharding import Sharding, sharding
 
@@ -69,6 +74,7 @@ class Run:
         41943040
         """
         settings = Settings.of(config, architecture.model_type)
+        settings = with_saved_vocabulary(settings, architecture)
         architecture = split_by_adapters(architecture, settings)
         architecture = split_by_training(architecture, settings)
         if settings.adapts:

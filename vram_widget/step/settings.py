@@ -14,7 +14,9 @@ class Settings(NamedTuple):
 
     They can be compared and hashed. Where a run does not follow a field, what it does in its place
     stands here: `use_liger` and `loss_kernel` are those that the family gets. `float32_modules` is
-    what the trainer casts (`Trainer.float32_modules`).
+    what the trainer casts (`Trainer.float32_modules`); `ensure_weight_tying` says that a tied lm_head
+    is the embedding's trained copy (PEFT's setting of this name), `offloads_originals` that what
+    copies stand for is on the host.
     """
 
     model_path: str
@@ -52,6 +54,8 @@ class Settings(NamedTuple):
     sharding: str
     cpu_offload: str
     float32_modules: frozenset[str] = frozenset()
+    ensure_weight_tying: bool = False
+    offloads_originals: bool = False
 
     @classmethod
     def of(cls, config: TrainingConfig, model_type: str) -> Settings:

@@ -51,6 +51,10 @@ class Trainer:
     liger_makes_logits : frozenset of str
         Training methods that ask Liger for the logits, and so for its cross-entropy in place of the
         fused linear one.
+    saves_targeted_vocabulary : bool
+        Whether it trains an embedding or lm_head among `target_modules` in full, as
+        `modules_to_save`; both together as one where they are tied. With activations offloaded, it
+        takes the frozen originals off the GPU too.
     leaves_targets_to_peft : bool
         Whether LoRA without `target_modules` adapts what PEFT has for the family.
     configurable : frozenset of str
@@ -68,6 +72,7 @@ class Trainer:
     shards_quantization_scales: bool = False
     shardable_quantization: frozenset[str] = frozenset()
     liger_makes_logits: frozenset[str] = frozenset()
+    saves_targeted_vocabulary: bool = False
     leaves_targets_to_peft: bool = False
     configurable: frozenset[str] = frozenset()
 

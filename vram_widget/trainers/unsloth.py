@@ -40,6 +40,8 @@ TRAINER = Trainer(
         "lora": {**LORA, **BATCH, "lora_alpha": 16.0},
         "qlora": {**LORA, **BATCH, "lora_alpha": 16.0},
     },
+    # _redirect_embedding_targets and _drop_tied_output_module in models/_utils.py
+    saves_targeted_vocabulary=True,
     # the arguments of get_peft_model and of its SFTConfig
     configurable=frozenset(
         {"gradient_checkpointing", "offload_activations", "optim", "lora_dropout"}

@@ -35,6 +35,7 @@ class LoRA(Full):
         self.embedding_name = embedding_name
         self.tied_lm_head = tied_lm_head
         self.modules_to_save = settings.modules_to_save
+        self.offloads_originals = settings.offloads_originals
         self.trainable_tokens = settings.trainable_token_indices
         self.expert_targets = expert_targets
         self.rank = settings.lora_r
@@ -50,7 +51,8 @@ class LoRA(Full):
         if self.is_saved(name):
             original = f"{name.rpartition('.')[0]}.original_module.{name.rpartition('.')[2]}"
             copy = Parameter(name, *as_matrix(shape), self.dtype(name), True, stacked(shape))
-            return [*(p._replace(name=original) for p in base), copy]
+            originals = [] if self.offloads_originals else base
+            return [*(p._replace(name=original) for p in originals), copy]
         if module == self.embedding_name and self.trainable_tokens:
             base += self.tokens(name, shape)
         if name in self.expert_targets:

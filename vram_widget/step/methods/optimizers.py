@@ -52,8 +52,9 @@ def blockwise(moments: int) -> States:
     def states(parameter: Parameter) -> list[State]:
         size = parameter.rows * parameter.width
         names = ("state1", "state2")[:moments]
-        # bitsandbytes' GlobalOptimManager keeps embeddings in 32 bit for stability
-        if size < BNB_MIN_8BIT or "embed" in parameter.name:
+        # transformers' Trainer has those of an embedding's weight kept in 32 bit
+        is_table = "embed" in parameter.name and parameter.name.endswith(".weight")
+        if size < BNB_MIN_8BIT or is_table:
             return [State(name, size, FLOAT32) for name in names]
         blocks = -(-size // BNB_BLOCK)
         return [

@@ -9,6 +9,7 @@ from functools import lru_cache
 from itertools import groupby
 
 from ...errors import ConfigError, shown
+from ...trainers import TRAINERS
 from ..architecture import Architecture
 from ..decoder import LayerGroup
 from ..settings import Settings
@@ -63,6 +64,40 @@ def _split(architecture: Architecture, wanted: str | tuple[str, ...]) -> Archite
     if all(group.adapted == marked(0, group).adapted for group in split):
         return architecture
     return replace(architecture, layers=split)
+
+
+def with_saved_vocabulary(settings: Settings, architecture: Architecture) -> Settings:
+    """Return the settings of a trainer that saves an embedding or lm_head among its targets.
+
+    Examples
+    --------
+    >>> from vram_widget.config import TrainingConfig
+    >>> from vram_widget.model.load import load
+    >>> config = TrainingConfig("google/gemma-2-2b", trainer="unsloth", training_method="lora",
+    ...     target_modules=["q_proj", "embed_tokens", "lm_head"])
+    >>> settings = with_saved_vocabulary(Settings.of(config, "gemma2"), load(config.model_path))
+    >>> settings.target_modules, settings.modules_to_save, settings.ensure_weight_tying
+    (('q_proj',), ('embed_tokens',), True)
+    """
+    if not settings.adapts or not TRAINERS[settings.trainer].saves_targeted_vocabulary:
+        return settings
+    embedding, lm_head = (
+        name.rpartition(".")[2] for name in (architecture.embedding_name, architecture.lm_head_name)
+    )
+    targets, saved = settings.target_modules, {*settings.modules_to_save}
+    if not isinstance(targets, str):
+        moved = {name for name in targets if name.rpartition(".")[2] in (embedding, lm_head)}
+        targets, saved = tuple(name for name in targets if name not in moved), saved | moved
+    both = {embedding, lm_head} <= {name.rpartition(".")[2] for name in saved}
+    tied = architecture.tie_word_embeddings
+    if tied and both:
+        saved = {name for name in saved if name.rpartition(".")[2] != lm_head}
+    return settings._replace(
+        target_modules=targets,
+        modules_to_save=tuple(sorted(saved)),
+        ensure_weight_tying=tied and both,
+        offloads_originals=settings.offload_activations and (both or not tied),
+    )
 
 
 def split_by_training(architecture: Architecture, settings: Settings) -> Architecture:
