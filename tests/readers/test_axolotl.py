@@ -203,7 +203,9 @@ def test_what_trains_beside_adapters_is_read() -> None:
         LORA,
         lora_modules_to_save=["embed_tokens", "lm_head"],
         peft_trainable_token_indices=[1, 2, 3],
+        lora_target_parameters=["experts.gate_up_proj"],
     )
+    assert config.target_parameters == ["experts.gate_up_proj"]
     assert config.modules_to_save == ["embed_tokens", "lm_head"]
     assert config.trainable_token_indices == 3
     assert read(FULL, lora_modules_to_save=["lm_head"]).training_method == "sft"
@@ -224,6 +226,28 @@ def test_a_revision_is_read() -> None:
 
 def test_the_batch_is_split_into_passes() -> None:
     assert read(FULL, batch_size=8, micro_batch_size=2).gradient_accumulation_steps == 4
+
+
+def test_what_a_call_gives_wins_over_what_would_be_refused() -> None:
+    wrong = {
+        **FULL,
+        "deepspeed": "missing.json",
+        "dp_shard_size": "x",
+        "micro_batch_size": "x",
+        "attn_implementation": "x",
+        "optimizer": "x",
+        "activation_offloading": True,
+    }
+    chosen: dict[str, Any] = {
+        "sharding": "zero3",
+        "num_gpus": 8,
+        "micro_batch_size": 1,
+        "attn_implementation": "sdpa",
+        "optim": "adamw_8bit",
+        "gradient_checkpointing": True,
+    }
+    config = from_axolotl(wrong, **chosen)
+    assert {name: getattr(config, name) for name in chosen} == chosen
 
 
 def test_a_command_line_gives_its_file_and_the_gpus(tmp_path: Path) -> None:
@@ -250,7 +274,7 @@ def test_a_command_line_gives_its_file_and_the_gpus(tmp_path: Path) -> None:
         ({"tiled_mlp": True}, "too_much"),
         ({"layer_offloading": True}, "too_much"),
         ({"use_kernels": True}, "unknown"),
-        ({"eval_batch_size": 4}, "too_little"),
+        ({"eval_batch_size": 4, "val_set_size": 0.1}, "too_little"),
         ({"chunked_cross_entropy": True}, "too_little"),
         ({"plugins": ["my.Plugin"]}, "unknown"),
         ({"secuence_len": 4096}, "unknown"),
@@ -266,10 +290,9 @@ def test_a_misspelt_key_has_the_nearest_one() -> None:
     assert "'context_parallel_size'" in text
 
 
-@pytest.mark.parametrize("effect", ["lora_target_parameters", "peft_layer_replication"])
-def test_the_verdict_is_not_fits_where_something_that_trains_is_left_out(effect: str) -> None:
+def test_the_verdict_is_not_fits_where_something_that_trains_is_left_out() -> None:
     with pytest.warns(ReadingWarning):
-        config = from_axolotl({**LORA, effect: ["x"]}, gpu="H200")
+        config = from_axolotl({**LORA, "peft_layer_replication": [[0, 4], [2, 8]]}, gpu="H200")
     assert vw.estimate(config).verdict != "fits"
 
 

@@ -195,8 +195,8 @@ def from_axolotl(settings: Source, **choices: Unpack[Choices]) -> TrainingConfig
     found |= _read_optimizer(reading, choices, method)
     found |= _read_attention(reading, choices)
     found |= _read_plugins(reading)
-    found |= _read_sharding(reading, fsdp)
-    found |= _read_gpus(reading, choices, found)
+    found |= _read_sharding(reading, choices, fsdp)
+    found = _read_gpus(reading, choices, found)
     found |= _read_checkpointing(reading, choices, fsdp, method)
     _read_accumulation(reading, found)
     if method == "sft":
@@ -304,17 +304,17 @@ def _read_batch(reading: Reading) -> dict[str, Any]:
     rows = reading.get("micro_batch_size", DEFAULTS["micro_batch_size"])
     length = reading.get("sequence_len", DEFAULTS["sequence_len"])
     passes = reading.get("gradient_accumulation_steps")
-    if passes is None:
-        batch = reading.get("batch_size", rows)
-        passes = max(count(batch, "batch_size") // count(rows, "micro_batch_size"), 1)
-    reading.skip("batch_size")
+    if passes is None and "batch_size" in reading:
+        batch = count(reading.get("batch_size"), "batch_size")
+        passes = max(batch // count(rows, "micro_batch_size"), 1)
+    evaluates = reading.get("val_set_size") or reading.get("test_datasets")
     for key, most in (("eval_batch_size", rows), ("eval_sequence_len", length)):
-        if (real(reading.get(key)) or 0) > (real(most) or 0):
+        if (real(reading.get(key)) or 0) > (real(most) or 0) and evaluates:
             reading.uncounted(key, "too_little", "evaluation takes a larger batch than training")
     return {
         "max_seq_len": length,
         "micro_batch_size": rows,
-        "gradient_accumulation_steps": passes,
+        "gradient_accumulation_steps": passes or DEFAULTS["gradient_accumulation_steps"],
         "num_epochs": reading.get("num_epochs", DEFAULTS["num_epochs"]),
         "padded": not any([reading.get("sample_packing"), reading.get("batch_flattening")]),
     }
@@ -437,10 +437,15 @@ def _old(fsdp: Reading, key: str) -> Any:
     return fsdp.get(key, old)
 
 
-def _read_sharding(reading: Reading, fsdp: Reading) -> dict[str, Any]:
+def _read_sharding(reading: Reading, choices: Mapping[str, Any], fsdp: Reading) -> dict[str, Any]:
     reading.skip("fsdp_version")
     if reading.get("deepspeed"):
-        return deepspeed.beside(reading, _deepspeed(reading.get("deepspeed")), "deepspeed")
+        try:
+            return deepspeed.beside(reading, _deepspeed(reading.get("deepspeed")), "deepspeed")
+        except ConfigError:
+            if "sharding" not in choices:
+                raise
+            return {}
     strategy = [str(each) for each in _several(reading.get("fsdp", [])) if each]
     policy = _old(fsdp, "auto_wrap_policy")
     if not (strategy or reading.get("fsdp_config")):
@@ -475,29 +480,34 @@ def _deepspeed(written: Any) -> Any:
 def _read_gpus(
     reading: Reading, choices: Mapping[str, Any], found: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return how many GPUs the sizes of the parallel groups make."""
-    sizes = {
-        key: count(reading.get(key, 1), key)
-        for key in ("dp_shard_size", "dp_replicate_size", *PARALLEL)
-    }
+    """Return what was found, with the GPUs and how they are grouped."""
+    reading.skip("ray_num_workers", "dp_shard_size")
+    if "num_gpus" not in choices:
+        found = {**found, **_gpus(reading)}
+    copies = reading.get("dp_replicate_size", 1)
     for key, why in PARALLEL.items():
-        if sizes[key] > 1:
+        if reading.get(key, 1) != 1:
             reading.uncounted(key, "too_much", why)
-    ray_workers = reading.get("ray_num_workers")
-    workers = ray_workers if reading.get("use_ray") else None
-    gpus = {}
-    if workers is not None:
-        gpus["num_gpus"] = count(workers, "ray_num_workers")
-    elif "dp_shard_size" in reading or (not found and prod(sizes.values()) > 1):
-        gpus["num_gpus"] = prod(sizes.values())
-    copies = sizes["dp_replicate_size"]
-    chosen = choices.get("num_gpus", gpus.get("num_gpus"))
-    if chosen is None and found.get("sharding", "ddp") != "ddp":
+    gpus = choices.get("num_gpus", found.get("num_gpus"))
+    is_sharded = found.get("sharding", "ddp") != "ddp"
+    if gpus is None and is_sharded:
         said = "The file shards over GPUs and does not say how many, so that one is counted"
         reading.note("too_much", f"{said}; give num_gpus", "num_gpus")
-    if found.get("sharding") == "fsdp" and copies > 1:
-        return {**gpus, "sharding": "hsdp", **({"num_nodes": copies} if chosen else {})}
-    return gpus
+    if found.get("sharding") == "fsdp" and copies != 1:
+        found = {**found, "sharding": "hsdp"}
+        if gpus is not None:
+            found["num_nodes"] = copies
+    return dict(found)
+
+
+def _gpus(reading: Reading) -> dict[str, int]:
+    """Return how many GPUs the file says that it runs on, if it does."""
+    if reading.get("use_ray") and "ray_num_workers" in reading:
+        return {"num_gpus": count(reading.get("ray_num_workers"), "ray_num_workers")}
+    if "dp_shard_size" not in reading:
+        return {}
+    sizes = ("dp_shard_size", "dp_replicate_size", *PARALLEL)
+    return {"num_gpus": prod(count(reading.get(key, 1), key) for key in sizes)}
 
 
 def _read_checkpointing(
@@ -527,7 +537,12 @@ def _read_accumulation(reading: Reading, found: Mapping[str, Any]) -> None:
 
 def _read_adapter(reading: Reading, found: Mapping[str, Any]) -> dict[str, Any]:
     adapter = reading.fields(
-        {"lora_r": "lora_r", "lora_alpha": "lora_alpha", "lora_modules_to_save": "modules_to_save"}
+        {
+            "lora_r": "lora_r",
+            "lora_alpha": "lora_alpha",
+            "lora_modules_to_save": "modules_to_save",
+            "lora_target_parameters": "target_parameters",
+        }
     )
     adapter["lora_dropout"] = reading.get("lora_dropout", DEFAULTS["lora_dropout"])
     if "lora_r" not in adapter:
