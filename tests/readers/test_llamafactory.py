@@ -11,6 +11,7 @@ import pytest
 
 from vram_widget.config import TrainingConfig
 from vram_widget.errors import ConfigError
+from vram_widget.export import draft
 from vram_widget.export.readers.llamafactory import READER, from_llamafactory, run
 from vram_widget.export.readers.reading import ReadingWarning
 
@@ -128,7 +129,7 @@ def test_pretraining_packs_by_default() -> None:
     assert read(LORA, stage="pt").padded is False
     assert read(LORA, stage="pt", packing=False).padded is True
     assert read(LORA, packing=True).padded is False
-    assert read(LORA, neat_packing=True, flash_attn="fa2").padded is False
+    assert read(LORA, packing=True, neat_packing=True, flash_attn="fa2").padded is False
     assert effects(LORA, neat_packing=True) == ["too_little"]
 
 
@@ -308,3 +309,23 @@ def test_its_files_are_recognised() -> None:
     assert READER.recognises(LORA)
     assert READER.recognises({"model": "m", "dist_config": {"name": "fsdp2"}})
     assert not READER.recognises({"model_name_or_path": "m", "max_length": 512})
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"training_method": "sft", "num_gpus": 8},
+        {"training_method": "sft", "num_gpus": 4, "sharding": "zero2", "cpu_offload": "optimizer"},
+        {"training_method": "sft", "num_gpus": 4, "sharding": "fsdp", "cpu_offload": "all"},
+        {"training_method": "lora", "use_dora": True, "padded": False, "lora_alpha": 7},
+        {"training_method": "lora", "use_liger": True, "offload_activations": True},
+        {"training_method": "qlora", "quantization": "int8", "target_modules": ["q_proj"]},
+        {"training_method": "qlora", "attn_implementation": "flash_attention_2", "padded": False},
+        {"training_method": "qlora", "gradient_checkpointing": False, "mixed_precision": "fp16"},
+    ],
+)
+def test_what_is_exported_is_read_as_it_was(choices: dict[str, Any]) -> None:
+    config = TrainingConfig("meta-llama/Llama-3.1-8B", trainer="llamafactory", **choices)
+    settings = draft(config, "llamafactory").settings
+    found = from_llamafactory(settings, num_gpus=config.num_gpus)
+    assert found.config == config.config

@@ -274,13 +274,13 @@ def _stored(reading: Reading) -> str:
 
 def _packs(reading: Reading) -> bool:
     """Return whether samples are packed: always in pre-training, unless it is switched off."""
-    neat = bool(reading.get("neat_packing"))
+    packs, neat = reading.get("packing"), bool(reading.get("neat_packing"))
     if neat and reading.get("flash_attn", "auto") != "fa2":
         # prepare_4d_attention_mask in data/collator.py
         reading.uncounted(
             "neat_packing", "too_little", "it makes a mask of length x length without fa2"
         )
-    return neat or bool(reading.get("packing", reading.get("stage") == "pt"))
+    return neat or bool(reading.get("stage") == "pt" if packs is None else packs)
 
 
 def _read_precision(reading: Reading, method: str) -> dict[str, Any]:
@@ -300,11 +300,12 @@ def _read_savers(reading: Reading, choices: Mapping[str, Any]) -> dict[str, Any]
         _known(reading, "flash_attn", attention, ATTENTIONS)
     # TrainingArguments' own switch turns it on again where LLaMA-Factory's is off
     off = reading.get("disable_gradient_checkpointing")
+    liger = [reading.get(key) for key in ("enable_liger_kernel", "use_liger_kernel")]
     found = {
         "gradient_checkpointing": bool(reading.get("gradient_checkpointing")) or not off,
         "offload_activations": bool(reading.get("use_unsloth_gc")) and not off,
         "attn_implementation": ATTENTIONS.get(attention, "sdpa"),
-        "use_liger": bool(reading.get("use_liger_kernel") or reading.get("enable_liger_kernel")),
+        "use_liger": any(liger),
     }
     for key in ("use_dft_loss", "use_asft_loss", "use_eaft_loss"):
         if reading.get(key) and found["use_liger"]:  # train/trainer_utils.py

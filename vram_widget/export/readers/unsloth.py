@@ -61,6 +61,7 @@ ADAPTER = {
     "lora_alpha": "lora_alpha",
     "lora_dropout": "lora_dropout",
     "use_dora": "use_dora",
+    "target_parameters": "target_parameters",
 }
 #: What Unsloth gives SFTConfig where nothing is said.
 DEFAULTS = {
@@ -145,15 +146,15 @@ def _read_loading(loading: Reading, choices: Mapping[str, Any]) -> dict[str, Any
             found["model_path"] = f"{model}@{revision}"
     kind = _dtype(loading)
     half = "fp16" if kind == "float16" else "bf16"
+    mixes = loading.get("float32_mixed_precision")  # adapters are float32 in any case
     if loading.get("full_finetuning"):
-        loading.skip(*LOADING)
-        in_float32 = kind != "bfloat16" or loading.get("float32_mixed_precision") is True
+        loading.skip(*LOADING, "quantization_config")
+        in_float32 = mixes is True or kind != "bfloat16"
         return found | {
             "training_method": "sft",
             "param_dtype": "float32" if in_float32 else "bfloat16",
             "mixed_precision": half if in_float32 else "no",
         }
-    loading.skip("float32_mixed_precision")  # adapters are float32 in any case
     quantization = _quantization(loading, str(model), choices)
     found |= {"param_dtype": kind, "mixed_precision": half, "lora_dtype": "float32"}
     if not quantization:
