@@ -119,6 +119,11 @@ def test_the_smaller_length_counts() -> None:
     assert read({"max_seq_length": 1024}, None, {"max_length": 4096}).max_seq_len == 1024
 
 
+def test_what_is_so_by_default_draws_no_notice() -> None:
+    read({"device_map": "sequential", "offload_embedding": "auto", "token": "hf_x", "dtype": None})
+    read({"device_map": {"": 0}, "offload_embedding": False, "fast_inference": False})
+
+
 def test_padding_free_unless_switched_off() -> None:
     assert read().padded is False
     assert read(None, None, {"padding_free": False}).padded is True

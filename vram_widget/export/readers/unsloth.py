@@ -144,6 +144,11 @@ def _read_loading(loading: Reading, choices: Mapping[str, Any]) -> dict[str, Any
         revision = loading.get("revision")
         if revision and loading.get("use_exact_model_name"):
             found["model_path"] = f"{model}@{revision}"
+    placed = loading.get("device_map", "sequential")  # a full first GPU before the next
+    if placed != "sequential" and not (isinstance(placed, Mapping) and len(placed) == 1):
+        loading.uncounted("device_map", "too_much", "blocks are spread over the GPUs there are")
+    if loading.get("offload_embedding", "auto") not in ("auto", False):
+        loading.uncounted("offload_embedding", "too_much", "embed_tokens leaves the GPU")
     kind = _dtype(loading)
     half = "fp16" if kind == "float16" else "bf16"
     mixes = loading.get("float32_mixed_precision")  # adapters are float32 in any case
