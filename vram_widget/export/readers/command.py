@@ -41,6 +41,9 @@ OTHER_TRAINERS = {
 #: How the name of a class, a script or a command may go on.
 _REST = r"(?:[^a-z]|$|config|trainer|lation|md)"
 
+#: What a command line that starts a training script begins with.
+STARTERS = ("trl", "accelerate", "accelerate-launch", "torchrun", "deepspeed", "python", "python3")
+
 #: Arguments of torchrun and deepspeed that take no value.
 _SWITCHES = accelerate.SWITCHES | {
     *("standalone", "run_path", "virtual_local_rank", "no_local_rank", "no_ssh", "force_multi"),
@@ -66,8 +69,7 @@ def is_command(text: str) -> bool:
     if not words:
         return False
     first = PurePath(words[0]).name
-    starters = ("trl", "accelerate", "accelerate-launch", "torchrun", "deepspeed")
-    is_starter = first in starters or _PYTHON.fullmatch(first) is not None
+    is_starter = first in STARTERS or _PYTHON.fullmatch(first) is not None
     return len(words) > 1 and (is_starter or words[0].endswith(".py"))
 
 
