@@ -101,7 +101,7 @@ def test_a_command_of_a_program_that_is_known(tmp_path: Any) -> None:
     ("settings", "said"),
     [
         (job("torch-distributed", command=["python", "train.py"]), "."),
-        (job("torch-distributed", command=["bash", "-c", "echo"]), "no program"),
+        (job("torch-distributed", command=["bash", "-c", "echo"]), "Give settings, or one command"),
         (job("torch-distributed"), "holds no settings"),
         (job("torchtune-gpt-5"), "tune cp"),
         ({"kind": "Pod"}, "not 0"),

@@ -12,15 +12,10 @@ from ...errors import ConfigError, shown
 from . import source
 from .reader import Command, readers
 
-#: Programs that start a process for each GPU and run another program in it.
-LAUNCHERS = ("torchrun", "python", "python3")
-
 #: What starts the same run as a command: a module or a script -> the command.
 MODULES = {
     "axolotl.cli.train": "axolotl train",
     "llamafactory.cli": "llamafactory-cli",
-    "trl.scripts.sft": "trl sft",
-    "trl/scripts/sft.py": "trl sft",
     "src/train.py": "llamafactory-cli train",
 }
 
@@ -33,16 +28,34 @@ def lines(text: str) -> Iterator[list[str]]:
     >>> list(lines("# two GPUs\nCUDA_VISIBLE_DEVICES=0,1 tune run \\\n  recipe\necho done"))
     [['tune', 'run', 'recipe']]
     """
-    known = {*LAUNCHERS, *_commands()}
+    known = _commands()
     for line in re.sub(r"\\\r?\n", " ", text).splitlines():
         try:
             words = shlex.split(line.strip().removeprefix("$ ").removeprefix("!"), comments=True)
         except ValueError:  # a quotation without an end
             continue
-        while words and re.fullmatch(r"[A-Z_]\w*=.*", words[0]):
+        while words and re.match(r"[A-Za-z_]\w*=|(uv|run|env)$", words[0]):
             del words[0]
         if words and words[0].rpartition("/")[2] in known:
             yield words
+
+
+def one(text: str) -> list[str]:
+    """Return the words of the command line that trains, in a shell script.
+
+    Raises
+    ------
+    ConfigError
+        If there is none, or more than one.
+    """
+    found = list(lines(text))
+    found = [words for words in found if not words[0].startswith("python")] or found
+    if len(found) != 1:
+        programs = ", ".join(_commands())
+        raise ConfigError(
+            f"Give settings, or one command line of {programs}; there are {len(found)} here."
+        )
+    return found[0]
 
 
 def read(words: Sequence[str], choices: Mapping[str, Any]) -> TrainingConfig:
@@ -53,15 +66,23 @@ def read(words: Sequence[str], choices: Mapping[str, Any]) -> TrainingConfig:
     ConfigError
         If it starts a program that is not known here.
     """
+    for place, word in enumerate(words[1:], start=1):
+        for module, command in MODULES.items():
+            if word == module or word.endswith(f"/{module}"):
+                if any(each.startswith("--config_file") for each in words[:place]):
+                    raise ConfigError(
+                        f"Accelerate's own file is not read beside {command}: take --config_file "
+                        "out, and give what it holds as num_gpus and sharding."
+                    )
+                start = {**launch(words[:place]), **choices}
+                return read([*command.split(), *words[place + 1 :]], start)
+    known = _commands()
     program = words[0].rpartition("/")[2]
-    if program in LAUNCHERS:
-        return _launched(words, choices)
-    commands = _commands()
-    if program not in commands:
+    if program not in known:
         raise ConfigError(
-            f"The command line starts {shown(program)}; known here are {', '.join(commands)}."
+            f"The command line starts {shown(program)}; known here are {', '.join(known)}."
         )
-    return commands[program](words[1:], choices)
+    return known[program](words[1:], choices)
 
 
 def options(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
@@ -105,7 +126,7 @@ def parsed(word: str) -> Any:
 
 
 def launch(words: Sequence[str]) -> dict[str, Any]:
-    """Return the number of GPUs and nodes that torchrun's options start.
+    """Return the number of GPUs and nodes that a launcher's options start.
 
     Examples
     --------
@@ -113,29 +134,17 @@ def launch(words: Sequence[str]) -> dict[str, Any]:
     {'num_nodes': 2, 'num_gpus': 16}
     """
     given = {}
-    for option in ("nnodes", "nproc[-_]per[-_]node"):
+    for option in ("nnodes", "nproc[-_]per[-_]node", "num[-_]processes"):
         if match := re.search(rf"--{option}[ =](\d{{1,6}})(?: |$)", " ".join(words)):
             given[option] = int(match[1])
     nodes = max(given.get("nnodes", 1), 1)
     found = {"num_nodes": nodes} if nodes > 1 else {}
     if per_node := given.get("nproc[-_]per[-_]node"):
         found["num_gpus"] = per_node * nodes
+    if processes := given.get("num[-_]processes"):  # Accelerate's, of all nodes
+        found["num_gpus"] = processes
     return found
 
 
 def _commands() -> dict[str, Command]:
     return {name: run for reader in readers() for name, run in reader.commands.items()}
-
-
-def _launched(words: Sequence[str], choices: Mapping[str, Any]) -> TrainingConfig:
-    """Read what a launcher runs, where that is a command under another name."""
-    for place, word in enumerate(words):
-        for module, command in MODULES.items():
-            if word == module or (module.endswith(".py") and word.endswith(f"/{module}")):
-                start = {**launch(words[:place]), **choices}
-                return read([*command.split(), *words[place + 1 :]], start)
-    raise ConfigError(
-        f"The command line runs a program of its own ({shown(' '.join(words[:8]))}), whose "
-        "settings are not known here; give them to the reader of the library that it uses, such "
-        "as from_trl."
-    )

@@ -12,6 +12,7 @@ from ...step.sharding.zero import BUCKET, LIVE, SUB_GROUP
 from ..deepspeed import STAGES
 from . import source
 from .parsing import mapping
+from .reader import Reader
 from .reading import Names, Reading
 from .source import Source
 
@@ -263,3 +264,10 @@ def opened(written: object) -> Mapping[str, Any]:
     if isinstance(written, (Mapping, str, PathLike)):
         return source.opened(written, PROGRAM)
     return mapping(written, "deepspeed")
+
+
+def _recognises(settings: Mapping[str, Any]) -> bool:
+    return "zero_optimization" in settings or "train_micro_batch_size_per_gpu" in settings
+
+
+READER = Reader("deepspeed", PROGRAM, 60, _recognises, from_deepspeed)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...config import TrainingConfig
@@ -16,6 +15,10 @@ if TYPE_CHECKING:
 
     from ...config.choices import Choices
     from .source import Source
+
+
+#: How sentences call it while it is not known.
+PROGRAM = "a trainer"
 
 
 def from_file(settings: Source, **choices: Unpack[Choices]) -> TrainingConfig:
@@ -50,25 +53,21 @@ def from_file(settings: Source, **choices: Unpack[Choices]) -> TrainingConfig:
     if isinstance(settings, Mapping):
         return recognised(settings).read(settings, **choices)
     if isinstance(settings, str) and not source.is_text(settings):
-        for words in commands.lines(settings):
-            return commands.read(words, choices)
-    text = source.text(settings, "the program")
-    try:
-        content = source.documents(text, "the program")
-    except ConfigError:
-        content = []
-        failed = True
+        text = settings if any(commands.lines(settings)) else source.text(settings, PROGRAM)
     else:
-        failed = False
-    kept = [each for each in content if isinstance(each, Mapping)]
-    if not kept:
-        for words in commands.lines(text):
-            return commands.read(words, choices)
-        if failed:
-            source.documents(text, "the program")
-        raise ConfigError(f"This is neither settings nor a command line: {_known()}.")
-    reader = recognised(next((each for each in kept if each.get("kind") == "TrainJob"), kept[0]))
-    return reader.read(settings if isinstance(settings, Path) else text, **choices)
+        text = source.text(settings, PROGRAM)
+    try:
+        content = [each for each in source.documents(text, PROGRAM) if isinstance(each, Mapping)]
+    except ConfigError:
+        if not any(commands.lines(text)):
+            raise
+        content = []  # a shell script is no YAML
+    if not content:
+        return commands.read(commands.one(text), choices)
+    reader = recognised(
+        next((each for each in content if each.get("kind") == "TrainJob"), content[0])
+    )
+    return reader.read(settings, **choices)
 
 
 def recognised(content: Mapping[str, Any]) -> Reader:
@@ -87,7 +86,7 @@ def recognised(content: Mapping[str, Any]) -> Reader:
     for reader in readers():
         if reader.recognises(content):
             return reader
-    raise ConfigError(f"These settings are of no program that is known here: {_known()}.")
+    raise ConfigError(f"These settings are of no trainer that is known here: {_known()}.")
 
 
 def _known() -> str:

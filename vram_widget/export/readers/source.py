@@ -6,7 +6,9 @@ Files come from strangers: whatever one holds, it is read in a moment or refused
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,19 @@ Source = Mapping[str, Any] | str | PathLike[str]
 MOST_BYTES = 1 << 18
 #: The most values that a text may stand for, each alias counted as what it repeats.
 MOST_VALUES = 100_000
+
+#: Whether the settings come from where this machine's files are none of their business.
+_confined = ContextVar("confined", default=False)
+
+
+@contextmanager
+def confined() -> Iterator[None]:
+    """Open only files of the working folder meanwhile, whatever path the settings name."""
+    before = _confined.set(True)
+    try:
+        yield
+    finally:
+        _confined.reset(before)
 
 
 def opened(settings: Source, program: str) -> Mapping[str, Any]:
@@ -64,9 +79,9 @@ def text(settings: str | PathLike[str], program: str) -> str:
         )
     found = fspath(settings)
     if not isinstance(found, str):
-        raise ConfigError(f"The path of a file of {program} is text, not {shown(found)}.")
+        raise ConfigError(f"The path of a file is text, not {shown(found)}.")
     if not (isinstance(settings, str) and is_text(found)):
-        found = _content(found, program)
+        found = _content(found)
     if len(found) > MOST_BYTES:
         raise ConfigError(
             f"The settings of {program} are longer than {MOST_BYTES >> 10} KiB: they are no "
@@ -128,7 +143,7 @@ def _loaded(text: str) -> list[Any]:
         while loader.check_node():
             node = loader.get_node()
             if _values(node, {}) > MOST_VALUES:
-                raise ValueError("its aliases stand for more values than settings have")
+                raise ValueError("it stands for more values than settings have")
             found.append(loader.construct_document(node))
     finally:
         loader.dispose()
@@ -145,11 +160,16 @@ def _values(node: Any, counted: dict[int, int]) -> int:
     return counted[id(node)]
 
 
-def _content(path: str, program: str) -> str:
+def _content(path: str) -> str:
     """Return the text of a file."""
     try:
         file = Path(path).expanduser()
-        if file.is_dir():
+        if _confined.get() and (file.is_absolute() or not file.resolve().is_relative_to(Path.cwd())):
+            reason = (
+                "settings that are put in here open no file outside the notebook's folder; write "
+                "what it holds in place of its path"
+            )
+        elif file.is_dir():
             reason = "it is a folder; give the file in it"
         elif file.exists() and not file.is_file():
             reason = "it is no file"
@@ -168,4 +188,4 @@ def _content(path: str, program: str) -> str:
         reason = "it is no UTF-8 text"
     except (ValueError, RuntimeError) as error:  # a zero byte in the path, no home folder
         reason = str(error)
-    raise ConfigError(f"The {program} file {shown(path)} cannot be read: {reason.rstrip('.')}.")
+    raise ConfigError(f"The file {shown(path)} cannot be read: {reason.rstrip('.')}.")

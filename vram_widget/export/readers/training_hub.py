@@ -5,12 +5,13 @@ The same names, with dashes or underscores, are the file of ``thub ... --config`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...config import TrainingConfig
 from ...errors import ConfigError, shown
 from ..training_hub import LORA, STRATEGIES, samples_per_pass
+from . import commands
 from .parsing import count, word
 from .reader import Reader
 from .reading import Names, Reading
@@ -83,6 +84,28 @@ def from_training_hub(
     batch = reading.get("effective_batch_size")
     config = reading.configuration(found, choices, "model_path")
     return _with_accumulation(config, batch, choices)
+
+
+def run(words: Sequence[str], choices: Mapping[str, Any]) -> TrainingConfig:
+    """Return the configuration of the words that follow ``thub``.
+
+    Raises
+    ------
+    ConfigError
+        If they run another algorithm than those estimated here.
+    """
+    algorithm = words[0] if words else ""
+    if algorithm not in ("sft", "osft", "lora-sft"):
+        raise ConfigError(
+            f"thub {shown(algorithm)} is not estimated here; thub sft, osft and lora-sft are."
+        )
+    keywords = commands.options(words[1:])[0]
+    file = keywords.pop("config", None)
+    written = {} if file is None else opened(str(file), PROGRAM)
+    settings = {**{str(key).replace("-", "_"): each for key, each in written.items()}, **keywords}
+    quantised = settings.get("load_in_4bit") or settings.get("load_in_8bit")
+    method = ("qlora" if quantised else "lora") if algorithm == "lora-sft" else algorithm
+    return from_training_hub(settings, **{"training_method": method, **choices})
 
 
 def _method(reading: Reading) -> str:
@@ -174,4 +197,4 @@ def _recognises(settings: Mapping[str, Any]) -> bool:
     )
 
 
-READER = Reader("training_hub", "Training Hub", 40, _recognises, from_training_hub)
+READER = Reader("training_hub", "Training Hub", 40, _recognises, from_training_hub, {"thub": run})

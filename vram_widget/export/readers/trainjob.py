@@ -73,10 +73,7 @@ def from_trainjob(settings: Source, **choices: Unpack[Choices]) -> TrainingConfi
             "that are known here; give them to the reader of the library that it uses."
         )
     in_shell = words[0].rpartition("/")[2] in ("bash", "sh")
-    found = list(commands.lines(words[-1])) if in_shell else [words]
-    if not found:
-        raise ConfigError("The TrainJob's script starts no program that is known here.")
-    return commands.read(found[-1], fields)
+    return commands.read(commands.one(words[-1]) if in_shell else words, fields)
 
 
 def _documents(settings: Any) -> list[Any]:

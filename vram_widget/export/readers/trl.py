@@ -15,6 +15,7 @@ from ...trainers import SHARDS_PARAMETERS
 from ..trl import DEFAULTS, FLOATS, LORA, READ
 from . import accelerate, command, source, transformers
 from .parsing import count
+from .reader import Command, Reader
 from .reading import Names, Reading
 from .transformers import mapping_of, plain
 
@@ -470,3 +471,18 @@ def _quantized(reading: Reading, parts: Parts, loading: Reading, sharded: bool) 
         "quantization": "nf4",
         "bnb_4bit_use_double_quant": bool(accelerate.switched(double)),
     }
+
+
+def _run(program: str) -> Command:
+    """Return what reads the words that follow a program's name in a command line."""
+    return lambda words, choices: from_trl([program, *words], **choices)
+
+
+def _recognises(settings: Mapping[str, Any]) -> bool:
+    names = {str(KEYWORDS.get(key, key)) for key in settings}
+    return bool(names & {"SFTConfig", "LoraConfig"}) or "model_name_or_path" in names
+
+
+READER = Reader(
+    "trl", PROGRAM, 50, _recognises, from_trl, {name: _run(name) for name in command.STARTERS}
+)
