@@ -72,6 +72,15 @@ def test_fsdp_checkpoints_activations_by_a_key_of_its_own(old: str) -> None:
     assert (config.gradient_checkpointing, config.cpu_offload) == (True, "all")
 
 
+def test_fsdp_of_version_1_holds_weights_that_train_in_float32() -> None:
+    fsdp = {"fsdp_config": {"offload_params": False}, "dp_shard_size": 8}
+    for version, dtype in ((1, "float32"), (2, "bfloat16")):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ReadingWarning)
+            assert from_axolotl({**FULL, **fsdp, "fsdp_version": version}).param_dtype == dtype
+    assert list(notices(FULL, **fsdp).values()) == ["unknown"]
+
+
 def test_a_sharded_file_says_how_to_give_the_gpus() -> None:
     sharded = {"fsdp_version": 2, "fsdp_config": {"offload_params": False}}
     (text, effect), *others = notices(FULL, **sharded).items()

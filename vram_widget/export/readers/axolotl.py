@@ -201,6 +201,10 @@ def from_axolotl(settings: Source, **choices: Unpack[Choices]) -> TrainingConfig
     _read_accumulation(reading, found)
     if method == "sft":
         reading.skip(*ADAPTER)
+        if _is_fsdp1(reading, fsdp, found) and found["mixed_precision"] != "no":
+            # accelerator.py in accelerate has its flat parameters in float32 beside autocast;
+            # Axolotl's own preparation for version 2 (monkeypatch/accelerate) leaves them
+            found["param_dtype"] = "float32"
         if expressions := _several(reading.get("unfrozen_parameters", [])):
             found["trainable_parameters"] = [_expression(each) for each in expressions]
     else:
@@ -419,16 +423,17 @@ def _read_lora_kernels(reading: Reading, fsdp: Reading, found: Mapping[str, Any]
         or found.get("quantization") == "int8"
         or reading.get("trust_remote_code")
         or reading.get("nvfp4_merge_aware")
-        or (found.get("sharding") in ("fsdp", "hsdp") and _fsdp_version(reading, fsdp) == "1")
+        or _is_fsdp1(reading, fsdp, found)
     )
     if on or unasked:
         keys = ", ".join(on) if on else "lora_mlp_kernel and others, on by default"
         reading.note("too_much", f"Axolotl's kernels for adapters save less than PEFT's ({keys})")
 
 
-def _fsdp_version(reading: Reading, fsdp: Reading) -> str:
-    """Return the version of FSDP, which is 1 where none is given (schemas/validation.py)."""
-    return str(reading.get("fsdp_version") or _old(fsdp, "version") or 1)
+def _is_fsdp1(reading: Reading, fsdp: Reading, found: Mapping[str, Any]) -> bool:
+    """Return whether FSDP runs in version 1, as where none is given (schemas/validation.py)."""
+    version = reading.get("fsdp_version") or _old(fsdp, "version") or 1
+    return found.get("sharding") in ("fsdp", "hsdp") and str(version) != "2"
 
 
 def _old(fsdp: Reading, key: str) -> Any:
@@ -450,8 +455,6 @@ def _read_sharding(reading: Reading, choices: Mapping[str, Any], fsdp: Reading) 
     policy = _old(fsdp, "auto_wrap_policy")
     if not (strategy or reading.get("fsdp_config")):
         return {}
-    if _fsdp_version(reading, fsdp) != "2":
-        reading.note("unknown", "FSDP of version 1 is counted as version 2", "sharding")
     if policy not in (None, "TRANSFORMER_BASED_WRAP"):
         why = f"The layers that {shown(policy)} makes of a model are not counted"
         reading.note("unknown", why, "sharding")
@@ -465,6 +468,8 @@ def _read_sharding(reading: Reading, choices: Mapping[str, Any], fsdp: Reading) 
         found["sharding"] = "hsdp"
     if _old(fsdp, "offload_params") or "offload" in strategy:
         found["cpu_offload"] = "all"
+    if _is_fsdp1(reading, fsdp, found):
+        reading.note("unknown", "FSDP of version 1 is counted as version 2", "sharding")
     return found
 
 
