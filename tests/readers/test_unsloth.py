@@ -124,6 +124,13 @@ def test_what_is_so_by_default_draws_no_notice() -> None:
     read({"device_map": {"": 0}, "offload_embedding": False, "fast_inference": False})
 
 
+def test_cards_without_bfloat16_load_float16() -> None:
+    config = from_unsloth({"model_name": MODEL}, gpu="T4")
+    assert (config.param_dtype, config.mixed_precision) == ("float16", "fp16")
+    config = from_unsloth({"model_name": MODEL, "full_finetuning": True, "fp16": True})
+    assert (config.param_dtype, config.mixed_precision) == ("float32", "fp16")
+
+
 def test_padding_free_unless_switched_off() -> None:
     assert read().padded is False
     assert read(None, None, {"padding_free": False}).padded is True

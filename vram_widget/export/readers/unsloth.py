@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...config import TrainingConfig
-from ...errors import ConfigError, shown
+from ...errors import ConfigError, GPUError, shown
+from ...gpu import lookup
 from . import source, transformers
 from .parsing import mapping
 from .reader import Reader
@@ -115,7 +116,7 @@ def from_unsloth(settings: Source, **choices: Unpack[Choices]) -> TrainingConfig
     else:
         loading = adapter = arguments = reading
     found: dict[str, Any] = {"trainer": "unsloth"}
-    found |= _read_loading(loading, choices)
+    found |= _read_loading(loading, arguments, choices)
     found |= _read_checkpointing(loading, adapter, found)
     found |= _read_arguments(loading, arguments)
     if found["training_method"] == "sft":
@@ -135,7 +136,9 @@ def _keywords(reading: Reading, call: str) -> Reading:
     return reading.beside({**defaults, **mapping(written, call)}, reading.names, call)
 
 
-def _read_loading(loading: Reading, choices: Mapping[str, Any]) -> dict[str, Any]:
+def _read_loading(
+    loading: Reading, arguments: Reading, choices: Mapping[str, Any]
+) -> dict[str, Any]:
     """Read the model, how it is loaded, and whether all of it trains."""
     model = loading.get("model_name")
     found: dict[str, Any] = {}
@@ -149,7 +152,7 @@ def _read_loading(loading: Reading, choices: Mapping[str, Any]) -> dict[str, Any
         loading.uncounted("device_map", "too_much", "blocks are spread over the GPUs there are")
     if loading.get("offload_embedding", "auto") not in ("auto", False):
         loading.uncounted("offload_embedding", "too_much", "embed_tokens leaves the GPU")
-    kind = _dtype(loading)
+    kind = _dtype(loading, arguments, choices)
     half = "fp16" if kind == "float16" else "bf16"
     mixes = loading.get("float32_mixed_precision")  # adapters are float32 in any case
     if loading.get("full_finetuning"):
@@ -171,16 +174,27 @@ def _read_loading(loading: Reading, choices: Mapping[str, Any]) -> dict[str, Any
     }
 
 
-def _dtype(loading: Reading) -> str:
-    """Return the dtype of the weights: bfloat16 unless another is given."""
+def _dtype(loading: Reading, arguments: Reading, choices: Mapping[str, Any]) -> str:
+    """Return the dtype of the weights: the half of the card, unless another is given."""
     written = loading.get("dtype")
-    name = "bfloat16" if written is None else str(written).removeprefix("torch.")
+    if written is None:
+        # SFTConfig's fp16 is refused with weights in bfloat16
+        return "float16" if arguments.get("fp16") else _half(choices.get("gpu"))
+    name = str(written).removeprefix("torch.")
     name = {"half": "float16", "float": "float32"}.get(name, name)
     if name not in ("bfloat16", "float16", "float32"):
         raise ConfigError(
             f"{PROGRAM}'s dtype is bfloat16, float16 or float32, not {shown(written)}."
         )
     return name
+
+
+def _half(gpu: object) -> str:
+    """Return the 16-bit dtype that a card multiplies in; bfloat16 where it is not known."""
+    try:
+        return lookup(gpu).half if isinstance(gpu, str) else "bfloat16"
+    except GPUError:  # the estimate says so
+        return "bfloat16"
 
 
 def _quantization(loading: Reading, model: str, choices: Mapping[str, Any]) -> str:
@@ -225,8 +239,7 @@ def _read_arguments(loading: Reading, arguments: Reading) -> dict[str, Any]:
     found: dict[str, Any] = {**DEFAULTS, **transformers.read(arguments)}
     # Unsloth sets autocast and checkpointing by the model
     found.pop("gradient_checkpointing", None)
-    if found.pop("mixed_precision", "no") == "fp16":
-        found["mixed_precision"] = "fp16"
+    found.pop("mixed_precision", None)
     if "loss_type" in arguments and arguments.get("loss_type") not in ("nll", "chunked_nll"):
         arguments.uncounted("loss_type", "unknown", "the loss takes other copies of the logits")
     # the smaller of both; max_seq_length is the model's, and was SFTConfig's
