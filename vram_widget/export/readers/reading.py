@@ -34,6 +34,10 @@ class ReadingWarning(UserWarning):
     """Settings of another program that are not counted; the estimate has a notice for each."""
 
 
+class UnnamedModelError(ConfigError):
+    """Settings that name no model: another one's memory would be no answer."""
+
+
 @dataclass(frozen=True)
 class Names:
     """What is known of a program's keys that no field stands for.
@@ -177,16 +181,17 @@ class Reading:
 
         Raises
         ------
+        UnnamedModelError
+            If neither names a model.
         ConfigError
-            If neither names a model: another one's memory would be no answer. If a key makes it
-            another kind of run than those estimated here.
+            If a key makes it another kind of run than those estimated here.
         """
         uncounted = [
             each for each, fields in self._left() if not (fields and choices.keys() >= {*fields})
         ]
         values = {"uncounted": uncounted, **found, **choices}
         if values.get("model_path") is None:
-            raise ConfigError(
+            raise UnnamedModelError(
                 f"No model is named: give {model_key} in the settings, or model_path."
             )
         config = TrainingConfig(**values)

@@ -164,7 +164,9 @@ def _content(path: str) -> str:
     """Return the text of a file."""
     try:
         file = Path(path).expanduser()
-        if _confined.get() and (file.is_absolute() or not file.resolve().is_relative_to(Path.cwd())):
+        if _confined.get() and (
+            file.is_absolute() or not file.resolve().is_relative_to(Path.cwd())
+        ):
             reason = (
                 "settings that are put in here open no file outside the notebook's folder; write "
                 "what it holds in place of its path"
