@@ -100,11 +100,13 @@ def test_a_command_of_a_program_that_is_known(tmp_path: Any) -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        (job("torch-distributed", command=["python", "train.py"]), "."),
+        (job("torch-distributed", command=["python", "train.py"]), "No model"),
+        (job("torch-distributed", command=["torchrun", "python", "-c", "a()"]), "code of its own"),
         (job("torch-distributed", command=["bash", "-c", "echo"]), "Give settings, or one command"),
         (job("torch-distributed"), "holds no settings"),
         (job("torchtune-gpt-5"), "tune cp"),
         ({"kind": "Pod"}, "not 0"),
+        ({"kind": "TrainingRuntime", "metadata": {"name": "x"}}, "holds no settings"),
         ({"kind": "TrainJob"}, "holds no settings"),
         ({"kind": "TrainJob", "spec": [1]}, "spec must be a mapping"),
         (job("x", env=[{"name": "TRAINING_HUB_ARGUMENTS", "value": "{"}]), "no JSON"),

@@ -64,7 +64,7 @@ def read(words: Sequence[str], choices: Mapping[str, Any]) -> TrainingConfig:
     Raises
     ------
     ConfigError
-        If it starts a program that is not known here.
+        If it starts a program that is not known here, or code.
     """
     for place, word in enumerate(words[1:], start=1):
         for module, command in MODULES.items():
@@ -78,6 +78,11 @@ def read(words: Sequence[str], choices: Mapping[str, Any]) -> TrainingConfig:
                 return read([*command.split(), *words[place + 1 :]], start)
     known = _commands()
     program = words[0].rpartition("/")[2]
+    if "-c" in words:
+        raise ConfigError(
+            f"{shown(' '.join(words[:8]))} runs code of its own, whose settings are not known here; "
+            "give them to the reader of the library that it uses, such as from_trl."
+        )
     if program not in known:
         raise ConfigError(
             f"The command line starts {shown(program)}; known here are {', '.join(known)}."

@@ -117,9 +117,11 @@ def read(
     found: dict[str, Any] = {"trainer": "torchtune", **_method(model, component)}
     if name := _model(component, _checkpoint(reading), comment):
         found["model_path"] = name
+    found |= _precision(reading)
     if "lora_r" in found:
         found |= _adapter(model, component)
-    found |= _precision(reading) | _batch(reading) | _optimizer(reading)
+        found["lora_dtype"] = found["param_dtype"]  # set_default_dtype holds for adapters too
+    found |= _batch(reading) | _optimizer(reading)
     found |= _savers(reading) | _loss(reading, loss)
     found |= _hardware(reading, choices, comment)
     return reading.configuration(found, choices, "model._component_")
@@ -278,10 +280,7 @@ def _checkpoint(reading: Reading) -> str:
 
 def _precision(reading: Reading) -> dict[str, Any]:
     dtype = reading.get("dtype", "fp32")  # get_dtype in training/precision.py
-    found = {"mixed_precision": "no", "param_dtype": DTYPES.get(str(dtype), dtype)}
-    if found["param_dtype"] in ("float32", "bfloat16"):
-        found["lora_dtype"] = found["param_dtype"]
-    return found
+    return {"mixed_precision": "no", "param_dtype": DTYPES.get(str(dtype), dtype)}
 
 
 def _batch(reading: Reading) -> dict[str, Any]:
@@ -380,6 +379,8 @@ def _loss(reading: Reading, loss: str) -> dict[str, Any]:
 def _hardware(reading: Reading, choices: Mapping[str, Any], comment: str) -> dict[str, Any]:
     command = re.search(r"\btune run\b(.*)", comment)
     found = commands.launch(command[1].split()) if command else {}
+    if "num_gpus" in choices:  # another launch than the comment's
+        found.clear()
     degrees = {
         name: reading.get(f"{name}_dim", 1)
         for name in ("data_parallel_replicate", "tensor_parallel", "context_parallel")

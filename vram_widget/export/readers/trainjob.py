@@ -36,7 +36,7 @@ def from_trainjob(settings: Source, **choices: Unpack[Choices]) -> TrainingConfi
     ----------
     settings : mapping, str or path
         The TrainJob as a mapping or as YAML text, or the path of such a file. Its runtime may
-        stand beside it, as another document.
+        stand beside it, as another document, or by itself.
     **choices
         Fields that the job does not hold, such as `gpu`; they win.
 
@@ -52,11 +52,14 @@ def from_trainjob(settings: Source, **choices: Unpack[Choices]) -> TrainingConfi
     """
     documents = [settings] if isinstance(settings, Mapping) else _documents(settings)
     jobs = [each for each in documents if _kind(each) == "TrainJob"]
-    if len(jobs) != 1:
-        raise ConfigError(f"Give one TrainJob of Kubeflow, not {len(jobs)}.")
-    spec = mapping(jobs[0].get("spec"), "spec")
+    runtimes = {_name(each): each for each in documents if _kind(each) in RUNTIMES}
+    if len(jobs or runtimes) != 1:
+        raise ConfigError(f"Give one TrainJob of Kubeflow, not {len(jobs or runtimes)}.")
+    spec = mapping(jobs[0].get("spec"), "spec") if jobs else {}
     reference = mapping(spec.get("runtimeRef"), "spec.runtimeRef").get("name")
-    runtime = next((each for each in documents if _named(each) == reference), {})
+    if not jobs:
+        (reference,) = runtimes
+    runtime = runtimes.get(str(reference), {})
     trainer = mapping(spec.get("trainer"), "spec.trainer")
     defaults = _container(runtime)
     start = _hardware(trainer, defaults, mapping(runtime.get("spec"), "spec"))
@@ -84,10 +87,8 @@ def _kind(document: object) -> object:
     return document.get("kind") if isinstance(document, Mapping) else None
 
 
-def _named(document: Any) -> object:
-    if _kind(document) not in RUNTIMES:
-        return None
-    return mapping(document.get("metadata"), "metadata").get("name")
+def _name(document: Mapping[str, Any]) -> str:
+    return str(mapping(document.get("metadata"), "metadata").get("name"))
 
 
 def _container(runtime: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -173,6 +174,8 @@ def _torchtune(runtime: str, trainer: Mapping[str, Any], start: Mapping[str, Any
     return ["run", f"{recipe}{single or '_distributed'}", "--config", name, *arguments]
 
 
-READER = Reader(
-    "trainjob", "Kubeflow TrainJob", 0, lambda job: job.get("kind") == "TrainJob", from_trainjob
-)
+def _recognises(settings: Mapping[str, Any]) -> bool:
+    return _kind(settings) in ("TrainJob", *RUNTIMES)
+
+
+READER = Reader("trainjob", "Kubeflow TrainJob", 0, _recognises, from_trainjob)
