@@ -133,6 +133,14 @@ def test_pretraining_packs_by_default() -> None:
     assert effects(LORA, neat_packing=True) == ["too_little"]
 
 
+def test_attention_of_families_that_have_rules_of_their_own() -> None:
+    assert read(LORA, model_name_or_path="openai/gpt-oss-20b").attn_implementation == (
+        "flash_attention_2"
+    )
+    assert effects(LORA, model_name_or_path="google/gemma-2-2b") == ["too_little"]
+    assert read(LORA, model_name_or_path="google/gemma-2-2b", flash_attn="sdpa")
+
+
 def test_zero_is_read_from_the_file_beside(tmp_path: Path) -> None:
     (tmp_path / "ds.json").write_text(json.dumps({"zero_optimization": {"stage": 2}}))
     file = tmp_path / "runs" / "sft.yaml"
@@ -180,6 +188,7 @@ def test_fsdp() -> None:
         ("use_adam_mini", True, "too_much"),
         ("use_muon", True, "too_much"),
         ("use_asft_loss", True, "too_little"),
+        ("use_eaft_loss", True, "too_little"),
         ("upcast_layernorm", True, "too_little"),
         ("upcast_lmhead_output", True, "too_much"),
         ("mixture_of_depths", "convert", "unknown"),

@@ -106,6 +106,12 @@ RESIZED_MODULES = ["embed_tokens", "lm_head"]
 #: More layers than a model has.
 MOST_LAYERS = 10_000
 
+#: Losses of train/trainer_utils.py that hold more than the ordinary one.
+LOSSES = {
+    "use_asft_loss": "a second, frozen model and its logits are held too",
+    "use_eaft_loss": "the logits of all trained tokens are copied",
+}
+
 #: Switches for an optimizer that keeps less than AdamW, which is counted in its place.
 SMALLER = {
     "use_galore": "GaLore keeps its states in a low rank",
@@ -298,6 +304,17 @@ def _read_savers(reading: Reading, choices: Mapping[str, Any]) -> dict[str, Any]
     attention = reading.get("flash_attn", "auto")
     if "attn_implementation" not in choices:
         _known(reading, "flash_attn", attention, ATTENTIONS)
+    family = _catalogued(reading, choices).get("model_type")
+    if family == "gpt_oss":  # model_utils/attention.py has rules for these two
+        attention = "fa3"
+    elif family == "gemma2" and attention == "auto":
+        attention = "fa2"
+        reading.note(
+            "too_little",
+            "Gemma 2 runs FlashAttention-2 if it is installed, as is counted, or else eager "
+            "attention",
+            "attn_implementation",
+        )
     # TrainingArguments' own switch turns it on again where LLaMA-Factory's is off
     off = reading.get("disable_gradient_checkpointing")
     liger = [reading.get(key) for key in ("enable_liger_kernel", "use_liger_kernel")]
@@ -310,10 +327,9 @@ def _read_savers(reading: Reading, choices: Mapping[str, Any]) -> dict[str, Any]
     for key in ("use_dft_loss", "use_asft_loss", "use_eaft_loss"):
         if reading.get(key) and found["use_liger"]:  # train/trainer_utils.py
             reading.uncounted(key, "too_little", "it takes the logits, which Liger's loss does not")
-    if reading.get("use_asft_loss"):
-        reading.uncounted(
-            "use_asft_loss", "too_little", "a second, frozen model and its logits are held too"
-        )
+    for key, why in LOSSES.items():
+        if reading.get(key):
+            reading.uncounted(key, "too_little", why)
     return found
 
 
@@ -332,11 +348,10 @@ def _read_freeze(reading: Reading, choices: Mapping[str, Any]) -> dict[str, Any]
         raise ConfigError(f"freeze_trainable_layers is a number of layers, not {shown(number)}.")
     layers = range(-number)
     if number > 0:
-        model = choices.get("model_path", reading.get("model_name_or_path"))
-        count = (catalog.lookup(str(model)) or {}).get("num_hidden_layers")
+        count = _catalogued(reading, choices).get("num_hidden_layers")
         if not count:
             raise ConfigError(
-                f"{PROGRAM} trains the last {number} layers of {shown(model)}, whose number is not "
+                f"{PROGRAM} trains the last {number} layers of a model whose number of them is not "
                 r"known here: give their names, as in trainable_parameters=[r'\.(30|31)\.']."
             )
         stride = max(1, count // number)
@@ -350,6 +365,12 @@ def _read_freeze(reading: Reading, choices: Mapping[str, Any]) -> dict[str, Any]
     if not reading.get("pure_bf16"):
         reading.note("too_little", "What trains is float32, and is counted in bfloat16")
     return {"trainable_parameters": patterns, "param_dtype": "bfloat16"}
+
+
+def _catalogued(reading: Reading, choices: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the dimensions of the model, where they are known with no network."""
+    model = choices.get("model_path", reading.get("model_name_or_path"))
+    return catalog.lookup(str(model)) or {}
 
 
 def _names(written: object) -> list[str]:
