@@ -343,6 +343,20 @@ def test_loras_own_defaults_are_pefts():
 
 
 @pytest.mark.parametrize(
+    ("fields", "ours"),
+    [
+        ({"modules_to_save": ["embed_tokens", "lm_head"]}, ["embed_tokens", "lm_head"]),
+        ({"target_parameters": ["experts.down_proj"]}, ["experts.down_proj"]),
+        ({"trainable_token_indices": [1, 2, 3]}, 3),
+        ({"trainable_token_indices": {"embed_tokens": [1, 2]}}, 2),
+    ],
+)
+def test_what_trains_beside_the_adapters_is_read(fields, ours):
+    (name,) = fields
+    assert getattr(lora(**fields), name) == ours
+
+
+@pytest.mark.parametrize(
     ("fields", "effect"),
     [
         ({"exclude_modules": ["k_proj"]}, "too_much"),

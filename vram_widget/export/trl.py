@@ -9,7 +9,7 @@ quantization_config=BitsAndBytesConfig(**s["BitsAndBytesConfig"]))``, started wi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..config import TrainingConfig
 from ..model import catalog
@@ -19,16 +19,13 @@ from . import deepspeed
 from .draft import Draft
 from .target import Target
 
-if TYPE_CHECKING:
-    pass
-
 #: Fields of SFTConfig that take ours as they are.
 ARGUMENTS = {
     "gradient_accumulation_steps": "gradient_accumulation_steps",
     "max_length": "max_seq_len",
     "num_train_epochs": "num_epochs",
     "optim": "optim",
-    "gradient_checkpointing": "gradient_checkpointing",
+    "activation_checkpointing": "gradient_checkpointing",
     "activation_offloading": "offload_activations",
     "use_liger_kernel": "use_liger",
 }
@@ -41,6 +38,9 @@ LORA = {
     "target_modules": "target_modules",
     "use_dora": "use_dora",
 }
+
+#: Fields of LoraConfig that are left out where they are none.
+LORA_NAMES = {"target_parameters": "target_parameters", "modules_to_save": "modules_to_save"}
 
 #: LoraConfig's own defaults (peft 0.21).
 DEFAULTS = {"r": 8, "lora_alpha": 8, "lora_dropout": 0.0}
@@ -64,6 +64,8 @@ def export(config: TrainingConfig) -> Draft:
     draft.put("SFTConfig", _arguments(draft))
     if config.adapts:
         adapter = {**_taken(draft, LORA), "target_modules": _targets(config)}
+        names = _taken(draft, LORA_NAMES)
+        adapter |= {key: each for key, each in names.items() if each is not None}
         draft.put("LoraConfig", {"task_type": "CAUSAL_LM", "bias": "none", **adapter})
     if config.training_method == "qlora":
         _quantised(draft)

@@ -12,7 +12,7 @@ from ...config import TrainingConfig
 from ...errors import ConfigError, shown
 from ...model import catalog
 from ...trainers import SHARDS_PARAMETERS
-from ..trl import DEFAULTS, FLOATS, LORA, READ
+from ..trl import DEFAULTS, FLOATS, LORA, LORA_NAMES, READ
 from . import accelerate, command, source, transformers
 from .parsing import count
 from .reader import Command, Reader
@@ -406,7 +406,11 @@ def _lora(reading: Reading, lora: Mapping[str, Any]) -> dict[str, Any]:
             f"LoraConfig's task_type {task} makes the model another one, which is not estimated "
             "here; CAUSAL_LM is."
         )
-    found = {ours: plain(each) for ours, each in inner.fields(LORA).items()}
+    found = {ours: plain(each) for ours, each in inner.fields({**LORA, **LORA_NAMES}).items()}
+    for name in LORA_NAMES.values():
+        if isinstance(found.get(name), str):  # an expression, where PEFT takes one
+            found[name] = [found[name]]
+    found |= _tokens(inner)
     if str(inner.get("bias", "none")) != "none":
         inner.uncounted("bias", "too_little", "biases train too")
     if "layers_to_transform" not in inner:
@@ -417,6 +421,17 @@ def _lora(reading: Reading, lora: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(inner.get("runtime_config"), Mapping):
         inner.inside("runtime_config")
     return found
+
+
+def _tokens(inner: Reading) -> dict[str, int]:
+    """Read how many rows of the embedding train."""
+    written = inner.get("trainable_token_indices")
+    rows = [*written.values()] if isinstance(written, Mapping) else [written or []]
+    if not all(isinstance(each, (list, tuple)) for each in rows):
+        inner.uncounted("trainable_token_indices", "too_little", "these rows train too")
+        return {}
+    number = sum(len(each) for each in rows)
+    return {"trainable_token_indices": number} if number else {}
 
 
 def _quantized(reading: Reading, parts: Parts, loading: Reading, sharded: bool) -> dict[str, Any]:
