@@ -80,8 +80,8 @@ def read(words: Sequence[str], choices: Mapping[str, Any]) -> TrainingConfig:
     program = words[0].rpartition("/")[2]
     if "-c" in words:
         raise ConfigError(
-            f"{shown(' '.join(words[:8]))} runs code of its own, whose settings are not known here; "
-            "give them to the reader of the library that it uses, such as from_trl."
+            f"{shown(' '.join(words[:8]))} runs code of its own, whose settings are not known "
+            "here; give them to the reader of the library that it uses, such as from_trl."
         )
     if program not in known:
         raise ConfigError(
