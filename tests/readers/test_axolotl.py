@@ -94,6 +94,7 @@ def test_gpus_are_the_product_of_the_parallel_sizes() -> None:
     fsdp = {"fsdp_version": 2, "fsdp_config": {"offload_params": False}}
     config = read(FULL, **fsdp, dp_shard_size=4, dp_replicate_size=2)
     assert (config.sharding, config.num_gpus, config.num_nodes) == ("hsdp", 8, 2)
+    assert read(FULL, **fsdp, dp_shard_size=4).sharding == "fsdp"
     said = notices(FULL, **fsdp, dp_shard_size=2, context_parallel_size=2, tensor_parallel_size=2)
     assert list(said.values()) == ["too_much", "too_much"]
 

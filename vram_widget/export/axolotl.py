@@ -80,7 +80,11 @@ def export(config: TrainingConfig) -> Draft:
     draft.same(SAME)
     draft.put("micro_batch_size", draft.rows())
     draft.put("sample_packing", not config.padded, "padded")
-    draft.put("activation_offloading", config.offload_activations, "offload_activations")
+    # "hidden_states" are the checkpointed inputs; true, with an adapter, is all that is saved
+    offload = (
+        "hidden_states" if config.gradient_checkpointing and config.offload_activations else False
+    )
+    draft.put("activation_offloading", offload, "offload_activations")
     _precision(draft)
     _kernels(draft)
     if config.adapts:

@@ -498,7 +498,7 @@ def _read_gpus(
     if gpus is None and is_sharded:
         said = "The file shards over GPUs and does not say how many, so that one is counted"
         reading.note("too_much", f"{said}; give num_gpus", "num_gpus")
-    if found.get("sharding") == "fsdp" and copies != 1:
+    if found.get("sharding") == "fsdp" and "dp_replicate_size" in reading:
         found = {**found, "sharding": "hsdp"}
         if gpus is not None:
             found["num_nodes"] = copies
