@@ -186,7 +186,7 @@ def from_axolotl(settings: Source, **choices: Unpack[Choices]) -> TrainingConfig
     reading = Reading("Axolotl", written, Names.of("axolotl"))
     fsdp = reading.inside("fsdp_config")
     found: dict[str, Any] = {"trainer": "axolotl"}
-    found |= _read_model(reading, choices)
+    found |= _read_model(reading)
     found |= _read_method(reading, choices)
     method = choices.get("training_method", found["training_method"])
     # a default is for a key that is not there: an empty one is None (pydantic), and no bf16
@@ -205,8 +205,8 @@ def from_axolotl(settings: Source, **choices: Unpack[Choices]) -> TrainingConfig
             # accelerator.py in accelerate has its flat parameters in float32 beside autocast;
             # Axolotl's own preparation for version 2 (monkeypatch/accelerate) leaves them
             found["param_dtype"] = "float32"
-        if expressions := _several(reading.get("unfrozen_parameters", [])):
-            found["trainable_parameters"] = [_expression(each) for each in expressions]
+        if patterns := reading.get("unfrozen_parameters"):
+            found["trainable_parameters"] = [_expression(each) for each in _several(patterns)]
     else:
         found |= _read_adapter(reading, found)
         _read_lora_kernels(reading, fsdp, found)
@@ -238,7 +238,7 @@ def run(words: Sequence[str], choices: Mapping[str, Any]) -> TrainingConfig:
     return from_axolotl(settings, **{**start, **choices})
 
 
-def _read_model(reading: Reading, choices: Mapping[str, Any]) -> dict[str, Any]:
+def _read_model(reading: Reading) -> dict[str, Any]:
     model = reading.get("base_model")
     revision = reading.get("revision_of_model", reading.get("model_revision"))
     kind = reading.get("model_type", reading.get("type_of_model"))
