@@ -10,6 +10,7 @@ import pytest
 
 from vram_widget.config import TrainingConfig
 from vram_widget.errors import ConfigError
+from vram_widget.estimate.estimate import estimate
 from vram_widget.export.readers.reading import ReadingWarning
 from vram_widget.export.readers.unsloth import TARGETS, from_unsloth
 
@@ -137,14 +138,23 @@ def test_padding_free_unless_switched_off() -> None:
     assert read(None, None, {"padding_free": False, "packing": True}).padded is False
 
 
-def test_embeddings_among_the_targets_train_in_full() -> None:
-    with pytest.warns(ReadingWarning, match="tied"):
-        config = from_unsloth(
-            {"model_name": MODEL, "target_modules": ["q_proj", "embed_tokens", "lm_head"]}
+def test_an_embedding_among_the_targets_needs_as_much_as_a_saved_one() -> None:
+    named = ["embed_tokens", "lm_head"]
+    without, targeted, saved = (
+        estimate(read(None, adapter), gpu="RTX 4090").expected
+        for adapter in (
+            {},
+            {"target_modules": [*TARGETS, *named]},
+            {"modules_to_save": named},
         )
-    assert config.target_modules == ["q_proj"]
-    assert config.modules_to_save == ["embed_tokens", "lm_head"]
-    assert [each["effect"] for each in config.uncounted] == ["too_much"]
+    )
+    assert without < targeted == saved
+
+
+def test_copies_of_float16_modules_are_float32() -> None:
+    with pytest.warns(ReadingWarning, match="float32"):
+        config = from_unsloth({"model_name": MODEL, "modules_to_save": ["lm_head"]}, gpu="T4")
+    assert [each["effect"] for each in config.uncounted] == ["too_little"]
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ OTHER_CLASSES = {
 
 #: _DEFAULT_TARGET_MODULES in models/llama.py.
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-#: What trains in full where it is named among the targets (_redirect_embedding_targets).
+#: What trains in full where it is named among the targets, which cannot be these alone.
 EMBEDDINGS = ("embed_tokens", "lm_head")
 
 #: The shortest length that "unsloth" checkpointing offloads anything at
@@ -57,10 +57,17 @@ LOADING = {
     "load_in_16bit": "",
 }
 
+ADAPTER_DEFAULTS = {
+    "lora_r": 16,
+    "lora_alpha": 16,
+    "lora_dropout": 0.0,
+    "target_modules": TARGETS,
+}
 ADAPTER = {
     "r": "lora_r",
     "lora_alpha": "lora_alpha",
     "lora_dropout": "lora_dropout",
+    "target_modules": "target_modules",
     "use_dora": "use_dora",
     "target_parameters": "target_parameters",
 }
@@ -121,7 +128,7 @@ def from_unsloth(settings: Source, **choices: Unpack[Choices]) -> TrainingConfig
     found |= _read_arguments(loading, arguments)
     if found["training_method"] == "sft":
         # get_peft_model returns the model as it is
-        adapter.skip(*ADAPTER, "target_modules", "modules_to_save")
+        adapter.skip(*ADAPTER, "modules_to_save")
     else:
         found |= _read_adapter(adapter, found)
     return reading.configuration(found, choices, "model_name")
@@ -257,25 +264,17 @@ def _read_arguments(loading: Reading, arguments: Reading) -> dict[str, Any]:
 
 
 def _read_adapter(adapter: Reading, found: Mapping[str, Any]) -> dict[str, Any]:
-    read = {"lora_r": 16, "lora_alpha": 16, "lora_dropout": 0.0, **adapter.fields(ADAPTER)}
-    targets, saved = adapter.get("target_modules", TARGETS), adapter.get("modules_to_save")
-    saved = [saved] if isinstance(saved, str) else saved
-    if isinstance(targets, (list, tuple)):
-        moved = [name for name in targets if str(name).rpartition(".")[2] in EMBEDDINGS]
-        targets = [name for name in targets if name not in moved]
-        if moved and not targets:
-            raise ConfigError(f"{PROGRAM} wants a projection among target_modules beside {moved}.")
-        if moved and (saved is None or isinstance(saved, (list, tuple))):
-            saved = list(dict.fromkeys([*(saved or []), *moved]))
-    read["target_modules"] = targets
+    read: dict[str, Any] = {**ADAPTER_DEFAULTS, **adapter.fields(ADAPTER)}
+    targets, saved = read["target_modules"], adapter.get("modules_to_save")
     if saved:
         read["modules_to_save"] = saved
-        # float16 copies become float32; offload_input_embeddings; _effective_weight_tying
+    named = [name for name in targets if name in EMBEDDINGS] if isinstance(targets, list) else []
+    if named and len(named) == len(targets):  # _raise_if_no_lora_targets_left
+        raise ConfigError(f"{PROGRAM} wants a projection among target_modules beside {named}.")
+    if (saved or named) and found["param_dtype"] == "float16":
         adapter.note(
-            "too_little" if found["param_dtype"] == "float16" else "too_much",
-            "Copies of embed_tokens and lm_head train in float32 where the model is float16, the "
-            "frozen ones leave the GPU, and a tied pair trains once; counted are copies of both in "
-            "the model's dtype, and the frozen ones",
+            "too_little",
+            "Modules to save train in float32, and are counted in float16 with the rest",
         )
     return read
 
