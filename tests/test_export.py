@@ -282,13 +282,23 @@ def test_trl_stores_four_bits_as_floats_where_they_are_sharded(sharding, mixed_p
         assert built.bnb_4bit_quant_storage is built.bnb_4bit_compute_dtype
 
 
-def test_accelerate_launches_with_the_exported_arguments():
-    launch = pytest.importorskip("accelerate.commands.launch")
-    config = TrainingConfig("m", trainer="trl", num_gpus=16, num_nodes=2)
-    exported = draft(config, "trl").settings["accelerate"]
-    words = [word for key, value in exported.items() for word in (f"--{key}", str(value))]
-    parsed = launch.launch_command_parser().parse_args([*words, "train.py"])
-    assert (parsed.num_processes, parsed.num_machines) == (16, 2)
+def test_accelerate_launches_with_the_exported_file(tmp_path):
+    config_args = pytest.importorskip("accelerate.commands.config.config_args")
+    config = TrainingConfig("m", trainer="trl", num_gpus=16, num_nodes=2, sharding="zero3")
+    file = tmp_path / "accelerate.yaml"
+    file.write_text(to_yaml(draft(config, "trl").settings["accelerate"]))
+    loaded = config_args.load_config_from_file(str(file))
+    assert (loaded.num_processes, loaded.num_machines) == (16, 2)
+    assert loaded.distributed_type == "MULTI_GPU"
+
+
+def test_trls_settings_draw_no_warning_of_a_deprecated_name(imported, tmp_path):
+    pytest.importorskip("torch")
+    sft_config = imported("trl", "trl.trainer.sft_config").SFTConfig
+    arguments = draft(TrainingConfig("m", trainer="trl"), "trl").settings["SFTConfig"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        sft_config(**arguments, use_cpu=True, output_dir=str(tmp_path))
 
 
 def test_every_optimizer_of_the_form_is_one_of_transformers():

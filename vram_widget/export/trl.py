@@ -3,7 +3,8 @@
 With `s` the settings, ``SFTTrainer(model=s["model"], args=SFTConfig(**s["SFTConfig"]),
 train_dataset=..., peft_config=LoraConfig(**s["LoraConfig"]),
 quantization_config=BitsAndBytesConfig(**s["BitsAndBytesConfig"]))``, started with
-``accelerate launch`` and the arguments under ``accelerate``.
+``accelerate launch --config_file`` and a file of what is under ``accelerate``. Which ZeRO or FSDP
+it is, SFTConfig says.
 """
 
 from __future__ import annotations
@@ -70,7 +71,11 @@ def export(config: TrainingConfig) -> Draft:
     if config.training_method == "qlora":
         _quantised(draft)
     if config.num_gpus > 1:
-        launch = {"num_processes": config.num_gpus, "num_machines": config.num_nodes}
+        launch = {
+            "distributed_type": "MULTI_GPU",
+            "num_processes": config.num_gpus,
+            "num_machines": config.num_nodes,
+        }
         draft.put("accelerate", launch, "num_gpus", "num_nodes")
     return draft.finish()
 

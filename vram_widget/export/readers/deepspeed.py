@@ -81,7 +81,20 @@ def from_deepspeed(settings: Source, **choices: Unpack[Choices]) -> TrainingConf
             "counted; give num_gpus",
             "num_gpus",
         )
+    on_one_gpu(reading, found, choices)
     return reading.configuration(found, choices, "model_path")
+
+
+def on_one_gpu(reading: Reading, found: Mapping[str, Any], choices: Mapping[str, Any]) -> None:
+    """Name ZeRO on one GPU: it shards nothing, and is counted as if it were not there."""
+    fields = {**found, **choices}
+    if str(fields.get("sharding")) in STAGES and fields.get("num_gpus") == 1:
+        offloads = fields.get("cpu_offload", "none") != "none"
+        reading.note(
+            "too_much" if offloads else "unknown",
+            "On one GPU DeepSpeed's own copies and buckets are not counted, but the Trainer's",
+            "sharding",
+        )
 
 
 def beside(reading: Reading, written: object, key: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from ...errors import ConfigError, shown
 from ...model import catalog
 from ...trainers import SHARDS_PARAMETERS
 from ..trl import DEFAULTS, FLOATS, LORA, LORA_NAMES, READ
-from . import accelerate, command, source, transformers
+from . import accelerate, command, deepspeed, source, transformers
 from .parsing import count
 from .reader import Command, Reader
 from .reading import Names, Reading
@@ -162,6 +162,7 @@ def from_trl(
             "How many GPUs weights are sharded over is not said, and one is counted; give num_gpus",
             "num_gpus",
         )
+    deepspeed.on_one_gpu(reading, found, choices)
     return reading.configuration(found, choices, "model_name_or_path or model")
 
 
