@@ -11,6 +11,7 @@ import pytest
 from vram_widget.config import TrainingConfig
 from vram_widget.errors import ConfigError
 from vram_widget.export import export, to_yaml
+from vram_widget.export.readers.reading import ReadingWarning
 from vram_widget.export.readers.trainjob import from_trainjob
 
 
@@ -115,3 +116,17 @@ def test_a_command_of_a_program_that_is_known(tmp_path: Any) -> None:
 def test_what_carries_no_settings_is_refused_in_a_sentence(settings: Any, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         read(settings)
+
+
+def test_a_job_names_the_model_that_it_downloads() -> None:
+    written = job("torchtune-llama3.2-1b", resourcesPerNode=gpus(1))
+    written["spec"]["initializer"] = {"model": {"storageUri": "hf://org/mine/revision"}}
+    assert read(written).model_path == "org/mine"
+    assert read(written, model_path="other").model_path == "other"
+
+
+def test_a_misspelt_key_of_the_job_is_named() -> None:
+    written = job("torchtune-llama3.2-1b", numNode=2, resourcesPerNode=gpus(1), image="x")
+    with pytest.warns(ReadingWarning, match="spec.trainer.numNode: 2"):
+        config = from_trainjob(written)
+    assert "numNodes" in config.uncounted[-1]["text"]

@@ -186,19 +186,38 @@ class Reading:
         ConfigError
             If a key makes it another kind of run than those estimated here.
         """
-        uncounted = [
-            each for each, fields in self._left() if not (fields and choices.keys() >= {*fields})
-        ]
+        uncounted = self._uncounted_beside(choices)
         values = {"uncounted": uncounted, **found, **choices}
         if values.get("model_path") is None:
             raise UnnamedModelError(
                 f"No model is named: give {model_key} in the settings, or model_path."
             )
         config = TrainingConfig(**values)
+        self._warn(uncounted)
+        return config
+
+    def around(self, config: TrainingConfig, choices: Mapping[str, Any]) -> TrainingConfig:
+        """Return what another reader made of settings in these, with what these leave uncounted.
+
+        Warns
+        -----
+        ReadingWarning
+            Once, of all that is not counted here.
+        """
+        uncounted = self._uncounted_beside(choices)
+        self._warn(uncounted)
+        return config.replace(uncounted=[*config.uncounted, *uncounted]) if uncounted else config
+
+    def _warn(self, uncounted: list[Uncounted]) -> None:
         if uncounted:
             said = " ".join(each["text"] for each in uncounted)
-            warnings.warn(f"{self.program}: {said}", ReadingWarning, stacklevel=3)
-        return config
+            warnings.warn(f"{self.program}: {said}", ReadingWarning, stacklevel=4)
+
+    def _uncounted_beside(self, choices: Mapping[str, Any]) -> list[Uncounted]:
+        """Return what is not counted and that no choice stands for."""
+        return [
+            each for each, fields in self._left() if not (fields and choices.keys() >= {*fields})
+        ]
 
     def _left(self) -> Iterator[tuple[Uncounted, tuple[str, ...]]]:
         """Account for every key that was not read, here and inside."""

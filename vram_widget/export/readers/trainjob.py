@@ -18,6 +18,7 @@ from ..kubeflow import ARGUMENTS
 from . import commands, source, torchtune
 from .parsing import mapping
 from .reader import Reader
+from .reading import Names, Reading
 from .training_hub import from_training_hub
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
     from ...config.choices import Choices
     from .source import Source
+
+PROGRAM = "Kubeflow"
 
 RUNTIMES = ("ClusterTrainingRuntime", "TrainingRuntime")
 
@@ -55,32 +58,51 @@ def from_trainjob(settings: Source, **choices: Unpack[Choices]) -> TrainingConfi
     runtimes = {_name(each): each for each in documents if _kind(each) in RUNTIMES}
     if len(jobs or runtimes) != 1:
         raise ConfigError(f"Give one TrainJob of Kubeflow, not {len(jobs or runtimes)}.")
-    spec = mapping(jobs[0].get("spec"), "spec") if jobs else {}
-    reference = mapping(spec.get("runtimeRef"), "spec.runtimeRef").get("name")
-    if not jobs:
-        (reference,) = runtimes
+    reading = Reading(PROGRAM, jobs[0] if jobs else {}, Names.of("trainjob"))
+    spec = reading.inside("spec")
+    reference = spec.inside("runtimeRef").get("name") if jobs else next(iter(runtimes))
     runtime = runtimes.get(str(reference), {})
-    trainer = mapping(spec.get("trainer"), "spec.trainer")
-    defaults = _container(runtime)
-    start = _hardware(trainer, defaults, mapping(runtime.get("spec"), "spec"))
-    fields: dict[str, Any] = {**start, **choices}
+    trainer = spec.inside("trainer")
+    start = _hardware(trainer, _container(runtime), mapping(runtime.get("spec"), "spec"))
+    if model := _model(spec):
+        start["model_path"] = model
+    config = _run(str(reference), trainer, _container(runtime), start, choices)
+    return reading.around(config, choices)
+
+
+def _run(
+    runtime: str,
+    trainer: Reading,
+    container: Mapping[str, Any],
+    start: Mapping[str, Any],
+    choices: Mapping[str, Any],
+) -> TrainingConfig:
+    """Return the configuration of what a job runs."""
+    fields = {**start, **choices}
+    words = [*_words(trainer, "command"), *_words(trainer, "args")]
     if keywords := _keywords(trainer):
         return from_training_hub(keywords, **fields)
-    if re.match(r"torchtune-", str(reference)):
-        return torchtune.run(_torchtune(str(reference), trainer, start), fields)
-    words = [*_words(trainer, "command"), *_words(trainer, "args")]
-    words = words or [*_words(defaults, "command"), *_words(defaults, "args")]
+    if runtime.startswith("torchtune-"):
+        return torchtune.run(_torchtune(runtime, _words(trainer, "args"), start), fields)
+    words = words or [*_words(container, "command"), *_words(container, "args")]
     if not words:
         raise ConfigError(
-            f"The TrainJob runs what its runtime {shown(reference)} does, which holds no settings "
+            f"The TrainJob runs what its runtime {shown(runtime)} does, which holds no settings "
             "that are known here; give them to the reader of the library that it uses."
         )
     in_shell = words[0].rpartition("/")[2] in ("bash", "sh")
     return commands.read(commands.one(words[-1]) if in_shell else words, fields)
 
 
+def _model(spec: Reading) -> str | None:
+    """Return the Hub's model that a job downloads before it trains."""
+    address = spec.inside("initializer").inside("model").get("storageUri")
+    found = re.match(r"hf://([\w.-]+/[\w.-]+)", str(address))
+    return found[1] if found else None
+
+
 def _documents(settings: Any) -> list[Any]:
-    return source.documents(source.text(settings, "Kubeflow"), "Kubeflow")
+    return source.documents(source.text(settings, PROGRAM), PROGRAM)
 
 
 def _kind(document: object) -> object:
@@ -107,7 +129,7 @@ def _container(runtime: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _hardware(
-    trainer: Mapping[str, Any], container: Mapping[str, Any], runtime: Mapping[str, Any]
+    trainer: Reading, container: Mapping[str, Any], runtime: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the number of GPUs and nodes."""
     policy = mapping(runtime.get("mlPolicy"), "mlPolicy")
@@ -136,12 +158,12 @@ def _number(value: object) -> int | None:
     return int(digits) if re.fullmatch(r"[1-9]\d{0,5}", digits) else None
 
 
-def _words(holder: Mapping[str, Any], key: str) -> list[str]:
+def _words(holder: Reading | Mapping[str, Any], key: str) -> list[str]:
     words = holder.get(key, [])
     return [str(word) for word in words] if isinstance(words, list) else []
 
 
-def _keywords(trainer: Mapping[str, Any]) -> Mapping[str, Any]:
+def _keywords(trainer: Reading) -> Mapping[str, Any]:
     """Return the keywords of Training Hub that our own export writes."""
     variables = trainer.get("env")
     for variable in variables if isinstance(variables, list) else []:
@@ -153,14 +175,13 @@ def _keywords(trainer: Mapping[str, Any]) -> Mapping[str, Any]:
     return {}
 
 
-def _torchtune(runtime: str, trainer: Mapping[str, Any], start: Mapping[str, Any]) -> list[str]:
+def _torchtune(runtime: str, arguments: list[str], start: Mapping[str, Any]) -> list[str]:
     """Return the command that Kubeflow runs for a runtime of torchtune.
 
     Its file is one of torchtune's own, by the runtime's name and by what the arguments change:
     getRecipeAndConfig in pkg/runtime/framework/plugins/torch/torchtune.go.
     """
     _, family, size = [*runtime.split("-", 2), "", ""][:3]
-    arguments = _words(trainer, "args")
     adapts = any("model.lora_attn_modules" in each for each in arguments)
     quantises = any(re.match(r"model\.quantize_base=true$", each, re.I) for each in arguments)
     quantises &= not any(re.match(r"model\.use_dora=true$", each, re.I) for each in arguments)
