@@ -338,3 +338,12 @@ def test_what_is_exported_is_read_as_it_was(choices: dict[str, Any]) -> None:
     settings = draft(config, "llamafactory").settings
     found = from_llamafactory(settings, num_gpus=config.num_gpus)
     assert found.config == config.config
+
+
+def test_modules_to_save_are_exported_and_read() -> None:
+    modules = ["embed_tokens", "lm_head"]
+    config = TrainingConfig("m", trainer="llamafactory", training_method="lora")
+    settings = draft(config.replace(modules_to_save=modules), "llamafactory").settings
+    assert settings["additional_target"] == "embed_tokens,lm_head"
+    with pytest.warns(ReadingWarning, match="float32"):
+        assert from_llamafactory(settings).modules_to_save == modules

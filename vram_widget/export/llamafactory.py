@@ -114,6 +114,8 @@ def _adapter(draft: Draft) -> None:
         draft.put("lora_target", "all", "target_modules")
     elif isinstance(config.target_modules, list):
         draft.put("lora_target", ",".join(config.target_modules), "target_modules")
+    if config.modules_to_save:
+        draft.put("additional_target", ",".join(config.modules_to_save), "modules_to_save")
 
 
 def _quantised(draft: Draft) -> None:
