@@ -407,7 +407,7 @@ FAULTS = (
         "test_osft.py",
         "decomposed",
     ),
-    Fault("estimate/published.py", '"osft": 7 / 3', '"osft": 8 / 3', "test_published.py"),
+    Fault("estimate/published.py", "constant = 7 / 3", "constant = 8 / 3", "test_published.py"),
     Fault(
         "estimate/estimate.py",
         "if self.high <= self.gpu.usable:",

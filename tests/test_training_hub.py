@@ -1,6 +1,12 @@
 """Training Hub's estimator, replaced: the same calls, the same words, without its faults."""
 
+import ast
+import importlib.util
 import inspect
+import json
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -14,6 +20,7 @@ from vram_widget.training_hub import (
     OSFTEstimatorExperimental,
     QLoRAEstimator,
     estimate,
+    estimators,
 )
 
 GRANITE = "ibm-granite/granite-3.3-2b-instruct"
@@ -308,3 +315,137 @@ def test_the_rule_of_thumb_may_be_asked_for():
         estimator.estimate()[1]
         == published.estimate(estimator.architecture, estimator.config).expected
     )
+
+
+# -- Training Hub's own code ------------------------------------------------------------------
+
+CONFIGS = Path(__file__).parent / "reference" / "configs"
+
+#: Their weights have buffers, beside parameters, that the released OSFT counts: 4 bytes each.
+BUFFERED = {"deepseek-v3": 256, "glm-4.5-air": 256, "gemma-4-31b": 6}
+
+
+@pytest.fixture
+def original(released, monkeypatch):
+    """Return the released estimator, with models built of configs, no pandas and no mini-trainer.
+
+    pandas would write down what a model's numbers are; mini-trainer has only a table of names.
+    """
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    assert transformers.AutoModel
+    source = released("rhai-innovation-mini-trainer") / "mini_trainer" / "osft_utils.py"
+    assigned = [n for n in ast.parse(source.read_text("utf-8")).body if isinstance(n, ast.Assign)]
+    table = next(node.value for node in assigned if node.targets[0].id == "MODEL_CONFIGS")
+    frame = SimpleNamespace(to_csv=lambda *_, **__: None)
+    stand_ins = {
+        "pandas": {"DataFrame": SimpleNamespace(from_dict=lambda *_, **__: frame)},
+        "mini_trainer": {},
+        "mini_trainer.osft_utils": {"MODEL_CONFIGS": ast.literal_eval(table)},
+    }
+
+    def from_pretrained(path, **_):
+        config = json.loads((Path(path) / "config.json").read_text("utf-8"))
+        with torch.device("meta"):
+            return transformers.AutoModel.from_config(transformers.AutoConfig.for_model(**config))
+
+    file = released("training_hub") / "training_hub" / "profiling" / "memory_estimator.py"
+    spec = importlib.util.spec_from_file_location("memory_estimator", file)
+    module = importlib.util.module_from_spec(spec)
+    with monkeypatch.context() as patch:
+        for name, attributes in stand_ins.items():
+            patch.setitem(sys.modules, name, ModuleType(name))
+            vars(sys.modules[name]).update(attributes)
+        spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "AutoModel", SimpleNamespace(from_pretrained=from_pretrained))
+    return module
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("llama-2-7b", "phi-2", "phi-3-mini", "gpt2", "mixtral-8x7b", "gpt-oss-20b", "qwen3.5-4b"),
+        *BUFFERED,
+    ],
+)
+def test_the_released_formula_is_the_released_codes_to_the_byte(
+    original, tmp_path, monkeypatch, name
+):
+    monkeypatch.chdir(tmp_path)  # the names of folders count there
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "config.json").write_text((CONFIGS / f"{name}.json").read_text("utf-8"))
+    packed = {"max_tokens_per_gpu": 8192}
+    short, long = ({"batch_size": 5, "max_seq_len": length} for length in (1000, 64_000))
+    runs = [("sft", packed), *(("osft", {**packed, "unfreeze_rank_ratio": r}) for r in (0.05, 1.0))]
+    runs += [
+        (method, {**run, "lora_r": 9}) for method in ("lora", "qlora") for run in (short, long)
+    ]
+    for method, run in runs:
+        buffers = BUFFERED.get(name, 0) if method == "osft" else 0
+        theirs = original.estimate(method, 1, model_path=name, verbose=0, **run)
+        ours = estimate(method, 1, model_path=f"./{name}", verbose=0, formula="released", **run)
+        margins = (1.0, 1.1, 1.3) if buffers else (0, 0, 0)
+        expected = [t - 4 * buffers * margin for t, margin in zip(theirs, margins, strict=True)]
+        assert ours == pytest.approx(expected, abs=1 if buffers else 0), (method, run)
+
+
+@pytest.mark.parametrize("method", ["sft", "lora", "qlora", "osft"])
+def test_a_notebook_finds_the_attributes_of_the_released_estimators(
+    original, tmp_path, monkeypatch, method
+):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "llama"
+    folder.mkdir()
+    (folder / "config.json").write_text((CONFIGS / "llama-3.2-1b.json").read_text("utf-8"))
+    names = {"sft": "Basic", "lora": "LoRA", "qlora": "QLoRA", "osft": "OSFT"}
+    choices = {"num_gpus": 2, "batch_size": 4, "max_seq_len": 512, "verbose": 0}
+    with pytest.warns(UserWarning, match="loaded directly"):
+        theirs = getattr(original, f"{names[method]}Estimator")(model_path="llama", **choices)
+    ours = estimators.ESTIMATORS[method](model_path="./llama", formula="released", **choices)
+    theirs.estimate()
+    absent = {"storage_path", "found_model", "model", "model_storage", "model_path"}
+    named = {name: value for name, value in vars(theirs).items() if name not in absent}
+    named["target_terms"] = sorted(named.get("target_terms", ours._find_valid_layers()))
+    found = {name: getattr(ours, name, None) for name in named if name != "target_terms"}
+    assert {**found, "target_terms": sorted(ours._find_valid_layers())} == named
+    assert ours._calc_subtotal() == theirs._calc_subtotal()
+    assert ours._apply_overhead(1e9) == theirs._apply_overhead(1e9)
+
+
+def test_a_subclass_may_change_the_margins_and_the_optimizer():
+    class Tight(BasicEstimator):
+        HIGH_MULTIPLIER = 1.2
+
+    class Constant(BasicEstimator):
+        def _apply_overhead(self, subtotal):
+            return (int(subtotal), int(subtotal) + GiB, int(subtotal) + 2 * GiB), (0, GiB, 2 * GiB)
+
+    choices = {"num_gpus": 1, "model_path": GRANITE, "max_tokens_per_gpu": 512, "verbose": 0}
+    low, _, high = Tight(**choices).estimate()
+    assert high == int(1.2 * low)
+    assert Constant(**choices).estimate() == (low, low + GiB, low + 2 * GiB)
+    sgd = BasicEstimator(**choices)
+    sgd.opt_params = 1
+    assert low - sgd.estimate()[0] == 4 * 2_533_539_840
+
+
+@pytest.mark.parametrize(("ratio", "released"), [(0.05, 17.7), (0.25, 19.3), (1.0, 25.3)])
+def test_what_the_released_code_says_of_osft_is_said(capsys, ratio, released):
+    choices = {"model_path": GRANITE, "num_gpus": 2, "max_tokens_per_gpu": 8192}
+    choices |= {"unfreeze_rank_ratio": ratio}
+    text = estimate("osft", **choices)
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[0].endswith(f'{released} GB on each GPU (formula="released").')
+    figures = estimate("osft", **choices, formula="released")
+    assert "NOTE" not in capsys.readouterr().out
+    assert round(figures[1] / GiB, 1) == released
+    assert text[1] == estimate("osft", **{**choices, "unfreeze_rank_ratio": 0.5}, verbose=0)[1]
+
+
+@pytest.mark.parametrize("choices", [{"formula": "relesed"}, {"memory_model": "replay"}])
+def test_a_formula_that_cannot_be_is_refused(choices):
+    choices = {"model_path": GRANITE, "max_tokens_per_gpu": 512, "formula": "released", **choices}
+    with pytest.raises(ConfigError, match="formula"):
+        estimate("sft", **choices)

@@ -2,38 +2,39 @@
 
 `estimate`, `BasicEstimator`, `LoRAEstimator`, `QLoRAEstimator` and `OSFTEstimator` take the same
 keywords, print the same report and return the same three figures as training-hub 0.11's
-``profiling/memory_estimator.py``. The figures are those of the published formula, see
-`vram_widget.estimate.published`; ``memory_model="replay"`` gives this package's own instead, for
-the settings that Training Hub's trainers really run with.
+``profiling/memory_estimator.py``, have its attributes, and may be subclassed as its own are. The
+figures are those of the published formula, see `vram_widget.estimate.published`;
+``formula="released"`` gives those of the released code, to the byte, and ``memory_model="replay"``
+this package's own, for the settings that Training Hub's trainers really run with.
 
-Where the original goes wrong this one does not follow: an untied lm_head counts, the frozen base of
-LoRA is not divided by the number of GPUs, adapters are placed by the names of the model's own
-weights, a misspelt method or a negative number is refused, no weights are downloaded and nothing is
-written to disk. `trust_remote_code` is accepted and has no effect: no code of a model is run.
+Where the published formula says something else than the released code, the report begins with a
+line that says so. In it an untied lm_head counts, the frozen base of LoRA is not divided by the
+number of GPUs, and adapters are placed by the names of the model's own weights. In both a misspelt
+method or a negative number is refused, no weights are downloaded and nothing is written to disk.
+`trust_remote_code` is accepted and has no effect: no code of a model is run.
 """
 
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, get_args
 
 from ..config import TrainingConfig
 from ..config.choices import MemoryModel, Method
 from ..config.fields import nearest
 from ..errors import ConfigError, shown
 from ..estimate import published
+from ..estimate.published import Figures, Overhead
 from ..export.readers.parsing import count
 from ..model.load import load
 from . import report
 
-Figures = tuple[int, int, int]
 
-
-class BasicEstimator:
+class BasicEstimator(published.Formula):
     """The memory of full fine-tuning (SFT), and what the other estimators build on.
 
     A subclass may override any ``_calc_*`` method, each of which gives bytes on one GPU, to change
-    one component of the published formula.
+    one component of the formula, or `_apply_overhead` and the multipliers to change its margins.
 
     Parameters
     ----------
@@ -56,8 +57,10 @@ class BasicEstimator:
     trust_remote_code : bool
         Accepted, without effect.
     memory_model : str
-        ``"training_hub"``, the published formula; ``"replay"``, this package's own estimate; or
+        ``"training_hub"``, its formula; ``"replay"``, this package's own estimate; or
         ``"rule_of_thumb"``.
+    formula : str
+        ``"published"``, Training Hub's formula as its text has it; or ``"released"``, as its code.
 
     Raises
     ------
@@ -93,6 +96,7 @@ class BasicEstimator:
         trust_remote_code: bool = False,
         *,
         memory_model: MemoryModel = "training_hub",
+        formula: published.Source = "published",
     ) -> None:
         self.num_gpus = count(num_gpus, "num_gpus")
         if verbose not in (0, 1, 2):
@@ -106,9 +110,7 @@ class BasicEstimator:
         batch_size, max_seq_len, max_tokens_per_gpu = (
             None if value is None else count(value, name) for name, value in batches.items()
         )
-        self.tokens_per_gpu = self._resolve_tokens_per_gpu(
-            batch_size, max_seq_len, max_tokens_per_gpu
-        )
+        self._resolve_tokens_per_gpu(batch_size, max_seq_len, max_tokens_per_gpu)
         batch: dict[str, Any] = {}
         if max_seq_len is not None:
             batch["max_seq_len"] = max_seq_len
@@ -126,11 +128,13 @@ class BasicEstimator:
             **batch,
             **self._method_settings(),
         )
-        self.model_path: str = self.config.model_path
+        if formula not in get_args(published.Source):
+            hint = nearest(formula, list(get_args(published.Source)))
+            raise ConfigError(f"formula must be published or released, not {shown(formula)}.{hint}")
+        if formula == "released" and memory_model != "training_hub":
+            raise ConfigError('formula="released" is for memory_model="training_hub" alone.')
         self.gpu_memory: int = self.config.config["gpu_memory"]
-        self.use_liger: bool = self.config.use_liger
-        self.architecture = load(self.model_path)
-        self._sizes = published.hub_components(self.architecture, self.config, self.tokens_per_gpu)
+        self._measure(load(self.config.model_path), self.config, formula)
 
     def _method_settings(self) -> dict[str, Any]:
         """Return the fields that only this method has."""
@@ -138,8 +142,8 @@ class BasicEstimator:
 
     def _resolve_tokens_per_gpu(
         self, batch_size: int | None, max_seq_len: int | None, max_tokens_per_gpu: int | None
-    ) -> float:
-        """Return the tokens on one GPU in one pass."""
+    ) -> None:
+        """Set the tokens on one GPU in one pass."""
         known: list[float] = [] if max_tokens_per_gpu is None else [max_tokens_per_gpu]
         if batch_size is not None and max_seq_len is not None:
             known.append(batch_size * max_seq_len / self.num_gpus)
@@ -148,49 +152,28 @@ class BasicEstimator:
                 "Give max_tokens_per_gpu, or batch_size and max_seq_len: "
                 "without them the number of tokens on one GPU is not known."
             )
-        return min(known)
+        self.tokens_per_gpu = min(known)
 
-    def _calc_model_params(self) -> float:
-        """Return the bytes of the weights on one GPU."""
-        return self._sizes["parameters"]
-
-    def _calc_optimizer(self) -> float:
-        """Return the bytes of the optimizer's states on one GPU."""
-        return self._sizes["optimizer"]
-
-    def _calc_gradients(self) -> float:
-        """Return the bytes of the gradients on one GPU."""
-        return self._sizes["gradients"]
-
-    def _calc_intermediate_activations(self) -> float:
-        """Return the bytes of the activations saved on one GPU."""
-        return self._sizes["activations"]
-
-    def _calc_outputs(self) -> float:
-        """Return the bytes of the logits and the loss on one GPU."""
-        return self._sizes["outputs"]
-
-    def _calc_additional(self) -> float:
-        """Return the bytes of anything else on one GPU."""
-        return 0.0
-
-    def _estimated(self) -> Any:
-        """Return what the chosen memory model says: components, low, expected and high."""
+    def _estimated(self) -> tuple[Figures, Overhead, list[float]]:
+        """Return the figures of the chosen memory model, what they add, and the components."""
+        if self.config.memory_model == "training_hub":
+            subtotal, *parts = self._calc_subtotal()
+            return *self._apply_overhead(subtotal), parts
+        result: Any
         if self.config.memory_model == "replay":
             from ..estimate.estimate import estimate as replayed
 
-            return replayed(self.config)
-        if self.config.memory_model == "rule_of_thumb":
-            return published.rule_of_thumb(self.architecture, self.config)
-        sizes = {
-            "parameters": self._calc_model_params(),
-            "optimizer": self._calc_optimizer(),
-            "gradients": self._calc_gradients(),
-            "activations": self._calc_intermediate_activations(),
-            "outputs": self._calc_outputs(),
-            "buffers": self._calc_additional(),
-        }
-        return published.hub_total(self.architecture, self.training_method, sizes)
+            result = replayed(self.config)
+        else:
+            result = published.rule_of_thumb(self.architecture, self.config)
+        parts = [result.components.get(name, 0) for name in published.COMPONENTS]
+        figures = (result.low, result.expected, result.high)
+        subtotal = sum(parts)
+        return (
+            figures,
+            (result.low - subtotal, result.expected - subtotal, result.high - subtotal),
+            parts,
+        )
 
     def estimate(self) -> Figures:
         """Estimate, print as much as `verbose` asks for, and return the figures.
@@ -200,30 +183,45 @@ class BasicEstimator:
         tuple of int
             The low, the expected and the high memory of one GPU, in bytes.
         """
-        result = self._estimated()
-        figures = (result.low, result.expected, result.high)
+        figures, overhead, parts = self._estimated()
+        if self.verbose > 0 and self.config.memory_model == "training_hub":
+            self._print_departure()
         if self.verbose > 1:
-            self._print_results(figures, result.components)
+            self._print_results(figures, overhead, *parts)
         if self.verbose > 0:
             self._print_tips(figures)
         return figures
 
-    def _print_results(self, figures: Figures, components: dict[str, int]) -> None:
+    def _print_departure(self) -> None:
+        """Print what the released code says, where the published text says something else."""
+        if self.formula == "released":
+            return
+        formula = published.FORMULAS[self.training_method]
+        ours, theirs = (
+            formula(self.architecture, self.config, self.tokens_per_gpu, source).total()
+            for source in get_args(published.Source)
+        )
+        if ours.expected != theirs.expected:
+            print(report.departure(theirs.expected))
+
+    def _print_results(self, results: Figures, overhead: Overhead, *parts: float) -> None:
         """Print the summary over all GPUs and the components of one."""
-        print(report.results(self.model_path, self.num_gpus, figures, components, self.use_liger))
+        print(
+            report.results(self.model_path, self.num_gpus, results, overhead, parts, self.use_liger)
+        )
 
-    def _print_tips(self, figures: Figures) -> None:
+    def _print_tips(self, results: Figures) -> None:
         """Print whether the run fits and, where it may not, the memory it lacks."""
-        print(report.tips(figures, self.gpu_memory))
+        print(report.tips(results, self.gpu_memory))
 
 
-class LoRAEstimator(BasicEstimator):
+class LoRAEstimator(published.LoRA, BasicEstimator):
     """The memory of LoRA; see `BasicEstimator`. It needs `batch_size` and `max_seq_len`.
 
     Parameters
     ----------
     num_gpus, gpu_memory, model_path, batch_size, max_seq_len, use_liger, verbose, \
-trust_remote_code, memory_model
+trust_remote_code, memory_model, formula
         As of `BasicEstimator`.
     lora_r : int
         The rank of the adapters.
@@ -250,6 +248,7 @@ trust_remote_code, memory_model
         lora_r: int = 32,
         *,
         memory_model: MemoryModel = "training_hub",
+        formula: published.Source = "published",
     ) -> None:
         self.lora_r = lora_r
         super().__init__(
@@ -262,6 +261,7 @@ trust_remote_code, memory_model
             verbose=verbose,
             trust_remote_code=trust_remote_code,
             memory_model=memory_model,
+            formula=formula,
         )
 
     def _method_settings(self) -> dict[str, Any]:
@@ -269,15 +269,15 @@ trust_remote_code, memory_model
 
     def _resolve_tokens_per_gpu(
         self, batch_size: int | None, max_seq_len: int | None, max_tokens_per_gpu: int | None
-    ) -> float:
+    ) -> None:
         if batch_size is None or max_seq_len is None:
             raise ConfigError(
                 "Give batch_size and max_seq_len: LoRA's trainer does not use max_tokens_per_gpu."
             )
-        return batch_size * max_seq_len / self.num_gpus
+        self.tokens_per_gpu = batch_size * max_seq_len / self.num_gpus
 
 
-class QLoRAEstimator(LoRAEstimator):
+class QLoRAEstimator(published.QLoRA, LoRAEstimator):
     """The memory of QLoRA; takes what `LoRAEstimator` takes.
 
     Examples
@@ -290,13 +290,13 @@ class QLoRAEstimator(LoRAEstimator):
     training_method = "qlora"
 
 
-class OSFTEstimator(BasicEstimator):
+class OSFTEstimator(published.OSFT, BasicEstimator):
     """The memory of OSFT; see `BasicEstimator`. Liger is on by default.
 
     Parameters
     ----------
     num_gpus, gpu_memory, model_path, batch_size, max_seq_len, max_tokens_per_gpu, use_liger, \
-verbose, trust_remote_code, memory_model
+verbose, trust_remote_code, memory_model, formula
         As of `BasicEstimator`.
     unfreeze_rank_ratio : float
         The share of each weight's singular directions that trains.
@@ -324,6 +324,7 @@ verbose, trust_remote_code, memory_model
         unfreeze_rank_ratio: float = 0.25,
         *,
         memory_model: MemoryModel = "training_hub",
+        formula: published.Source = "published",
     ) -> None:
         self.unfreeze_rank_ratio = unfreeze_rank_ratio
         super().__init__(
@@ -337,6 +338,7 @@ verbose, trust_remote_code, memory_model
             verbose,
             trust_remote_code,
             memory_model=memory_model,
+            formula=formula,
         )
 
     def _method_settings(self) -> dict[str, Any]:
@@ -377,6 +379,7 @@ def estimate(
     lora_r: int = 32,
     *,
     memory_model: MemoryModel = "training_hub",
+    formula: published.Source = "published",
 ) -> Figures:
     """Estimate the memory of one GPU; the function form of the estimators.
 
@@ -385,7 +388,7 @@ def estimate(
     training_method : str
         ``"sft"``, ``"osft"``, ``"lora"`` or ``"qlora"``, in any case of letters.
     num_gpus, gpu_memory, model_path, batch_size, max_seq_len, max_tokens_per_gpu, verbose, \
-trust_remote_code, memory_model
+trust_remote_code, memory_model, formula
         As of `BasicEstimator`; LoRA and QLoRA need `batch_size` and `max_seq_len` and leave
         `max_tokens_per_gpu` unused, as their trainer does.
     use_liger : bool, optional
@@ -431,6 +434,7 @@ trust_remote_code, memory_model
         "verbose": verbose,
         "trust_remote_code": trust_remote_code,
         "memory_model": memory_model,
+        "formula": formula,
     }
     if use_liger is not None:
         choices["use_liger"] = use_liger

@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
+from ..estimate.published import Figures, Overhead
 from ..units import GiB
 
-#: What the report calls the components, in its order.
-STORED = {
-    "parameters": "model parameters",
-    "optimizer": "optimizer states",
-    "gradients": "gradients",
-    "activations": "intermediate activations",
-    "outputs": "outputs",
-}
+#: What the report calls the components, in the formula's order.
+STORED = (
+    "model parameters",
+    "optimizer states",
+    "gradients",
+    "intermediate activations",
+    "outputs",
+)
+
+
+def departure(released: int) -> str:
+    """Return the line that says what the released code gives instead.
+
+    Examples
+    --------
+    >>> print(departure(20_723_000_000))
+    NOTE: These are the published formula's figures; the code of training-hub 0.11.2 expects \
+19.3 GB on each GPU (formula="released").
+    """
+    return (
+        "NOTE: These are the published formula's figures; the code of training-hub 0.11.2 expects "
+        f'{_gb(released)} GB on each GPU (formula="released").'
+    )
 
 
 def results(
     model_path: str,
     num_gpus: int,
-    figures: tuple[int, int, int],
-    components: Mapping[str, int],
+    figures: Figures,
+    overhead: Overhead,
+    parts: Sequence[float],
     use_liger: bool = False,
 ) -> str:
     """Return the summary over all GPUs and the components of one.
@@ -33,8 +50,10 @@ def results(
         All GPUs of the run.
     figures : tuple of int
         The low, expected and high memory of one GPU, in bytes.
-    components : mapping of str to int
-        Bytes on one GPU by component; what the figures go beyond them is `overhead`.
+    overhead : tuple of float
+        What each goes beyond the sum of the components.
+    parts : sequence of float
+        Bytes on one GPU of each component, and of anything else.
     use_liger : bool
         Whether Liger's kernels make no logits.
     """
@@ -53,19 +72,17 @@ def results(
         "",
         "Component Breakdown:",
     ]
-    for component, name in STORED.items():
-        if component == "outputs" and use_liger and not components[component]:
+    for name, size in zip(STORED, parts, strict=False):
+        if name == "outputs" and use_liger and not size:
             lines.append(
                 "Since Liger Kernels are being used, "
                 "no additional memory is needed to store the outputs"
             )
         else:
-            lines.append(f"Each GPU will need {_gb(components[component])} GB to store the {name}")
-    further = components.get("buffers", 0)
-    if further:
-        lines.append(f"This method also requires each GPU to use an additional {_gb(further)} GB")
-    subtotal = sum(components.values()) - components["overhead"]
-    lines.append(f"Up to {_gb(figures[2] - subtotal)} GB can be expected as overhead")
+            lines.append(f"Each GPU will need {_gb(size)} GB to store the {name}")
+    if parts[-1]:
+        lines.append(f"This method also requires each GPU to use an additional {_gb(parts[-1])} GB")
+    lines.append(f"Up to {_gb(overhead[2])} GB can be expected as overhead")
     return "\n".join(lines)
 
 
