@@ -76,6 +76,7 @@ def test_a_quantization_config_among_the_models_keywords_is_qlora():
 
 # -- however they are given -------------------------------------------------------------------
 
+SCRIPT = "trl/scripts/sft.py"
 COMMAND = (
     "trl sft --model_name_or_path org/model --dataset_name d --learning_rate 2.0e-4 --use_peft "
     "--lora_r 32 --lora_target_modules q_proj v_proj --packing --max_length 2048 "
@@ -115,8 +116,24 @@ def test_a_command_line_is_read_as_text_or_as_a_list(command):
     ],
 )
 def test_a_script_is_read_however_it_is_started(launcher, gpus, nodes):
-    config = read(f"{launcher} train_sft.py --model_name_or_path m --lora_r 4 --use_peft true")
+    config = read(f"{launcher} {SCRIPT} --model_name_or_path m --lora_r 4 --use_peft true")
     assert (config.num_gpus, config.num_nodes, config.lora_r) == (gpus, nodes, 4)
+
+
+def test_another_script_may_set_more_than_its_command_line():
+    command = "python examples/scripts/sft_gpt_oss.py --model_name_or_path m"
+    assert notices(command) == {"What sft_gpt_oss.py sets by itself is not read": "unknown"}
+    read("python -m trl.scripts.sft --model_name_or_path m")
+
+
+def test_a_number_of_steps_is_a_number_of_samples():
+    arguments = {"max_steps": 10, "per_device_train_batch_size": 4}
+    settings = {"model": "m", "SFTConfig": arguments, "accelerate": {"num_processes": 2}}
+    config = read({**settings, "SFTConfig": {**arguments, "gradient_accumulation_steps": 3}})
+    assert (config.num_samples, config.num_epochs) == (10 * 4 * 3 * 2, 1)
+    packed = read({"model": "m", "SFTConfig": {**arguments, "packing": True, "max_length": 700}})
+    assert packed.num_samples == 10 * 4  # a sample has 700 tokens unless the call has others
+    assert read(settings, num_samples=7).num_samples == 7
 
 
 def test_a_file_is_read_under_the_command_line(tmp_path):
@@ -125,7 +142,7 @@ def test_a_file_is_read_under_the_command_line(tmp_path):
                       "deepspeed_config:\n  zero_stage: 3\n")  # fmt: skip
     file = tmp_path / "sft.yaml"
     file.write_text("model_name_or_path: m\nmax_length: 512\nuse_peft: true\nlora_r: 8\n")
-    command = f"accelerate launch --config_file {launch} --zero_stage 2 sft.py --config {file}"
+    command = f"accelerate launch --config_file {launch} --zero_stage 2 {SCRIPT} --config {file}"
     config = read(f"{command} --lora_r 4")
     assert (config.sharding, config.num_gpus) == ("zero2", 8)
     assert (config.max_seq_len, config.lora_r) == (512, 4)

@@ -38,6 +38,9 @@ OTHER_TRAINERS = {
     "vlm": "fine-tuning on images",
 }
 
+#: What ``trl sft`` runs, which sets nothing beside its command line.
+SCRIPT = "trl/scripts/sft.py"
+
 #: How the name of a class, a script or a command may go on.
 _REST = r"(?:[^a-z]|$|config|trainer|lation|md)"
 
@@ -73,8 +76,8 @@ def is_command(text: str) -> bool:
     return len(words) > 1 and (is_starter or words[0].endswith(".py"))
 
 
-def parsed(command: str | Sequence[object]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the arguments of the script, and those of what launches it.
+def parsed(command: str | Sequence[object]) -> tuple[dict[str, Any], dict[str, Any], str]:
+    """Return the arguments of the script, those of what launches it, and the script.
 
     Raises
     ------
@@ -83,10 +86,10 @@ def parsed(command: str | Sequence[object]) -> tuple[dict[str, Any], dict[str, A
 
     Examples
     --------
-    >>> parsed("accelerate launch --num_processes 2 sft.py --packing --lora_r 8")
-    ({'packing': True, 'lora_r': 8}, {'num_processes': 2})
-    >>> parsed("trl sft --no_gradient_checkpointing --lora_target_modules q_proj v_proj")
-    ({'gradient_checkpointing': False, 'lora_target_modules': ['q_proj', 'v_proj']}, {})
+    >>> parsed("accelerate launch --num_processes 2 train.py --packing --lora_r 8")
+    ({'packing': True, 'lora_r': 8}, {'num_processes': 2}, 'train.py')
+    >>> parsed("trl sft --no_gradient_checkpointing --lora_target_modules q_proj v_proj")[0]
+    {'gradient_checkpointing': False, 'lora_target_modules': ['q_proj', 'v_proj']}
     """
     words = _words(command)
     while words and (_ASSIGNMENT.match(words[0]) or words[0] in ("uv", "run", "env")):
@@ -100,7 +103,7 @@ def parsed(command: str | Sequence[object]) -> tuple[dict[str, Any], dict[str, A
             refuse_other("TRL's command", kind)
             if kind != "sft":
                 raise ConfigError(f"trl {kind} is no command that fine-tunes; trl sft is.")
-            return _options(rest[1:]), launcher
+            return _options(rest[1:]), launcher, SCRIPT
         if name == "accelerate" and rest[:1] == ["launch"]:
             words = _launch(rest[1:], launcher)
         elif name == "accelerate-launch":
@@ -111,8 +114,10 @@ def parsed(command: str | Sequence[object]) -> tuple[dict[str, Any], dict[str, A
         elif _PYTHON.fullmatch(name):
             words = _module(rest)
         elif first.endswith(".py") or first.startswith("trl."):
-            refuse_other("The script", PurePath(first).name)
-            return _options(rest), launcher
+            is_trls = first == "trl.scripts.sft" or f"/{first}".endswith(f"/{SCRIPT}")
+            script = SCRIPT if is_trls else name
+            refuse_other("The script", script)
+            return _options(rest), launcher, script
         else:
             raise ConfigError(f"{shown(first)} is no command that is read: give one of trl sft.")
     raise ConfigError("The command line starts no training script.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,6 @@ KEYWORDS = {
     "args": "SFTConfig",
     "peft_config": "LoraConfig",
     "quantization_config": "BitsAndBytesConfig",
-    "TrainingArguments": "SFTConfig",
 }
 
 #: ModelConfig's fields -> LoraConfig's.
@@ -92,6 +91,8 @@ class Parts:
         Accelerate's settings.
     folder, launch_folder : path or None
         Where the files of the arguments and of Accelerate's settings are.
+    script : str
+        The script that a command line starts.
     """
 
     arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -100,6 +101,7 @@ class Parts:
     launch: Mapping[str, Any] = field(default_factory=dict)
     folder: Path | None = None
     launch_folder: Path | None = None
+    script: str = command.SCRIPT
 
 
 def from_trl(
@@ -163,15 +165,29 @@ def from_trl(
             "num_gpus",
         )
     deepspeed.on_one_gpu(reading, found, choices)
-    return reading.configuration(found, choices, "model_name_or_path or model")
+    if parts.script != command.SCRIPT:
+        reading.note("unknown", f"What {parts.script} sets by itself is not read")
+    steps = reading.get("max_steps")
+    config = reading.configuration(found, choices, "model_name_or_path or model")
+    return _for_steps(config, steps, choices)
+
+
+def _for_steps(config: TrainingConfig, steps: object, choices: Mapping[str, Any]) -> TrainingConfig:
+    """Return `config` with as many samples as a number of steps takes."""
+    if not isinstance(steps, int) or steps <= 0:
+        return config
+    tokens = steps * config.gradient_accumulation_steps * config.num_gpus * config.tokens
+    samples = tokens // (config.max_seq_len if config.padded else config.tokens_per_sample)
+    samples = min(max(samples, 1), TrainingConfig.fields()["num_samples"].metadata["maximum"])
+    return config.replace(**{"num_samples": samples, "num_epochs": 1, **choices})
 
 
 def _parts(settings: object) -> Parts:
     """Return settings, however they were given, by the class whose fields they are."""
     if isinstance(settings, str) and command.is_command(settings):
-        return _flat(*command.parsed(settings), folder=None)
+        return _started(settings)
     if isinstance(settings, (list, tuple)):
-        return _flat(*command.parsed(settings), folder=None)
+        return _started(settings)
     if isinstance(settings, (str, PathLike)):
         is_file = isinstance(settings, PathLike) or not source.is_text(settings)
         folder = Path(settings).parent if is_file else None
@@ -185,6 +201,12 @@ def _parts(settings: object) -> Parts:
     if any(name in READ for name in named):
         return _classes(named)
     return _flat(settings, {}, None)
+
+
+def _started(line: str | Sequence[object]) -> Parts:
+    """Return the parts of a command line."""
+    arguments, launcher, script = command.parsed(line)
+    return replace(_flat(arguments, launcher, None), script=script)
 
 
 def _classes(named: Mapping[str, Any]) -> Parts:
