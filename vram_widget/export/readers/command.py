@@ -35,6 +35,7 @@ OTHER_TRAINERS = {
     "minillm": "a distillation",
     "sdft": "a distillation",
     "sdpo": "a distillation",
+    "ssd": "a distillation",
     "vlm": "fine-tuning on images",
 }
 
