@@ -81,7 +81,7 @@ def text(settings: str | PathLike[str], program: str) -> str:
     if not isinstance(found, str):
         raise ConfigError(f"The path of a file is text, not {shown(found)}.")
     if not (isinstance(settings, str) and is_text(found)):
-        found = _content(found)
+        found = _content(found, program)
     if len(found) > MOST_BYTES:
         raise ConfigError(
             f"The settings of {program} are longer than {MOST_BYTES >> 10} KiB: they are no "
@@ -160,7 +160,7 @@ def _values(node: Any, counted: dict[int, int]) -> int:
     return counted[id(node)]
 
 
-def _content(path: str) -> str:
+def _content(path: str, program: str) -> str:
     """Return the text of a file."""
     try:
         file = Path(path).expanduser()
@@ -190,4 +190,4 @@ def _content(path: str) -> str:
         reason = "it is no UTF-8 text"
     except (ValueError, RuntimeError) as error:  # a zero byte in the path, no home folder
         reason = str(error)
-    raise ConfigError(f"The file {shown(path)} cannot be read: {reason.rstrip('.')}.")
+    raise ConfigError(f"The file {shown(path)} of {program} cannot be read: {reason.rstrip('.')}.")
