@@ -167,8 +167,7 @@ def test_the_old_switches_of_attention_are_read() -> None:
 
 
 def test_optimizers_are_read_where_their_states_are_the_same() -> None:
-    assert read(LORA, optimizer="adamw_torch_8bit").optim == "adamw_8bit"
-    assert list(notices(FULL, optimizer="adamw_torch_8bit").values()) == ["too_much"]
+    assert read(FULL, optimizer="adamw_torch_8bit").optim == "adamw_torch_8bit"
     assert list(notices(FULL, optimizer="muon").values()) == ["too_much"]
     assert read(LORA, optimizer="paged_adamw").optim == "paged_adamw_32bit"
     with pytest.raises(vw.ConfigError, match="give optim, which wins"):

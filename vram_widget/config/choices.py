@@ -22,6 +22,8 @@ Optimizer = Literal[
     "adamw_torch_fused",
     "adamw_8bit",
     "adamw_bnb_8bit",
+    "adamw_torch_8bit",
+    "adamw_torch_4bit",
     "paged_adamw_8bit",
     "paged_adamw_32bit",
     "adafactor",

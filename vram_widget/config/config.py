@@ -297,6 +297,8 @@ class TrainingConfig(HasTraits):
             "adamw_torch_fused": "AdamW, fused",
             "adamw_8bit": "AdamW, 8-bit",
             "adamw_bnb_8bit": "AdamW, 8-bit (bnb)",
+            "adamw_torch_8bit": "AdamW, 8-bit (torchao)",
+            "adamw_torch_4bit": "AdamW, 4-bit (torchao)",
             "paged_adamw_8bit": "AdamW, 8-bit, paged",
             "paged_adamw_32bit": "AdamW, paged",
             "adafactor": "Adafactor",

@@ -14,9 +14,9 @@ class Settings(NamedTuple):
 
     They can be compared and hashed. Where a run does not follow a field, what it does in its place
     stands here: `use_liger` and `loss_kernel` are those that the family gets. `float32_modules` is
-    what the trainer casts (`Trainer.float32_modules`); `ensure_weight_tying` says that a tied lm_head
-    is the embedding's trained copy (PEFT's setting of this name), `offloads_originals` that what
-    copies stand for is on the host.
+    what the trainer casts (`Trainer.float32_modules`); `ensure_weight_tying` says that a tied
+    lm_head is the embedding's trained copy (PEFT's setting of this name), `offloads_originals`
+    that what copies stand for is on the host.
     """
 
     model_path: str

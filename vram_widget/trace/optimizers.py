@@ -95,7 +95,7 @@ def make_optimizer(name: str, model: nn.Module, parameters: list[nn.Parameter]) 
         from transformers import Adafactor
 
         return Adafactor(parameters, lr=1e-3, scale_parameter=False, relative_step=False)
-    if "adamw" in name or "lion" in name:
+    if ("adamw" in name and not name.startswith("adamw_torch")) or "lion" in name:
         return BitsAndBytesStandIn(
             parameters,
             moments=2 if "adamw" in name else 1,
@@ -103,7 +103,7 @@ def make_optimizer(name: str, model: nn.Module, parameters: list[nn.Parameter]) 
             paged="paged" in name,
             kept_in_32_bit=_embeddings(model),
         )
-    raise ConfigError(f"optim={name!r} cannot be traced; use adamw_torch, or another AdamW.")
+    raise ConfigError(f"optim={name!r} cannot be traced; trace another AdamW.")
 
 
 def _embeddings(model: nn.Module) -> set[nn.Parameter]:

@@ -40,15 +40,12 @@ OPTIMIZERS = {
 #: bitsandbytes does, but of embeddings too (torchao/optim/subclass_8bit.py); optimi has a third
 #: number for a weight in 16 bits alone.
 ADAPTER_OPTIMIZERS = {
-    "adamw_torch_8bit": "adamw_8bit",
     "ao_adamw_fp8": "adamw_8bit",
     "optimi_adamw": "adamw_torch_fused",
 }
 #: Others -> the nearest that is counted, what that does to the figure, and why.
 NEAREST_OPTIMIZERS: dict[str, tuple[str, Effect, str]] = {
-    "adamw_torch_8bit": ("adamw_8bit", "too_much", "those of embeddings take 8 bits too"),
     "ao_adamw_fp8": ("adamw_8bit", "too_much", "those of embeddings take 8 bits too"),
-    "adamw_torch_4bit": ("adamw_8bit", "too_much", "its states take 4 bits"),
     "optimi_adamw": ("adamw_torch_fused", "too_little", "it keeps a third number for each weight"),
     "paged_lion_8bit": ("lion_8bit", "too_much", "its states can move to the host"),
     "paged_lion_32bit": ("lion_32bit", "too_much", "its states can move to the host"),

@@ -21,21 +21,18 @@ SAME = {
     "num_train_epochs": "num_epochs",
 }
 
-#: OptimizerNames -> one of ours that holds the same: AdamW in one kernel by other libraries, and
-#: torchao's 8-bit states, which are quantised by blocks as those of bitsandbytes are.
+#: OptimizerNames -> one of ours that holds the same: AdamW in one kernel by other libraries.
 SAME_STATES = {
     "adamw_hf": "adamw_torch",
     "adamw_torch_xla": "adamw_torch",
     "adamw_apex_fused": "adamw_torch_fused",
     "adamw_torch_npu_fused": "adamw_torch_fused",
-    "adamw_torch_8bit": "adamw_8bit",
     "lion": "lion_32bit",
 }
 
 #: OptimizerNames -> what is counted in its place, and what that does. The start of a name stands
 #: for all that begin so.
 IN_PLACE: dict[str, tuple[str, Effect, str]] = {
-    "adamw_torch_4bit": ("adamw_8bit", "too_much", "8-bit states are counted"),
     "adamw_anyprecision": ("adamw_torch", "too_much", "its states may be bfloat16"),
     "paged_lion_8bit": ("lion_8bit", "too_much", "its states may lie in the host's memory"),
     "paged_lion_32bit": ("lion_32bit", "too_much", "its states may lie in the host's memory"),

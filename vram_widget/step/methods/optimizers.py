@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ..tape import FLOAT32, UINT8, DType, Leaf, Tape, Tensor
+from ..tape import FLOAT32, INT4, UINT8, DType, Leaf, Tape, Tensor
 from .parameter import Parameter
 
 #: bitsandbytes: values that share one scale in a blockwise-quantised state (optim/optimizer.py).
@@ -69,6 +69,32 @@ def blockwise(moments: int) -> States:
     return states
 
 
+def torchao(dtype: DType, block: int) -> States:
+    """Return torchao's quantised AdamW states: codes, a scale a block, a code book for each.
+
+    A tensor that does not go up in blocks keeps both in its own dtype (``_new_buffer`` in
+    torchao/optim/adam.py, 0.18).
+    """
+    code_book = {UINT8: 256, INT4: 16}[dtype]
+
+    def states(parameter: Parameter) -> list[State]:
+        size = parameter.rows * parameter.width
+        moments = two_moments(parameter)
+        if size >= BNB_MIN_8BIT and size % block == 0:
+            moments = [
+                State(f"{name}{what}", elements, kind)
+                for name in ("exp_avg", "exp_avg_sq")
+                for what, elements, kind in (
+                    ("", size, dtype),
+                    (" scales", size // block, FLOAT32),
+                    (" code book", code_book, FLOAT32),
+                )
+            ]
+        return [*moments, State("step", 1, FLOAT32)]
+
+    return states
+
+
 def thirty_two_bit(moments: int) -> States:
     """Return 32-bit states of bitsandbytes, whatever the parameter's dtype."""
 
@@ -109,6 +135,8 @@ STATES: dict[str, States] = {
     "adamw_torch_fused": two_moments_fused,
     "adamw_8bit": blockwise(2),
     "adamw_bnb_8bit": blockwise(2),
+    "adamw_torch_8bit": torchao(UINT8, 256),
+    "adamw_torch_4bit": torchao(INT4, 128),
     "paged_adamw_8bit": paged(blockwise(2)),
     "paged_adamw_32bit": paged(thirty_two_bit(2)),
     "lion_8bit": blockwise(1),
