@@ -91,7 +91,8 @@ def from_torchtune(settings: Source, **choices: Unpack[Choices]) -> TrainingConf
     --------
     >>> config = from_torchtune(
     ...     "model: {_component_: torchtune.models.llama3_1.qlora_llama3_1_8b, lora_rank: 8}\n"
-    ...     "tokenizer: {max_seq_len: 2048}\nbatch_size: 4\ncompile: True"
+    ...     "tokenizer: {max_seq_len: 2048}\nloss: {_component_: torch.nn.CrossEntropyLoss}\n"
+    ...     "batch_size: 4"
     ... )
     >>> config.model_path, config.training_method, config.micro_batch_size
     ('meta-llama/Meta-Llama-3.1-8B-Instruct', 'qlora', 4)

@@ -52,6 +52,14 @@ def from_trainjob(settings: Source, **choices: Unpack[Choices]) -> TrainingConfi
     ------
     ConfigError
         If it is no TrainJob, or what it runs holds no settings that are known here.
+
+    Examples
+    --------
+    >>> from vram_widget import TrainingConfig, export
+    >>> job = export(TrainingConfig("org/model", training_method="osft", num_gpus=4), "kubeflow")
+    >>> config = from_trainjob(job)
+    >>> config.model_path, config.training_method, config.num_gpus
+    ('org/model', 'osft', 4)
     """
     documents = [settings] if isinstance(settings, Mapping) else _documents(settings)
     jobs = [each for each in documents if _kind(each) == "TrainJob"]
