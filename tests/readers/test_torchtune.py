@@ -143,7 +143,8 @@ def test_references_resolve_and_never_in_circles() -> None:
         ("torch.optim.SGD", "sgd"),
         ("bitsandbytes.optim.PagedAdamW8bit", "paged_adamw_8bit"),
         ("bitsandbytes.optim.PagedAdamW", "paged_adamw_32bit"),
-        ("torchao.optim.AdamW8bit", "adamw_8bit"),
+        ("torchao.optim.AdamW8bit", "adamw_torch_8bit"),
+        ("torchao.prototype.low_bit_optim.AdamW4bit", "adamw_torch_4bit"),
     ],
 )
 def test_optimizers_by_the_states_they_hold(component: str, optim: str) -> None:
@@ -152,11 +153,13 @@ def test_optimizers_by_the_states_they_hold(component: str, optim: str) -> None:
 
 def test_an_optimizer_with_other_states_is_named() -> None:
     assert effects(FULL, optimizer={"_component_": "mine.Sophia"}) == ["unknown"]
-    assert effects(FULL, optimizer={"_component_": "torchao.optim.AdamW4bit"}) == ["too_much"]
     momentum = {"_component_": "torch.optim.SGD", "momentum": 0.9}
     assert effects(FULL, optimizer=momentum) == ["too_little"]
     assert read(FULL, {"optim": "sgd"}, optimizer={"_component_": "mine.Sophia"}).optim == "sgd"
+    amsgrad = {"_component_": "torch.optim.AdamW", "amsgrad": True}
+    assert effects(FULL, optimizer=amsgrad) == ["too_little"]
     offloaded = {"_component_": "torchao.optim.CPUOffloadOptimizer"}
+    assert effects(FULL, optimizer={**offloaded, "offload_gradients": True}) == ["too_much"]
     assert read(FULL, optimizer=offloaded).cpu_offload == "optimizer"
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .source import Source
 
 #: Our names for optimizers of torch, bitsandbytes and torchao; those in other words hold the same
-#: states: 8 bits in blocks of 256, or two in 32 bits.
+#: states.
 OPTIMIZERS = {
     "torch.optim.AdamW": "adamw_torch",
     "torch.optim.Adam": "adamw_torch",
@@ -43,10 +43,10 @@ OPTIMIZERS = {
     "bitsandbytes.optim.PagedAdamW8bit": "paged_adamw_8bit",
     "bitsandbytes.optim.Lion": "lion_32bit",
     "bitsandbytes.optim.Lion8bit": "lion_8bit",
-    "torchao.optim.AdamW8bit": "adamw_8bit",
-    "torchao.optim.Adam8bit": "adamw_8bit",
-    "torchao.prototype.low_bit_optim.AdamW8bit": "adamw_8bit",
-    "torchao.prototype.low_bit_optim.Adam8bit": "adamw_8bit",
+    "torchao.optim.AdamW8bit": "adamw_torch_8bit",
+    "torchao.optim.Adam8bit": "adamw_torch_8bit",
+    "torchao.optim.AdamW4bit": "adamw_torch_4bit",
+    "torchao.optim.Adam4bit": "adamw_torch_4bit",
 }
 #: Our names for the modules that lora_attn_modules can name.
 ATTENTION = {"q_proj": "q_proj", "k_proj": "k_proj", "v_proj": "v_proj", "output_proj": "o_proj"}
@@ -320,12 +320,13 @@ def _optimizer(reading: Reading) -> dict[str, Any]:
     component = optimizer.get("_component_")
     if component is None:
         return found
-    name = OPTIMIZERS.get(str(component))
-    if str(component).rpartition(".")[2] == "CPUOffloadOptimizer":
+    # an older name of the module
+    component = str(component).replace("torchao.prototype.low_bit_optim.", "torchao.optim.")
+    name = OPTIMIZERS.get(component)
+    if component.endswith(".CPUOffloadOptimizer"):
         return {**found, "optim": "adamw_torch", "cpu_offload": "optimizer"}
-    if "4bit" in str(component) or "Fp8" in str(component):
-        name = "adamw_8bit"
-        optimizer.uncounted("_component_", "too_much", "its states count as 8 bits", "optim")
+    if component == "torchao.optim.AdamWFp8":  # a byte a value too
+        name = "adamw_torch_8bit"
     if name is None:
         name = "adamw_torch"
         optimizer.uncounted("_component_", "unknown", "its states count as AdamW's", "optim")
