@@ -6,7 +6,8 @@ What the configuration does not know is the caller's to add: `datasets`, `learni
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import re
+from typing import Any
 
 from ..config import TrainingConfig
 from ..errors import ConfigError
@@ -14,9 +15,6 @@ from ..trainers.axolotl import TRAINER
 from . import deepspeed
 from .draft import Draft
 from .target import Target
-
-if TYPE_CHECKING:
-    pass
 
 #: Keys that take our field's value as it is.
 SAME = {
@@ -64,6 +62,9 @@ LIGER = (
     "liger_glu_activation",
     "liger_fused_linear_cross_entropy",
 )
+#: The class that loads a checkpoint which is quantised so (utils/schemas/model.py).
+CHECKPOINTS = {"mxfp4": "Mxfp4Config", "fp8": "FineGrainedFP8Config"}
+
 #: The key that stands for a loss kernel; all but `chunked` are a plugin's.
 LOSSES = {
     "chunked": "chunked_cross_entropy",
@@ -89,6 +90,8 @@ def export(config: TrainingConfig) -> Draft:
     _kernels(draft)
     if config.adapts:
         _adapter(draft)
+    elif config.trainable_parameters:
+        _unfrozen(draft)
     if config.num_gpus > 1:
         _sharding(draft)
         draft.cover("num_gpus", "num_nodes")
@@ -135,6 +138,11 @@ def _adapter(draft: Draft) -> None:
         draft.put("lora_target_linear", True, "target_modules")
     else:
         draft.put("lora_target_modules", config.target_modules, "target_modules")
+    if config.modules_to_save:
+        draft.put("lora_modules_to_save", config.modules_to_save, "modules_to_save")
+    if config.target_parameters:
+        draft.put("lora_target_parameters", config.target_parameters, "target_parameters")
+    draft.tokens("peft_trainable_token_indices")
     if config.use_dora:
         draft.put("peft_use_dora", True, "use_dora")
     if config.lora_dtype == "bfloat16":
@@ -154,11 +162,51 @@ def _adapter(draft: Draft) -> None:
         draft.put("load_in_8bit", True)
     elif config.quantization == "gptq":
         draft.put("gptq", True)
+    elif config.quantization in CHECKPOINTS:
+        draft.put("model_quantization_config", CHECKPOINTS[config.quantization])
     else:
         raise ConfigError(
             f"Axolotl does not train adapters on a {config.quantization} checkpoint; "
-            "take quantization nf4, int8 or gptq."
+            "take quantization nf4, int8, gptq, fp8 or mxfp4."
         )
+
+
+def _unfrozen(draft: Draft) -> None:
+    """Write what trains as Axolotl's patterns, where it has them for every expression."""
+    patterns = [_patterns(expression) for expression in draft.config.trainable_parameters or []]
+    if all(patterns):
+        written = [pattern for each in patterns for pattern in each]
+        draft.put("unfrozen_parameters", written, "trainable_parameters")
+
+
+def _patterns(expression: str) -> list[str]:
+    r"""Return what matches the names that `expression` is in: from their start, each dot itself.
+
+    Nothing where a dot stands for any letter, as only one before a plus does (utils/freeze.py), or
+    where rows seem to follow in brackets.
+
+    Examples
+    --------
+    >>> _patterns(r"^lm_head\."), _patterns(r"mlp\.(up|down)"), _patterns("q.proj")
+    (['lm_head.'], ['mlp.(up|down)', '.+mlp.(up|down)'], [])
+    """
+    if re.search(r"(?<!\\)\.(?!\+)|\[[\d:]*\]$", expression):
+        return []
+    pattern = re.sub(r"\\\.(?!\+)", ".", expression)
+    group = re.fullmatch(r"\^\(\?:(.*)\)", pattern)
+    if group and _is_balanced(group[1]):
+        return [group[1]]
+    if "|" in re.sub(r"\([^()]*\)", "", pattern):
+        return [] if "^" in pattern else [f"(?:{pattern})", f".+(?:{pattern})"]
+    return [pattern[1:]] if pattern.startswith("^") else [pattern, f".+{pattern}"]
+
+
+def _is_balanced(pattern: str) -> bool:
+    try:
+        re.compile(pattern)
+    except re.error:
+        return False
+    return True
 
 
 def _sharding(draft: Draft) -> None:

@@ -105,6 +105,13 @@ class Draft:
         """Add a notice."""
         self.notices.append(sentence)
 
+    def tokens(self, key: str) -> None:
+        """Ask for the tokens that train by themselves: their number is not the list of them."""
+        number = self.config.trainable_token_indices
+        if number:
+            self.note(f"Add {key}: the {number:,} tokens that train, which only their list says.")
+        self.cover("trainable_token_indices")
+
     def rows(self) -> int:
         """Return the sequences on one GPU in one pass, for a trainer that counts sequences."""
         config = self.config
@@ -120,7 +127,7 @@ class Draft:
         return rows
 
     def finish(self) -> Draft:
-        """Add a notice for every field that matters and was not expressed."""
+        """Add a notice for every field that matters and was not expressed, or was never read."""
         for name, field in TrainingConfig.fields().items():
             value, own = getattr(self.config, name), getattr(self._own, name)
             if name in BESIDE or name in self._expressed or value == own:
@@ -131,6 +138,8 @@ class Draft:
                     f"{self.trainer} has no setting for {field.metadata['label']} ({name}) "
                     f"{_shown(value)}: it runs with {_shown(own)}."
                 )
+        for setting in self.config.uncounted:
+            self.note(f"Left out here too: {setting['text']}")
         return self
 
 

@@ -4,7 +4,8 @@ With `s` the settings, ``SFTTrainer(model=s["model"], args=SFTConfig(**s["SFTCon
 train_dataset=..., peft_config=LoraConfig(**s["LoraConfig"]),
 quantization_config=BitsAndBytesConfig(**s["BitsAndBytesConfig"]))``, started with
 ``accelerate launch --config_file`` and a file of what is under ``accelerate``. Which ZeRO or FSDP
-it is, SFTConfig says.
+it is, SFTConfig says. A checkpoint that is quantised already has its own class, such as GPTQConfig,
+in place of BitsAndBytesConfig.
 """
 
 from __future__ import annotations
@@ -51,8 +52,21 @@ DEFAULTS = {"r": 8, "lora_alpha": 8, "lora_dropout": 0.0}
 #: (fsdp2_prepare_model in utils/fsdp_utils.py).
 FLOATS = ("float16", "float32", "float64")
 
+#: Of a checkpoint that is quantised already, the class that loads it so, and what that must be
+#: given; whatever else it has, the checkpoint's own settings win (quantizers/auto.py).
+CHECKPOINTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "gptq": ("GPTQConfig", {"bits": 4}),
+    "awq": ("AwqConfig", {}),
+    "fp8": ("FineGrainedFP8Config", {}),
+    "mxfp4": ("Mxfp4Config", {}),
+}
+
 #: What `from_trl` reads.
-READ = ("model", "SFTConfig", "LoraConfig", "BitsAndBytesConfig", "accelerate")
+READ = (
+    *("model", "SFTConfig", "LoraConfig", "BitsAndBytesConfig"),
+    *(name for name, _ in CHECKPOINTS.values()),
+    "accelerate",
+)
 
 #: Keyword arguments of from_pretrained likewise.
 LOADING = {"dtype": "param_dtype", "attn_implementation": "attn_implementation"}
@@ -68,6 +82,7 @@ def export(config: TrainingConfig) -> Draft:
         names = _taken(draft, LORA_NAMES)
         adapter |= {key: each for key, each in names.items() if each is not None}
         draft.put("LoraConfig", {"task_type": "CAUSAL_LM", "bias": "none", **adapter})
+        draft.tokens("LoraConfig's trainable_token_indices")
     if config.training_method == "qlora":
         _quantised(draft)
     if config.num_gpus > 1:
@@ -77,6 +92,11 @@ def export(config: TrainingConfig) -> Draft:
             "num_machines": config.num_nodes,
         }
         draft.put("accelerate", launch, "num_gpus", "num_nodes")
+        if config.num_nodes > 1:
+            draft.note(
+                "Each node's own accelerate file also has its machine_rank, and main_process_ip "
+                "and main_process_port of the first."
+            )
     return draft.finish()
 
 
@@ -142,10 +162,9 @@ def _quantised(draft: Draft) -> None:
     elif config.quantization == "int8":
         draft.put("BitsAndBytesConfig", {"load_in_8bit": True}, "quantization")
     else:
-        draft.cover("quantization")
-        draft.note(
-            f"The checkpoint itself must be {config.quantization}; TRL has no setting for it."
-        )
+        name, options = CHECKPOINTS[config.quantization]
+        draft.put(name, dict(options), "quantization")
+        draft.note(f"The checkpoint itself must be {config.quantization}: {name} only loads it.")
 
 
 TARGET = Target.of(TRAINER, export)

@@ -12,7 +12,7 @@ from ...config import TrainingConfig
 from ...errors import ConfigError, shown
 from ...model import catalog
 from ...trainers import SHARDS_PARAMETERS
-from ..trl import DEFAULTS, FLOATS, LORA, LORA_NAMES, READ
+from ..trl import CHECKPOINTS, DEFAULTS, FLOATS, LORA, LORA_NAMES, READ
 from . import accelerate, command, deepspeed, source, transformers
 from .parsing import count
 from .reader import Command, Reader
@@ -69,9 +69,6 @@ ACCELERATE_CONFIGS: dict[str, dict[str, Any]] = {
         for version in (1, 2)
     },
 }
-
-#: quant_method of a checkpoint -> ours.
-QUANTIZATIONS = {"gptq": "gptq", "awq": "awq", "fp8": "fp8", "mxfp4": "mxfp4"}
 
 #: Sequence lengths by older names (SFTConfig before 0.16, SFTTrainer's keyword).
 LENGTHS = ("max_length", "max_seq_length")
@@ -227,10 +224,14 @@ def _classes(named: Mapping[str, Any]) -> Parts:
     written = named.get("accelerate")
     launch, folder = accelerate.opened(written) if written is not None else ({}, None)
     lora, quantized = named.get("LoraConfig"), named.get("BitsAndBytesConfig")
+    options = None if quantized is None else _fields(quantized, "BitsAndBytesConfig")
+    for method, (name, _) in CHECKPOINTS.items():
+        if named.get(name) is not None:
+            options = {**_fields(named[name], name), "quant_method": method}
     return Parts(
         arguments,
         None if lora is None else _fields(lora, "LoraConfig"),
-        None if quantized is None else _fields(quantized, "BitsAndBytesConfig"),
+        options,
         launch,
         None,
         folder,
@@ -480,8 +481,8 @@ def _quantized(reading: Reading, parts: Parts, loading: Reading, sharded: bool) 
         # get_quantization_config in trainer/utils.py
         settings["bnb_4bit_compute_dtype"] = reading.get("dtype", "float32")
     method = str(plain(settings.get("quant_method", "bitsandbytes"))).lower().rpartition(".")[2]
-    if method in QUANTIZATIONS:
-        return {"quantization": QUANTIZATIONS[method]}
+    if method in CHECKPOINTS:
+        return {"quantization": method}
     inner = reading.beside(settings, Names.of("bitsandbytes"), "BitsAndBytesConfig")
     eight, four = (accelerate.switched(inner.get(f"load_in_{bits}bit")) for bits in (8, 4))
     double, storage = inner.get("bnb_4bit_use_double_quant"), inner.get("bnb_4bit_quant_storage")
