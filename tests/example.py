@@ -17,6 +17,16 @@ from vram_widget.widget.readings import ALONG
 from vram_widget.widget.report import progress
 from vram_widget.widget.verification import verification
 
+#: Of another program: one is not counted, and one is misspelt.
+SETTINGS = """
+base_model: Qwen/Qwen3-8B
+adapter: lora
+lora_r: 8
+lora_target_linear: true
+lisa_n_layers: 4
+micro_batch_sise: 2
+"""
+
 EXAMPLE = Path(__file__).parents[1] / "js" / "tests" / "example.json"
 
 
@@ -32,6 +42,7 @@ def example() -> dict[str, Any]:
     widget._handle_custom_msg({"type": "explain", "index": 1}, [])
     for name in ALONG:
         widget._handle_custom_msg({"type": "read", "reading": name}, [])
+    widget._handle_custom_msg({"type": "import", "text": SETTINGS, "name": "lora.yaml"}, [])
     return {
         "form": widget.form,
         "report": widget.report,
@@ -42,6 +53,7 @@ def example() -> dict[str, Any]:
         "pinned": widget.pinned,
         "verification": {**traced(), "current": True},
         "explained": widget.explained,
+        "imported": widget.imported,
         "lookup": progress(Looking("someone/new", 1, 3, "model-00001-of-00002.safetensors")),
     }
 

@@ -13,9 +13,9 @@ export function createExport() {
   const tabs = createTabs<string>("Export for", panel, choose);
   const element = html(
     "details",
-    { class: "vw-export", hidden: true },
+    { class: "vw-drawer vw-export", hidden: true },
     html("summary", {}, "Export"),
-    html("div", { class: "vw-export-bar" }, tabs.element, answer, copy),
+    html("div", { class: "vw-drawer-bar" }, tabs.element, answer, copy),
     panel,
   );
   let launches: Launch[] = [];

@@ -2,9 +2,11 @@
  * What Python and the front end say to each other.
  *
  * Python sends `form` once, `report` and `history` after every change, `lookup` while it reads from
- * the Hub, `pinned` while there is one to compare with, and `advice` and `readings` when asked.
+ * the Hub, `pinned` while there is one to compare with, and `advice`, `readings` and `imported` when
+ * asked.
  * The front end writes only the fields of the form, and asks with a `Request`. The other end is
- * `vram_widget/widget/form.py`, `report.py`, `advice.py`, `readings.py`, `pinned.py` and `history.py`.
+ * `vram_widget/widget/form.py`, `report.py`, `advice.py`, `readings.py`, `pinned.py`, `imported.py`
+ * and `history.py`.
  */
 import type { AnyModel } from "@anywidget/types";
 
@@ -110,13 +112,18 @@ export interface Report {
   components: { name: string; bytes: number; note: string }[];
   timeline: Timeline;
   notices: string[];
+  /** That settings of an imported file are not counted, and the worst that this does. */
+  uncounted: { words: string; effect: Effect; why: string } | null;
   /** The fields in which the configuration differs from the pinned one. */
   differences: Difference[];
   /** Why a value was refused, by the field's name. Everything else is the last good estimate. */
   errors: Record<string, string>;
 }
 
-/** A field by its label, with its pinned value and the present one as they read. */
+/** What leaving a setting out does to the figure. */
+export type Effect = "too_little" | "too_much" | "unknown";
+
+/** A field by its label, with its earlier value and the present one as they read. */
 export interface Difference {
   name: string;
   label: string;
@@ -235,6 +242,19 @@ export interface Verification {
   current: boolean;
 }
 
+/** What settings of another program say; without a heading nothing could be read. */
+export interface Imported {
+  /** Counts the answers, so that each one arrives. */
+  revision: number;
+  heading: string;
+  /** What they would change in the controls. */
+  differences: Difference[];
+  /** What of them is not counted, each with what that does to the figure. */
+  notices: { text: string; effect: string }[];
+  /** Why they cannot be read, or not put into the controls. */
+  error: string;
+}
+
 /** What the front end asks Python for beside the values of fields. */
 export type Request =
   /** Give the look-up up. */
@@ -243,6 +263,10 @@ export type Request =
   | { type: "advise" }
   /** Make changes that belong together. */
   | { type: "apply"; changes: Changes }
+  /** Read settings of another program, from a file of this name if it has one. */
+  | { type: "import"; text: string; name: string }
+  /** Put what was read into the controls. */
+  | { type: "put" }
   /** Go back or forward through the changes. */
   | { type: "undo" | "redo" }
   /** Run PyTorch's own step, or give that up. */
@@ -265,6 +289,7 @@ export type Traits = {
   verification: Verification | null;
   readings: Partial<Record<SweepField, Sweep>>;
   pinned: Pinned | null;
+  imported: Imported | null;
   explained: Explained | null;
 } & Record<string, unknown>;
 

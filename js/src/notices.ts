@@ -2,7 +2,11 @@
 import { html } from "./dom";
 
 export function createNotices(name = "Notices") {
-  const element = html("ul", { class: "vw-notices vw-small", "aria-label": name });
+  const element = html("ul", {
+    class: "vw-notices vw-small",
+    "aria-label": name,
+    tabindex: -1, // the header leads here
+  });
 
   function update(notices: string[]): void {
     if (element.textContent !== notices.join("")) {

@@ -1,7 +1,7 @@
 /** The pinned configuration beside the present one: how much more or less, and what differs. */
 import { html, on, say, set } from "./dom";
 import { difference, gib } from "./format";
-import type { Pinned, Report, Request } from "./messages";
+import type { Difference, Pinned, Report, Request } from "./messages";
 
 export function createPinned(request: (request: Request) => void) {
   const pin = html(
@@ -42,11 +42,11 @@ export function createPinned(request: (request: Request) => void) {
     const { title, subtitle, expected } = pinned;
     say(subject, ` against the pinned ${title} · ${subtitle} · ${gib(expected)} GiB`);
     back.disabled = same;
-    differs.replaceChildren(
-      ...report.differences.map(({ label, before, now }) =>
-        html("li", {}, `${label} `, html("span", {}, `${before} → ${now}`)),
-      ),
-    );
+    differs.replaceChildren(...report.differences.map(createDifference));
   }
   return { button: pin, element, update };
+}
+
+export function createDifference({ label, before, now }: Difference): HTMLElement {
+  return html("li", {}, `${label} `, html("span", {}, `${before} → ${now}`));
 }

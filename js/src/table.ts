@@ -54,7 +54,7 @@ export function createTable(components: Component[]) {
     table.classList.toggle("vw-compared", pinned !== null);
     notices.update(report.notices);
   }
-  return { element, update };
+  return { element, update, notices: notices.element };
 }
 
 function createRow(component: Component) {

@@ -8,6 +8,7 @@ import { createExport } from "./export";
 import { createForm } from "./form";
 import { createHeader } from "./header";
 import { createHistory, historyKey } from "./history";
+import { createImport } from "./import";
 import {
   ask,
   type Changes,
@@ -36,7 +37,7 @@ const DISCONNECTED = "jupyter-widgets-disconnected";
 const GONE = "comm_live_update";
 
 /** What is asked for that changes the configuration. */
-const MOVES = new Set<Request["type"]>(["apply", "return", "undo", "redo"]);
+const MOVES = new Set<Request["type"]>(["apply", "put", "return", "undo", "redo"]);
 
 /** A view, and one to read alone in its place when its kernel goes: for a model none comes back. */
 function render({ model, el }: RenderProps<Traits>): () => void {
@@ -59,7 +60,7 @@ function open(model: Model, el: HTMLElement, readonly: boolean): () => void {
   const { groups, components, compact, verifiable } = form;
 
   const history = createHistory(go);
-  const header = createHeader(history.element);
+  const header = createHeader(history.element, () => table.notices.focus());
   const progress = createProgress(cancel);
   // The fields of a run stand by its figures; a tutorial has only the form.
   const runGroups = compact ? [] : groups.filter(({ name }) => name === "run");
@@ -70,6 +71,7 @@ function open(model: Model, el: HTMLElement, readonly: boolean): () => void {
   const advice = createAdvice((changes: Changes) => request({ type: "apply", changes }));
   const runs = runGroups.map((group) => createRun(group, change));
   const verify = createVerify(request);
+  const settings = createImport(request);
   const launch = createExport();
   const root = html(
     "div",
@@ -92,6 +94,7 @@ function open(model: Model, el: HTMLElement, readonly: boolean): () => void {
         ),
       ),
     ),
+    ...(compact || readonly ? [] : [settings.element]),
     launch.element,
   );
 
@@ -161,6 +164,7 @@ function open(model: Model, el: HTMLElement, readonly: boolean): () => void {
     const read = (name: string) => wanted[name] ?? model.get(name);
     controls.update(read, report);
     progress.update(lookup);
+    settings.update(model.get("imported"), lookup, report.revision);
     for (const run of runs) {
       run.update(read, model.get("advice"), report);
     }
@@ -181,7 +185,15 @@ function open(model: Model, el: HTMLElement, readonly: boolean): () => void {
   const names = groups.flatMap(({ fields }) => fields.map(({ name }) => name));
   // A value that moves shows in its control at once; the rest waits for what Python says of it.
   listen(model, [...names, "lookup"], perFrame(fill, view.signal), view.signal);
-  const beside = ["advice", "history", "pinned", "readings", "explained", "verification"];
+  const beside = [
+    "advice",
+    "history",
+    "pinned",
+    "readings",
+    "explained",
+    "verification",
+    "imported",
+  ];
   listen(model, beside, draw, view.signal);
   listen(model, ["readings"], charts.answered, view.signal);
   listen(model, ["report"], arrived, view.signal);

@@ -7,6 +7,7 @@ import type {
   Field,
   Form,
   History,
+  Imported,
   Lookup,
   Pinned,
   Report,
@@ -68,6 +69,7 @@ export function exampleReadings(): Traits["readings"] {
 
 export const exampleLookup: Lookup = example.lookup;
 export const exampleHistory: History = example.history;
+export const exampleImported: Imported = example.imported;
 
 const advice: Widen<Omit<Advice, "suggestions">> = example.advice;
 const suggestions: Widen<Advice["suggestions"]> = example.advice.suggestions;
@@ -114,6 +116,7 @@ export class FakeModel {
     history: { undo: null, redo: null },
     readings: {},
     pinned: null,
+    imported: null,
     verification: null,
     explained: null,
   };

@@ -249,7 +249,7 @@ describe("advice", () => {
 });
 
 describe("the export", () => {
-  const code = () => el.querySelector(".vw-code") as HTMLElement;
+  const code = () => el.querySelector(".vw-export .vw-code") as HTMLElement;
   const tab = (label: string) =>
     Array.from(el.querySelectorAll<HTMLElement>('[role="tab"]')).find(
       (each) => each.textContent === label,
@@ -279,8 +279,10 @@ describe("the export", () => {
     const clipboard = { writeText: async (text: string) => written.push(text) };
     vi.stubGlobal("navigator", { ...navigator, clipboard });
     tab("TRL").click();
-    (el.querySelector(".vw-export-bar > button") as HTMLElement).click();
-    await vi.waitFor(() => expect(el.querySelector(".vw-answer")?.textContent).toBe("Copied"));
+    (el.querySelector(".vw-export .vw-drawer-bar > button") as HTMLElement).click();
+    await vi.waitFor(() =>
+      expect(el.querySelector(".vw-export .vw-answer")?.textContent).toBe("Copied"),
+    );
     expect(written).toEqual([code().textContent]);
     vi.unstubAllGlobals();
     completeJsdom();
@@ -296,7 +298,7 @@ describe("the export", () => {
     };
     model.receive("advice", advice);
     await frame();
-    const copy = el.querySelector(".vw-export-bar > button") as HTMLButtonElement;
+    const copy = el.querySelector(".vw-export .vw-drawer-bar > button") as HTMLButtonElement;
     expect(copy.disabled).toBe(true);
     tab("Training Hub").click();
     expect(copy.hidden).toBe(true);

@@ -72,6 +72,49 @@ def export(notebook: Notebook) -> None:
     notebook.widget.get_by_role("tab", name="TRL").click()
 
 
+#: Settings of which some are not counted, and settings that are of another kind of run.
+AXOLOTL = """base_model: Qwen/Qwen3-8B
+adapter: qlora
+load_in_4bit: true
+lora_r: 32
+lora_target_linear: true
+sequence_len: 4096
+micro_batch_size: 2
+sample_packing: true
+gradient_checkpointing: true
+bf16: true
+lisa_n_layers: 4
+lora_modules_to_sav: [lm_head]
+"""
+PREFERENCES = AXOLOTL + "rl: dpo\n"
+
+
+def importing(text: str) -> Callable[[Notebook], None]:
+    """Read settings in the panel."""
+
+    def act(notebook: Notebook) -> None:
+        panel = notebook.widget.locator(".vw-import")
+        if panel.get_attribute("open") is None:
+            panel.locator("summary").click()
+        box = panel.get_by_role("textbox")
+        box.fill(text)
+        if text:
+            box.press("Control+Enter")
+            panel.locator(".vw-found:not([hidden]), .vw-error:not([hidden])").first.wait_for()
+
+    return act
+
+
+def put(notebook: Notebook) -> None:
+    """Put settings into the controls, and follow the mark to what is not counted."""
+    if notebook.python("w.report['uncounted'] is None"):
+        importing(AXOLOTL)(notebook)
+        notebook.widget.get_by_role("button", name="Put into the controls").click()
+        notebook.becomes("w.report['uncounted'] is not None", True)
+        notebook.drawn()
+    notebook.widget.locator(".vw-uncounted").click()
+
+
 def focus(notebook: Notebook) -> None:
     """Focus the chart by keyboard and walk along it."""
     notebook.widget.locator(".vw-chart").focus()
@@ -159,6 +202,16 @@ STATES = {
     "verifying": (f"{SHORT}, gpu='L40S'", verifying),
     "bad-number": (f"{SHORT}, gpu='L40S'", bad_number),
     "export": (f"{LLAMA}, training_method='lora', gpu='L40S', loss_kernel='fused'", export),
+    "import": (f"{LLAMA}, training_method='lora', gpu='L40S'", importing("")),
+    "imported": (f"{LLAMA}, training_method='lora', gpu='L40S'", importing(AXOLOTL)),
+    "import-refused": (f"{LLAMA}, training_method='lora', gpu='L40S'", importing(PREFERENCES)),
+    "uncounted": (f"{LLAMA}, training_method='lora', gpu='L40S'", put),
+    "sharded": (
+        f"{LLAMA}, gpu='H100', num_gpus=8, sharding='zero3', uncounted=["
+        "{'text': 'tiled_mlp: True is not counted: the figure is too low without it.', "
+        "'effect': 'too_little'}]",
+        all_settings,
+    ),
     "tutorial": (f"{LLAMA}, gpu='H200', controls=['max_seq_len', 'training_method']", None),
     "length": (f"{LLAMA}, training_method='lora', gpu='L40S'", reading("Length")),
     "length-typed": (

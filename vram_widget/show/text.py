@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..config import TrainingConfig
+from ..config.uncounted import Effect
 from ..units import GiB, gib, quantity
 from .palette import PALETTE, PHASE_LABELS
 from .result import Result
@@ -14,16 +15,50 @@ VERDICTS = {
     "does_not_fit": "Does not fit",
 }
 
+#: What leaving settings out does to the figure, the worst first.
+EFFECTS: dict[Effect, str] = {
+    "too_little": "the figure is too low without {them}",
+    "unknown": "the figure may be too high or too low without {them}",
+    "too_much": "the figure is too high without {them}",
+}
+
 
 def verdict(result: Result) -> str:
     """Return the verdict, such as "Fits: 27.9 of 48.0 GiB on each GPU".
 
     Where it is a near thing, also what a process can have of the card, as the verdict turns on it.
+    Where it is one only because settings are not counted, that.
     """
-    amounts = f"{gib(result.expected)} of {gib(result.capacity)} GiB on each GPU"
+    if result.verdict == "likely" and result.high <= result.gpu.usable:
+        return f"{VERDICTS['likely']}: {_amounts(result)}, not all counted"
     near = result.verdict in ("likely", "risky")
     usable = f", {gib(result.gpu.usable)} usable" if near else ""
-    return f"{VERDICTS[result.verdict]}: {amounts}{usable}"
+    return f"{VERDICTS[result.verdict]}: {_amounts(result)}{usable}"
+
+
+def _amounts(result: Result) -> str:
+    return f"{gib(result.expected)} of {gib(result.capacity)} GiB on each GPU"
+
+
+def uncounted(config: TrainingConfig) -> dict[str, str] | None:
+    """Return how many settings are not counted, and the worst that this does to the figure.
+
+    Examples
+    --------
+    >>> notice = {"text": "lisa_n_layers is not counted.", "effect": "too_much"}
+    >>> uncounted(TrainingConfig("m", uncounted=[notice]))["words"]
+    '1 setting not counted'
+    """
+    effects = {each["effect"] for each in config.uncounted}
+    if not effects:
+        return None
+    one = len(config.uncounted) == 1
+    worst = next(effect for effect in EFFECTS if effect in effects)
+    return {
+        "words": f"{len(config.uncounted)} setting{'' if one else 's'} not counted",
+        "effect": worst,
+        "why": EFFECTS[worst].format(them="it" if one else "them"),
+    }
 
 
 def band(result: Result) -> str:
@@ -87,6 +122,8 @@ def control_text(name: str, value: object) -> str:
     >>> control_text("optim", "adamw_8bit"), control_text("gpu_memory", 24 * 1024**3)
     ('AdamW, 8-bit', '24 GiB')
     """
+    if isinstance(value, float):
+        return f"{value:g}"
     if name == "gpu_memory" and isinstance(value, int):
         return f"{value / GiB:g} GiB"
     options = TrainingConfig.fields()[name].metadata.get("options", {})

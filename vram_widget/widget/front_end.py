@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -40,7 +41,7 @@ class FrontEnd(LiveEstimate):
         good = {name: value for name, value in theirs.items() if name not in errors}
         if "model_path" in theirs:
             self._stop_looking()
-        if self._looks_up(good.get("model_path")):
+        if self._looks_up(good.get("model_path"), self._name_model, self._refuse_model):
             del good["model_path"]
         answered = self._revision
         # One message, so that no view puts the last good value over what a person has to correct.
@@ -76,8 +77,25 @@ class FrontEnd(LiveEstimate):
             return str(error)
         return ""
 
-    def _looks_up(self, model_path: str | None) -> bool:
-        """Begin to look a model up where that takes the Hub; return whether it has begun."""
+    def _name_model(self, model_path: str) -> None:
+        """Take the model that was looked up."""
+        self.set_state({"model_path": model_path})
+
+    def _refuse_model(self, why: str) -> None:
+        """Say at its control why there is no such model."""
+        self._publish({**self.report, "errors": {"model_path": why}})
+        self.send_state("model_path")
+
+    def _looks_up(
+        self,
+        model_path: str | None,
+        on_found: Callable[[str], None],
+        on_error: Callable[[str], None],
+    ) -> bool:
+        """Begin to look a model up where that takes the Hub; return whether it has begun.
+
+        At its end the model, or why there is none, goes to a function.
+        """
         import asyncio
 
         try:
@@ -89,15 +107,20 @@ class FrontEnd(LiveEstimate):
             return False
 
         def on_change(looking: Looking[Architecture]) -> None:
-            loop.call_soon_threadsafe(partial(self._looked_up, looking))
+            loop.call_soon_threadsafe(partial(self._looked_up, looking, on_found, on_error))
 
         self._looking = Lookup(load, on_change)
         self.set_trait("lookup", progress(Looking(model_path.strip())))
         self._looking.start(model_path.strip())
         return True
 
-    def _looked_up(self, looking: Looking[Architecture]) -> None:
-        """Show how far a look-up is, and at its end the estimate for the model or the error."""
+    def _looked_up(
+        self,
+        looking: Looking[Architecture],
+        on_found: Callable[[str], None],
+        on_error: Callable[[str], None],
+    ) -> None:
+        """Show how far a look-up is, and go on at its end."""
         if self.lookup is None or self.lookup["model_path"] != looking.model_path:
             return  # sent before it was no longer wanted
         if not looking.finished:
@@ -105,12 +128,10 @@ class FrontEnd(LiveEstimate):
             return
         self.set_trait("lookup", None)
         if looking.error is None:
-            self.set_state({"model_path": looking.model_path})
+            on_found(looking.model_path)
             return
         fault = not isinstance(looking.error, VRAMWidgetError)
-        why = f"The look-up failed: {looking.error!r}." if fault else str(looking.error)
-        self._publish({**self.report, "errors": {"model_path": why}})
-        self.send_state("model_path")
+        on_error(f"The look-up failed: {looking.error!r}." if fault else str(looking.error))
 
     @traitlets.observe("model_path")
     def _stop_looking(self, _change: object = None) -> None:

@@ -95,7 +95,7 @@ class History:
         fields = TrainingConfig.fields()
         leading = [name for name in _LEADING if name in changed] or changed
         labels = [fields[name].metadata["label"] for name in leading]
-        return " and ".join(labels) if len(labels) < 3 else f"{len(labels)} settings"
+        return " and ".join(labels) if len(labels) < 3 else f"{len(changed)} settings"
 
 
 def _changed(one: TrainingConfig, other: TrainingConfig) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..advise.compare import compare
 from ..config import TrainingConfig
 from ..export.draft import applies
 from ..show import text
@@ -29,17 +28,17 @@ def pinned(estimate: MemoryEstimate) -> dict[str, Any]:
     }
 
 
-def differences(before: MemoryEstimate, now: MemoryEstimate) -> list[dict[str, str]]:
+def differences(before: TrainingConfig, now: TrainingConfig) -> list[dict[str, str]]:
     """Return the fields that matter and differ, each by its label and as its values read."""
-    fields = TrainingConfig.fields()
-    configs = before.config, now.config
+    old, new = before.config, now.config
     return [
         {
             "name": name,
-            "label": str(fields[name].metadata["label"]),
-            "before": text.control_text(name, old),
-            "now": text.control_text(name, new),
+            "label": str(field.metadata["label"]),
+            "before": text.control_text(name, old[name]),
+            "now": text.control_text(name, new[name]),
         }
-        for name, (old, new) in compare(before, now).differences.items()
-        if any(applies(config, name) for config in configs)
+        for name, field in TrainingConfig.fields().items()
+        if field.metadata["group"] and old[name] != new[name]
+        if applies(before, name) or applies(now, name)
     ]

@@ -33,6 +33,10 @@ def report(estimate: MemoryEstimate, pinned: MemoryEstimate | None = None) -> di
             "gpu_memory": f"{gib(estimate.capacity)} GiB",
             "max_tokens_per_gpu": f"{estimate.config.tokens:,}",
             "gpu_hour_price": "none",
+            "target_parameters": "none",
+            "modules_to_save": "none",
+            "trainable_token_indices": "none",
+            "trainable_parameters": "all",
         },
         "gpu": estimate.gpu.name,
         "capacity": estimate.capacity,
@@ -54,7 +58,8 @@ def report(estimate: MemoryEstimate, pinned: MemoryEstimate | None = None) -> di
             "spans": [span._asdict() for span in spans(timeline)],
         },
         "notices": list(estimate.notices),
-        "differences": differences(pinned, estimate) if pinned else [],
+        "uncounted": text.uncounted(estimate.config),
+        "differences": differences(pinned.config, estimate.config) if pinned else [],
         "errors": {},
     }
 

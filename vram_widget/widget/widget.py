@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import traitlets
 
+from ..config import TrainingConfig
 from ..config.choices import Choices
 from ..config.config import names_fields
 from ..errors import VRAMWidgetError
@@ -20,6 +21,7 @@ from .advice import advice
 from .form import form
 from .front_end import FrontEnd
 from .history import History
+from .imported import imported, keep, read, unread
 from .page import STATIC, page, write
 from .pinned import pinned
 from .readings import ALONG, Reader
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from typing_extensions import Unpack
 
+    from ..export.readers.source import Source
     from ..trace import Trace
     from .verification import Verifier
 
@@ -100,7 +103,10 @@ class VRAMWidget(FrontEnd):
     pinned = traitlets.Any(None, read_only=True).tag(sync=True)
     explained = traitlets.Any(None, read_only=True).tag(sync=True)
     verification = traitlets.Any(None, read_only=True).tag(sync=True)
+    imported = traitlets.Any(None, read_only=True).tag(sync=True)
 
+    # What the front end gave to read, and the name of its file.
+    _found: tuple[str, TrainingConfig] | None = None
     # The estimate that `pinned` shows.
     _pinned: MemoryEstimate | None = None
 
@@ -155,6 +161,40 @@ class VRAMWidget(FrontEnd):
         from ..export import export
 
         return export(self.replace(), target)
+
+    def import_from(self, settings: Source, **choices: Unpack[Choices]) -> None:
+        r"""Take the choices that another program's settings make, as one change.
+
+        What they leave open of the card, the prices and the data stays as it is. What of them is
+        not counted is said in the widget, and comes as a warning.
+
+        Parameters
+        ----------
+        settings : mapping, str or path
+            A file's path or its content, or a command line: what ``vw.from_file`` reads.
+        **choices
+            Fields that the settings do not hold, such as `num_gpus`; they win.
+
+        Warns
+        -----
+        ReadingWarning
+            Once, of all that is not counted.
+
+        Raises
+        ------
+        VRAMWidgetError
+            If they cannot be read, or there is no estimate for them; nothing is changed then.
+
+        Examples
+        --------
+        >>> w = VRAMWidget("ibm-granite/granite-3.3-2b-instruct", gpu="H100")
+        >>> w.import_from("model_path: Qwen/Qwen3-8B\nckpt_output_dir: out\nlora_r: 8")
+        >>> w.model_path, w.lora_r, w.gpu
+        ('Qwen/Qwen3-8B', 8, 'H100')
+        """
+        from ..export.readers import from_file
+
+        self._put(keep(from_file(settings, **choices), self))
 
     def undo(self) -> None:
         """Go back to the configuration before the last change; a slider's drag is one change.
@@ -309,6 +349,8 @@ class VRAMWidget(FrontEnd):
         self.set_trait("history", self._history.labels)
         if self.verification is not None:
             self._verifier.compare(self._estimate)
+        if self._found is not None:
+            self._show_found()  # against what the controls say now
         self._publish(report(self._estimate, self._pinned))
 
     def _go(self, by: int) -> None:
@@ -347,6 +389,10 @@ class VRAMWidget(FrontEnd):
                 self._verifier.start(self._estimate)
             case {"type": "stop"} if self.verification is not None:
                 self._verifier.stop()
+            case {"type": "import", "text": str(text), "name": str(name)}:
+                self._import(text, name)
+            case {"type": "put"} if self._found is not None:
+                self._put_found(*self._found)
             case {"type": "undo"}:
                 self._attempt(self.undo, ["model_path"])
             case {"type": "redo"}:
@@ -379,6 +425,56 @@ class VRAMWidget(FrontEnd):
             errors = dict.fromkeys(fields, str(error))
         if errors or answered == self._revision:
             self._publish({**self.report, "errors": errors})
+
+    def _import(self, text: str, name: str) -> None:
+        """Read settings, and show what they say or why they cannot be read."""
+        try:
+            self._found = name, read(text, self.replace())
+        except VRAMWidgetError as error:
+            self._found = None
+            self._answer(unread(str(error)))
+        else:
+            self._show_found()
+
+    def _show_found(self, error: str = "") -> None:
+        if self._found is not None:
+            name, found = self._found
+            self._answer(imported(name, keep(found, self), self, error))
+
+    def _answer(self, shown: dict[str, Any]) -> None:
+        """Show what was read; counted, as the same may be read again."""
+        last = self.imported["revision"] if self.imported else 0
+        self.set_trait("imported", {**shown, "revision": last + 1})
+
+    def _put_found(self, _name: str, found: TrainingConfig) -> None:
+        """Put what was read into the controls, once its model is there."""
+        self._stop_looking()
+
+        def put(_model: str = "") -> None:
+            answered = self._revision
+            with self.hold_sync():
+                try:
+                    self._put(keep(found, self))
+                except VRAMWidgetError as error:
+                    refuse(str(error))
+                else:
+                    self._found = None
+                    self.set_trait("imported", None)
+                    if answered == self._revision:
+                        self._publish({**self.report, "errors": {}})
+
+        def refuse(why: str) -> None:
+            self._show_found(why)
+            self._publish({**self.report, "errors": {}})
+
+        if self._looks_up(found.model_path, put, refuse):
+            self._publish({**self.report, "errors": {}})
+        else:
+            put()
+
+    def _put(self, config: TrainingConfig) -> None:
+        self._history.pause()
+        self._become(config)
 
     def _explain(self, index: int) -> None:
         """Say what each component is made of at a moment of the timeline."""

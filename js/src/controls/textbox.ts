@@ -29,5 +29,8 @@ function read(field: Field, text: string): Value {
   if (field.kind === "modules" && /^[\w.-]+(\s*,\s*[\w.-]+)+$/.test(trimmed)) {
     return trimmed.split(/\s*,\s*/);
   }
+  if (field.kind === "modules" && field.nullable) {
+    return trimmed.split(/,\s+/); // an expression may hold a comma
+  }
   return trimmed;
 }
