@@ -36,6 +36,21 @@ LLAMAS = r"^(llama-3.2-1b|mistral-7b|qwen2.5-0.5b|granite-3.3-2b)"
 #: The first that names a row counts.
 GAPS = (
     Gap(
+        r"^(gpt-oss-20b|olmoe-1b-7b|qwen3-30b-a3b) lora-autocast parameters$",
+        {"peak": 0.006, "forward": 0.008, "loss": 0.0063, "backward": 0.006},
+        "not found: 8 to 40 MiB more of a layer's experts are here, where some of them are adapted",
+    ),
+    Gap(
+        r"^(gpt-oss-20b|olmoe-1b-7b|qwen3-30b-a3b) lora(-autocast parameters| axolotl .*) checkpoi",
+        {"forward": 0.0132},
+        "a checkpointed layer's forward makes a little more there",
+    ),
+    Gap(
+        r"^mistral-7b fp32-autocast trains MLPs checkpointing$",
+        {"peak": 0.00082},
+        "not found: an activation of 8 MiB more, where attention is frozen",
+    ),
+    Gap(
         r"^gemma-4-e2b bf16 1536 tokens flash$",
         {"peak": 0.016, "forward": 0.023, "loss": 0.016, "backward": 0.016},
         "flash attention has no heads of 512, and refuses them",
@@ -62,7 +77,7 @@ GAPS = (
     ),
     Gap(
         rf"{LLAMAS} q?lora(-bf16)?-dropout(-plain)?( checkpointing)?$",
-        {"forward": 0.0113},
+        {"forward": 0.0098},
         "what dropout leaves goes once lora_A has run, where no graph holds it: here it stays",
     ),
     Gap(
@@ -240,6 +255,8 @@ MADE_UP = {
     r"^(deepseek-v3 lora|mixtral-8x7b (q?lora|lora-autocast))|"
     r"^(olmoe-1b-7b|qwen3-30b-a3b|deepseek-v2-lite|glm-4.5-air) lora-autocast checkpointing$": "the"
     " trace takes the gradients of experts, which their adapters need, for activations",
+    r"^(gpt-oss-20b|olmoe-1b-7b) lora-autocast parameters checkpointing$|"
+    r"^qwen3-30b-a3b lora( axolotl .* checkpointing|-autocast parameters)$": "the same",
     r"^mistral-7b flat |^llama-3.2-1b bf16 hsdp 8 GPUs in bf16$": "the trace counts what gradients "
     "are joined in to the gradients",
     r"^llama-3.2-1b zero1 accumulates$": "the trace takes gradients of earlier passes for "

@@ -59,7 +59,8 @@ LORA: Choices = {
 }
 
 #: bitsandbytes' linears are stood in for (vram_widget/trace/quantized.py).
-#: Axolotl prepares a quantised base by PEFT's prepare_model_for_kbit_training.
+#: Axolotl prepares a quantised base by PEFT's prepare_model_for_kbit_training, and casts norms and
+#: embeddings back.
 QLORA: Choices = {
     **{**LORA, "training_method": "qlora", "trainer": "axolotl"},
     "bnb_4bit_use_double_quant": True,
@@ -93,6 +94,7 @@ METHODS: dict[str, Choices] = {
     # Unsloth and torchtune leave what is not quantised in bfloat16.
     "qlora-not-upcast": {**QLORA, "trainer": "unsloth"},
     "qlora-not-upcast-autocast": {**QLORA, "trainer": "unsloth", "mixed_precision": "bf16"},
+    "qlora-trl": {**QLORA, "trainer": "trl", "mixed_precision": "bf16"},
     "qlora-dropout": {**QLORA, "mixed_precision": "bf16", "lora_dropout": 0.05},
     "qlora-int8": {**QLORA, "mixed_precision": "bf16", "quantization": "int8"},
     "qlora-int8-plain": {**QLORA, "quantization": "int8"},
@@ -119,6 +121,9 @@ def rows() -> Iterator[Row]:
     yield from sharded_unevenly()
     yield from other_choices()
     yield from seldom_together()
+    yield from beside_adapters()
+    yield from frozen()
+    yield from cast_by_axolotl()
     for model in DENSE + EXPERTS + HYBRIDS:
         yield from a_few_methods(model)
     yield from long_sequences()
@@ -368,6 +373,65 @@ def seldom_together() -> Iterator[Row]:
         yield f"{model} {name}", model, {**choices, **padded}
         both = {**choices, **padded, **CHECKPOINTING}
         yield f"{model} {name} checkpointing", model, both
+
+
+def beside_adapters() -> Iterator[Row]:
+    """Yield what PEFT trains beside the layers' linears: copies, tables, tokens, parameters."""
+    both = ["embed_tokens", "lm_head"]
+    for model in ("llama-3.2-1b", "mistral-7b"):  # one ties its lm_head, the other does not
+        for name, choices in (
+            ("embedding and lm_head saved", {"modules_to_save": both}),
+            ("embedding saved", {"modules_to_save": ["embed_tokens"]}),
+            ("lm_head saved", {"modules_to_save": ["lm_head"]}),
+            ("norms saved", {"modules_to_save": ["norm"]}),
+            ("8-bit embedding saved", {"modules_to_save": both, "optim": "adamw_8bit"}),
+            ("embedding adapted", {"target_modules": ["q_proj", "embed_tokens"]}),
+            ("lm_head adapted", {"target_modules": ["q_proj", "lm_head"]}),
+            ("tokens", {"trainable_token_indices": 10}),
+        ):
+            for method in ("lora-autocast", "lora", "qlora-trl"):
+                row = {**METHODS[method], "target_modules": ["q_proj", "v_proj"], **choices}
+                yield f"{model} {method} {name}", model, row
+                yield f"{model} {method} {name} checkpointing", model, {**row, **CHECKPOINTING}
+    for model, targets in (
+        ("gpt-oss-20b", ["experts.gate_up_proj", "experts.down_proj"]),
+        ("olmoe-1b-7b", ["mlp.experts.gate_up_proj"]),
+        ("qwen3-30b-a3b", ["experts.down_proj"]),
+    ):
+        row = {**METHODS["lora-autocast"], "target_modules": ["q_proj"], **EAGER}
+        row["target_parameters"] = targets
+        yield f"{model} lora-autocast parameters", model, row
+        yield f"{model} lora-autocast parameters checkpointing", model, {**row, **CHECKPOINTING}
+
+
+def frozen() -> Iterator[Row]:
+    """Yield full fine-tuning of some parameters."""
+    for name, expressions in (
+        ("lm_head", ["lm_head"]),
+        ("last layer", [r"layers\.2\."]),
+        ("first layer", [r"layers\.0\."]),
+        ("MLPs", ["mlp"]),
+        ("norms", ["norm"]),
+        ("embedding", ["embed_tokens"]),
+        ("attention of two", [r"layers\.[01]\..*self_attn", "norm"]),
+    ):
+        for method in ("bf16", "fp32-autocast"):
+            row = {**METHODS[method], "trainable_parameters": expressions}
+            yield f"mistral-7b {method} trains {name}", "mistral-7b", row
+            both = {**row, **CHECKPOINTING}
+            yield f"mistral-7b {method} trains {name} checkpointing", "mistral-7b", both
+
+
+def cast_by_axolotl() -> Iterator[Row]:
+    """Yield what Axolotl's loader casts: nothing for flash attention but routers."""
+    for model in ("mistral-7b", "gemma-2b", "qwen3-30b-a3b"):
+        for method in ("bf16", "lora"):
+            for attention in (EAGER, FLASH):
+                row = {**METHODS[method], **attention, "trainer": "axolotl"}
+                row["mixed_precision"] = "bf16"
+                name = f"{model} {method} axolotl {attention['attn_implementation']}"
+                yield name, model, row
+                yield f"{name} checkpointing", model, {**row, **CHECKPOINTING}
 
 
 def after_outputs(result: Trace) -> int:

@@ -29,16 +29,15 @@ def forward(step: Pass) -> Tensor:
     outputs = base_model(step, tokens)  # held until the loss is there
     x = ops.scale(outputs) if family.scaled_hidden_state else outputs
     step.cut("forward")
-    tape.operator, tape.component = architecture.lm_head_name, "outputs"
     lm_head = lm_head_weight(step)
+    tape.operator, tape.component = architecture.lm_head_name, "outputs"
     bias = step.outside.weights.get(f"{architecture.lm_head_name}.bias")
     adapted = f"{architecture.lm_head_name}.lora_A" in step.outside.weights
 
     def head(x: Tensor) -> Tensor:
         tape.operator = architecture.lm_head_name
         if adapted:
-            weights = {**step.outside.weights, f"{architecture.lm_head_name}.weight": lm_head}
-            logits = step.outside.method.linear(weights, architecture.lm_head_name, x)
+            logits = adapted_lm_head(step, lm_head, x)
         else:
             logits = ops.linear(x, lm_head, bias, what="logits")
         if family.logits_scaling:
@@ -73,6 +72,19 @@ def lm_head_weight(step: Pass) -> Tensor:
     if original is None or step.settings.ensure_weight_tying:
         return outside.weight(f"{embedding}.weight")
     return original
+
+
+def adapted_lm_head(step: Pass, lm_head: Tensor, x: Tensor) -> Tensor:
+    """Return the logits of an lm_head that has an adapter."""
+    name, tape = step.architecture.lm_head_name, step.tape
+    outer, tape.component = tape.component, "activations"
+    logits = step.outside.method.linear(
+        {**step.outside.weights, f"{name}.weight": lm_head}, name, x
+    )
+    tape.component = outer
+    assert logits.storage
+    logits.storage.allocation.component, logits.storage.allocation.what = outer, "logits"
+    return logits
 
 
 def base_model(step: Pass, tokens: Tensor) -> Tensor:

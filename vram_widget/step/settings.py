@@ -80,14 +80,14 @@ class Settings(NamedTuple):
             trainable_parameters=tuple(given.trainable_parameters or ()),
             use_liger=use_liger,
             loss_kernel=loss_kernel,
-            float32_modules=_float32_modules(given),
+            float32_modules=_float32_modules(given, model_type),
         )
 
 
-def _float32_modules(given: Settings) -> frozenset[str]:
+def _float32_modules(given: Settings, model_type: str) -> frozenset[str]:
     if given.num_gpus > 1 and given.sharding in SHARDS_PARAMETERS:
         return frozenset()
     trainer = TRAINERS[given.trainer]
     return trainer.float32_modules(
-        given.training_method, given.attn_implementation, given.loss_kernel
+        given.training_method, given.attn_implementation, given.loss_kernel, model_type
     )

@@ -64,10 +64,6 @@ def build(
     # on the meta device, and its weights are made when it is complete.
     with unset_fake_temporarily(), torch.device("meta"):
         base = _transformers_model(config, model_config)
-        if config.gradient_checkpointing:
-            base.gradient_checkpointing_enable(
-                {"use_reentrant": False, "context_fn": lambda: (nullcontext(), kernels())}
-            )
         model: PreTrainedModel | PeftModel = base
         if config.training_method == "osft":
             decompose(base, config)
@@ -79,6 +75,10 @@ def build(
             _freeze_others(base, config.trainable_parameters)
         if config.adapts:
             model = _with_lora(base, config)
+        if config.gradient_checkpointing:  # as the Trainer does, once the model is its own
+            base.gradient_checkpointing_enable(
+                {"use_reentrant": False, "context_fn": lambda: (nullcontext(), kernels())}
+            )
     _make_weights(model)
     model.train()
     return model

@@ -24,22 +24,26 @@ LORA: Settings = {
 }
 
 
-def float32_modules(method: str, attn_implementation: str, loss_kernel: str) -> frozenset[str]:
+def float32_modules(
+    method: str, attn_implementation: str, loss_kernel: str, model_type: str
+) -> frozenset[str]:
     """Return what the loader leaves in float32 (``_configure_embedding_dtypes``, loaders/model.py).
 
     It casts norms, embeddings and routers to float32, has PEFT do so with all that is not
     quantised (``prepare_model_for_kbit_training``), and casts norms and embeddings back for
-    adapters, for flash attention and for cut cross-entropy.
+    adapters, for flash attention and for cut cross-entropy. GPT-NeoX's lm_head it takes for an
+    embedding by a former name alone.
 
     Examples
     --------
-    >>> sorted(float32_modules("qlora", "sdpa", "eager"))
+    >>> sorted(float32_modules("qlora", "sdpa", "eager", "llama"))
     ['other', 'router']
     """
+    tables = {"embedding"} if model_type == "gpt_neox" else {"embedding", "lm_head"}
     if method == "qlora":
-        return frozenset({"router", "other"})
+        return frozenset({"router", "other", "lm_head"} - tables)
     if method == "sft" and attn_implementation in ("sdpa", "eager") and loss_kernel != "cut":
-        return frozenset({"norm", "embedding", "router"})
+        return frozenset({"norm", "router"} | tables)
     return frozenset({"router"})
 
 

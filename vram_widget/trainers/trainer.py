@@ -13,9 +13,9 @@ Settings = Mapping[str, Any]
 #: What shards the parameters too; the others do so with gradients or optimizer states at most.
 SHARDS_PARAMETERS = frozenset({"zero3", "fsdp", "hsdp"})
 
-#: The modules that a loader casts by themselves: norms, the tables over the vocabulary, the routers
-#: of experts, and what of a quantised model is none of these and not quantised.
-MODULES = frozenset({"norm", "embedding", "router", "other"})
+#: The modules that a loader casts by themselves: norms, the token embedding, the lm_head, the
+#: routers of experts, and what of a quantised model is none of these and not quantised.
+MODULES = frozenset({"norm", "embedding", "lm_head", "router", "other"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,8 @@ class Trainer:
         transformers' Trainer does by ``accelerator.no_sync`` (``sync_each_batch`` is off).
     float32_modules : callable
         Which of `MODULES` it casts to float32 when the model is loaded, for a training method, an
-        attention implementation and a loss kernel. It does where parameters are not sharded.
+        attention implementation, a loss kernel and a model_type. It does where parameters are not
+        sharded.
     shards_quantization_scales : bool
         Whether FSDP and ZeRO-3 shard the scales of 4-bit weights too. bitsandbytes keeps them in
         the module's ``quant_state``, which is no parameter.
@@ -68,7 +69,7 @@ class Trainer:
     runs_fsdp1: frozenset[str] = frozenset()
     keeps_last_layer_unsharded: frozenset[str] = frozenset()
     reduces_gradients_in_last_pass: bool = False
-    float32_modules: Callable[[str, str, str], frozenset[str]] = lambda *_: frozenset()
+    float32_modules: Callable[[str, str, str, str], frozenset[str]] = lambda *_: frozenset()
     shards_quantization_scales: bool = False
     shardable_quantization: frozenset[str] = frozenset()
     liger_makes_logits: frozenset[str] = frozenset()

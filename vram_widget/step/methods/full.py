@@ -53,8 +53,8 @@ class Full:
         return ops.linear(x, weight, bias)
 
 
-#: What families call the token embedding and the lm_head.
-VOCABULARY = frozenset({"embed_tokens", "lm_head", "word_embeddings", "embed_in", "embed_out"})
+#: What families call the token embedding; the wte of GPT-2 is its lm_head too.
+EMBEDDINGS = frozenset({"embed_tokens", "word_embeddings", "embed_in", "wte"})
 
 
 def kind(name: str) -> str:
@@ -63,13 +63,15 @@ def kind(name: str) -> str:
     Examples
     --------
     >>> kind("model.norm.weight"), kind("lm_head.weight"), kind("mlp.gate.weight")
-    ('norm', 'embedding', 'router')
+    ('norm', 'lm_head', 'router')
     """
     module = name.rpartition(".")[0]
     last = module.rpartition(".")[2]
     if "norm" in module:
         return "norm"
-    if last in VOCABULARY:
+    if last == "lm_head":
+        return last
+    if last in EMBEDDINGS:
         return "embedding"
     return "router" if last == "gate" else "other"
 

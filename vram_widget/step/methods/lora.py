@@ -87,9 +87,9 @@ class LoRA(Full):
         """Return the rows of the embedding that train, and what they were."""
         assert self.trainable_tokens
         rows, width, module = self.trainable_tokens, shape[-1], name.removesuffix(".weight")
-        dtype = self.dtype(name)
+        dtype = self.adapter_dtype
         return [
-            Parameter(f"{module}.trainable_tokens_delta", rows, width, self.adapter_dtype, True),
+            Parameter(f"{module}.trainable_tokens_delta", rows, width, dtype, True),
             Parameter(f"{module}.trainable_tokens_original", rows, width, dtype, False),
         ]
 
@@ -109,7 +109,7 @@ class LoRA(Full):
             return ops.adapted_weight(weights[name], down, weights[f"{name}.lora_B"])
         delta = weights.get(f"{name.removesuffix('.weight')}.trainable_tokens_delta")
         if delta is not None:
-            return ops.index_copy(weights[name], ops.to(delta, weights[name].dtype))
+            return ops.index_copy(weights[name], delta)
         return weights[name]
 
     def embedding(self, weights: Weights, name: str, tokens: Tensor) -> Tensor:

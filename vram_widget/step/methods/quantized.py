@@ -30,6 +30,7 @@ def nf4(name: str, rows: int, width: int, double: bool) -> list[Parameter]:
         Parameter(f"{name}.absmax", 1, blocks, UINT8, False),
         Parameter(f"{name}.nested_absmax", 1, -(-blocks // SCALE_BLOCK), FLOAT32, False),
         Parameter(f"{name}.nested_quant_map", 1, 256, FLOAT32, False),
+        Parameter(f"{name}.nested_offset", 1, 1, FLOAT32, False),
     ]
 
 

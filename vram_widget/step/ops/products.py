@@ -188,12 +188,15 @@ def embedding(tokens: Tensor, weight: Tensor) -> Tensor:
 
 
 def index_copy(weight: Tensor, rows: Tensor) -> Tensor:
-    """Return a copy of a frozen table with some of its rows replaced; keeps nothing."""
+    """Return a copy of a frozen table with some of its rows replaced; keeps those, in its dtype."""
+    rows = _adapter_in(weight.dtype, rows)
     tape, count, width, dtype = weight.tape, rows.rows, rows.width, rows.dtype
-    out = tape.new(weight.rows, width, dtype, "table with trained rows", "buffers")
+    out = tape.new(weight.rows, width, dtype, "table with trained rows")
     if tape.recording and rows.node is not None:
+        saved = rows
 
         def backward(grad: Tensor) -> Gradients:
+            _ = saved
             return (tape.new(count, width, dtype, "gradient", "gradients"),)
 
         tape.record(out, (rows.node,), backward)
