@@ -3,6 +3,8 @@
 import ast
 import importlib
 import importlib.util
+import json
+import re
 import sys
 import warnings
 from types import ModuleType, SimpleNamespace
@@ -18,6 +20,8 @@ from vram_widget.export import (
     draft,
     export,
     from_axolotl,
+    from_deepspeed,
+    from_llamafactory,
     from_training_hub,
     from_trl,
     kubeflow,
@@ -25,10 +29,16 @@ from vram_widget.export import (
 )
 from vram_widget.export.draft import BESIDE, applies
 from vram_widget.export.training_hub import FUNCTIONS
+from vram_widget.export.trl import CHECKPOINTS
 from vram_widget.trainers import TRAINERS
 
 #: How an export is read back.
-READ = {"training_hub": from_training_hub, "trl": from_trl, "axolotl": from_axolotl}
+READ = {
+    "training_hub": from_training_hub,
+    "trl": from_trl,
+    "axolotl": from_axolotl,
+    "llamafactory": from_llamafactory,
+}
 PAIRS = [(name, m) for name in TARGETS if name in TRAINERS for m in TRAINERS[name].defaults]
 
 
@@ -59,9 +69,15 @@ def variants(trainer, method):
     if method in ("lora", "qlora"):
         yield {"lora_r": 4, "lora_alpha": 7.5, "target_modules": ["q_proj"], "use_dora": True}
         yield {"target_modules": r".*\.(q|v)_proj", "lora_dtype": "bfloat16", "num_gpus": 2}
+        yield {"modules_to_save": ["embed_tokens", "lm_head"], "trainable_token_indices": 3}
+        yield {"target_parameters": ["experts.gate_up_proj"], "lora_dropout": 0.0}
+    if method == "sft":
+        yield {"trainable_parameters": [r"layers\.3[01]\.", "^lm_head"]}
     if method == "qlora":
         yield {"bnb_4bit_use_double_quant": False}
         yield {"quantization": "int8"}
+        if trainer in ("trl", "axolotl"):
+            yield from ({"quantization": name} for name in ("gptq", "fp8", "mxfp4"))
 
 
 def cases(target):
@@ -127,24 +143,31 @@ def test_training_hub_accepts_every_keyword(accepted):
         assert set(exported) <= accepted[function], config
 
 
-def test_training_hubs_own_command_takes_the_file(released):
+def test_training_hubs_own_command_runs_the_file(released, monkeypatch, tmp_path):
+    pytest.importorskip("yaml")
     file = released("training_hub") / "training_hub" / "cli.py"
     spec = importlib.util.spec_from_file_location("thub_cli", file)
     cli = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(cli)
-    cli._define_params()
-    yaml = pytest.importorskip("yaml")
+    called = {}
+
+    def backend(_):
+        return SimpleNamespace(**{name: run(name) for name in set(FUNCTIONS.values())})
+
+    def run(name):
+        return lambda **keywords: called.update({name: keywords})
+
+    monkeypatch.setattr(cli, "importlib", SimpleNamespace(import_module=backend))
+    beside = {"data_path": "d.jsonl", "ckpt_output_dir": "out", "learning_rate": 1e-5}
     for config in cases("training_hub"):
-        command = FUNCTIONS[config.training_method].replace("_", "-")
-        exported = yaml.safe_load(to_yaml(draft(config, "training_hub").settings))
-        known = cli._ALGO_PARAM_DEFS[command]
-        for key, value in exported.items():
-            flag = "--" + key.replace("_", "-")
-            if flag in known:
-                assert cli._coerce_value(value, known[flag]) is not None
-        required = {flag for flag, about in known.items() if about.get("required")}
-        missing = required - {"--" + key.replace("_", "-") for key in exported}
-        assert missing <= {"--data-path", "--ckpt-output-dir", "--learning-rate"}
+        exported = draft(config, "training_hub").settings
+        written = tmp_path / "run.yaml"
+        written.write_text(to_yaml({**exported, **beside}))
+        function = FUNCTIONS[config.training_method]
+        cli.main([function.replace("_", "-"), "--config", str(written)])
+        received = called.pop(function)
+        exported["nproc_per_node"] = str(exported["nproc_per_node"])  # it also takes "auto"
+        assert {key: received.get(key) for key in exported} == exported
 
 
 def test_training_hubs_sharding_strategies_exist(released):
@@ -203,14 +226,26 @@ def test_trl_constructs_its_own_classes(imported, tmp_path):
         arguments = {k: v for k, v in exported["SFTConfig"].items() if k != "deepspeed"}
         if arguments["fp16"]:  # refused on a machine with no GPU
             arguments |= {"fp16": False, "bf16": False}
-        built = sft_config(**arguments, use_cpu=True, output_dir=str(tmp_path))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", FutureWarning)
+            warnings.simplefilter("error", DeprecationWarning)
+            built = sft_config(**arguments, use_cpu=True, output_dir=str(tmp_path))
         assert built.max_length == config.max_seq_len
         assert built.optim.value == config.optim
+        assert built.activation_checkpointing == config.gradient_checkpointing
         if "LoraConfig" in exported:
-            assert peft.LoraConfig(**exported["LoraConfig"]).r == config.lora_r
+            lora = peft.LoraConfig(**exported["LoraConfig"])
+            assert (lora.r, lora.modules_to_save) == (config.lora_r, config.modules_to_save)
+            assert lora.target_parameters == config.target_parameters
         if "BitsAndBytesConfig" in exported:
             quantised = transformers.BitsAndBytesConfig(**exported["BitsAndBytesConfig"])
             assert quantised.load_in_4bit == (config.quantization == "nf4")
+        elif config.training_method == "qlora":
+            name, _ = CHECKPOINTS[config.quantization]
+            loaded = getattr(transformers, name)(**exported[name])
+            assert loaded.quant_method == config.quantization
+            read = from_trl({**exported, name: loaded})
+            assert (read.training_method, read.quantization) == ("qlora", config.quantization)
 
 
 def test_trl_sharded_by_deepspeed_names_a_field_of_training_arguments():
@@ -250,22 +285,51 @@ def test_trl_stores_four_bits_as_floats_where_they_are_sharded(sharding, mixed_p
 
 
 def test_accelerate_launches_with_the_exported_file(tmp_path):
-    config_args = pytest.importorskip("accelerate.commands.config.config_args")
-    config = TrainingConfig("m", trainer="trl", num_gpus=16, num_nodes=2, sharding="zero3")
+    pytest.importorskip("yaml")
+    launch = pytest.importorskip("accelerate.commands.launch")
+    read = importlib.import_module("accelerate.commands.config.config_args")
+    config = TrainingConfig("m", trainer="trl", num_gpus=16, num_nodes=2, sharding="zero2")
+    written = draft(config, "trl")
+    assert any("machine_rank" in notice for notice in written.notices)
     file = tmp_path / "accelerate.yaml"
-    file.write_text(to_yaml(draft(config, "trl").settings["accelerate"]))
-    loaded = config_args.load_config_from_file(str(file))
+    file.write_text(to_yaml(written.settings["accelerate"]))
+    loaded = read.load_config_from_file(str(file))
     assert (loaded.num_processes, loaded.num_machines) == (16, 2)
-    assert loaded.distributed_type == "MULTI_GPU"
+    assert loaded.distributed_type.value == "MULTI_GPU"
+    parser = launch.launch_command_parser()
+    arguments = parser.parse_args(["--config_file", str(file), "train.py"])
+    launched, *_ = launch._validate_launch_command(arguments)
+    assert launched.multi_gpu
+    assert not launched.use_deepspeed  # SFTConfig has it
+    assert (launched.num_processes, launched.num_machines) == (16, 2)
 
 
-def test_trls_settings_draw_no_warning_of_a_deprecated_name(imported, tmp_path):
+@pytest.mark.parametrize("target", ["trl", "axolotl", "llamafactory"])
+@pytest.mark.parametrize(
+    ("sharding", "cpu_offload"),
+    [("zero1", "none"), ("zero2", "optimizer"), ("zero3", "none"), ("zero3", "all")],
+)
+def test_deepspeeds_own_parser_takes_the_configuration(
+    target, sharding, cpu_offload, tmp_path, imported
+):
     pytest.importorskip("torch")
-    sft_config = imported("trl", "trl.trainer.sft_config").SFTConfig
-    arguments = draft(TrainingConfig("m", trainer="trl"), "trl").settings["SFTConfig"]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", FutureWarning)
-        sft_config(**arguments, use_cpu=True, output_dir=str(tmp_path))
+    runtime = pytest.importorskip("deepspeed.runtime.config")
+    integration = pytest.importorskip("transformers.integrations.deepspeed")
+    arguments = importlib.import_module("transformers").TrainingArguments
+    choices = {"num_gpus": 8, "sharding": sharding, "cpu_offload": cpu_offload}
+    config = TrainingConfig("m", trainer=target, **choices)
+    exported = draft(config, target).settings
+    written = exported.get("SFTConfig", exported)["deepspeed"]
+    filled = integration.HfTrainerDeepSpeedConfig(json.loads(json.dumps(written)))
+    trainer = arguments(output_dir=str(tmp_path), use_cpu=True, per_device_train_batch_size=3)
+    filled.trainer_config_process(trainer)
+    built = runtime.DeepSpeedConfig(filled.config)
+    assert built.zero_optimization_stage == int(sharding[-1])
+    assert built.train_micro_batch_size_per_gpu == 3
+    offloads = (built.zero_config.offload_optimizer, built.zero_config.offload_param)
+    assert [each is not None for each in offloads] == [cpu_offload != "none", cpu_offload == "all"]
+    read = from_deepspeed(written, model_path="m", num_gpus=8)
+    assert (read.sharding, read.cpu_offload) == (sharding, cpu_offload)
 
 
 def test_every_optimizer_of_the_form_is_one_of_transformers():
@@ -460,6 +524,15 @@ def export_quietly(config, target):
         return export(config, target)
 
 
+#: Values of fields that hold names or expressions.
+NAMES = {
+    "target_modules": ["all-linear", ["k_proj"], r".*\.(q|v)_proj"],
+    "target_parameters": [["experts.gate_up_proj", "experts.down_proj"]],
+    "modules_to_save": [["lm_head"], ["embed_tokens", "lm_head"]],
+    "trainable_parameters": [[r"layers\.3[01]\.", "^lm_head"], [r"(up|down)_proj"], ["q.proj"]],
+}
+
+
 def other_values(field):
     """Return values of a field beside its default."""
     options = field.metadata.get("options")
@@ -471,7 +544,7 @@ def other_values(field):
         "count": [2, 3072],
         "number": [0.5, min(2.5, most)],
         "text": ["another/model"],
-        "modules": ["all-linear", ["k_proj"]],
+        "modules": NAMES.get(field.name),
         "bytes": ["48GiB"],
         "uncountedsettings": [[]],
     }[kind]
@@ -520,13 +593,46 @@ def configurations(draw, target):
 def read_back(target, exported, config):
     """Read an export, adding what it does not hold."""
     beside = {name: getattr(config, name) for name in BESIDE - {"trainer", "training_method"}}
-    if target == "axolotl":
+    if target in ("axolotl", "llamafactory"):
         beside |= {"num_gpus": config.num_gpus, "num_nodes": config.num_nodes}
     if target == "training_hub":
         beside["training_method"] = config.training_method
     return READ[target](exported, **beside)
 
 
+#: A field that may read back as another, beside those a trainer has no setting for, and what the
+#: notice of it says.
+NOTICED = {
+    "lora_alpha": "is an integer",
+    "num_epochs": "is an integer",
+    "sharding": "became FSDP",
+    "trainable_token_indices": "tokens that train",
+    "quantization": "checkpoint itself must be",
+    "training_method": "checkpoint itself must be",
+}
+
+
+#: Parameters that expressions are tried on: a trainer may write them in another way.
+PARAMETERS = [
+    f"model.layers.{layer}.{name}.weight"
+    for layer in (1, 3, 30, 31)
+    for name in ("self_attn.q_proj", "mlp.up_proj", "input_layernorm")
+]
+PARAMETERS += ["lm_head.weight", "model.embed_tokens.weight", "model.my_lm_head.weight"]
+
+
+def alike(name, one, other):
+    """Return whether two values of a field mean the same."""
+    if name != "trainable_parameters":
+        return one == other
+    found = [
+        {each for each in PARAMETERS if any(re.search(written, each) for written in value or [""])}
+        for value in (one, other)
+    ]
+    return found[0] == found[1]
+
+
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("target", list(READ))
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
@@ -538,12 +644,13 @@ def test_round_trips(target, data):
         return  # refused aloud
     again = read_back(target, first.settings, config)
     assert draft(again, target).settings == first.settings
-    if not first.notices:
-        for name in TrainingConfig.field_names():
-            matters = name not in ("micro_batch_size", "max_tokens_per_gpu", "loss_kernel")
-            if matters and applies(config, name):
-                assert getattr(again, name) == getattr(config, name), name
-        assert again.tokens == config.tokens
+    said = " ".join(first.notices)
+    for name in TrainingConfig.field_names():
+        if name in ("micro_batch_size", "max_tokens_per_gpu", "loss_kernel", "uncounted"):
+            continue
+        if applies(config, name) and not alike(name, getattr(again, name), getattr(config, name)):
+            assert name in first.unsupported or NOTICED.get(name, "?") in said, name
+    assert again.tokens == config.tokens or "counts sequences" in said
 
 
 @pytest.mark.parametrize(("target", "method"), PAIRS)
@@ -559,7 +666,39 @@ def test_the_trainers_own_settings_round_trip(target, method):
     again = read_back(target, written.settings, config)
     if method == "osft":  # osft requires its tokens
         config = config.replace(max_tokens_per_gpu=config.tokens)
-    assert {**again.config, "max_tokens_per_gpu": config.max_tokens_per_gpu} == config.config
+    for name in TrainingConfig.field_names():
+        if applies(config, name) and name not in ("max_tokens_per_gpu", "uncounted"):
+            assert getattr(again, name) == getattr(config, name), name
+
+
+@pytest.mark.parametrize("target", list(TARGETS))
+def test_what_was_not_read_is_not_written_either_and_said(target):
+    setting = {"text": "TRL: bias: all is not counted (biases train too).", "effect": "too_little"}
+    notices = draft(TrainingConfig("m", uncounted=[setting]), target).notices
+    assert f"Left out here too: {setting['text']}" in notices
+
+
+@pytest.mark.parametrize("target", ["trl", "axolotl"])
+def test_a_number_of_tokens_is_not_the_list_of_them(target):
+    choices = {"training_method": "lora", "trainable_token_indices": 3}
+    written = draft(TrainingConfig("m", trainer=target, **choices), target)
+    assert any("trainable_token_indices: the 3 tokens" in notice for notice in written.notices)
+    assert not written.unsupported
+
+
+def test_axolotls_patterns_unfreeze_what_the_expressions_do(imported):
+    freeze = imported("axolotl", "axolotl.utils.freeze")
+    for expressions in NAMES["trainable_parameters"]:
+        config = TrainingConfig("m", trainer="axolotl", trainable_parameters=expressions)
+        written = draft(config, "axolotl")
+        if expressions == ["q.proj"]:
+            assert "unfrozen_parameters" not in written.settings
+            assert written.unsupported == ["trainable_parameters"]
+            continue
+        patterns = map(freeze.LayerNamePattern, written.settings["unfrozen_parameters"])
+        ours = {each for each in PARAMETERS if any(re.search(e, each) for e in expressions)}
+        patterns = list(patterns)
+        assert {each for each in PARAMETERS if any(p.match(each) for p in patterns)} == ours
 
 
 @pytest.mark.parametrize("target", ["trl", "axolotl", "llamafactory"])
@@ -595,8 +734,6 @@ def test_an_effective_batch_of_lora_goes_into_one_pass_unless_accumulated():
 
 @pytest.mark.parametrize("target", list(TARGETS))
 def test_exports_are_plain_json(target):
-    import json
-
     exported = export_quietly(TrainingConfig("org/model", training_method="sft"), target)
     assert json.loads(json.dumps(exported)) == exported
     assert type(exported) is dict

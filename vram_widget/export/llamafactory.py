@@ -110,10 +110,12 @@ def _adapter(draft: Draft) -> None:
     config = draft.config
     draft.same(LORA)
     draft.integer("lora_alpha", "lora_alpha")
-    if config.target_modules == "all-linear":
-        draft.put("lora_target", "all", "target_modules")
-    elif isinstance(config.target_modules, list):
+    if isinstance(config.target_modules, list):
         draft.put("lora_target", ",".join(config.target_modules), "target_modules")
+    else:
+        draft.put("lora_target", "all")
+    if config.target_modules == "all-linear":
+        draft.cover("target_modules")
     if config.modules_to_save:
         draft.put("additional_target", ",".join(config.modules_to_save), "modules_to_save")
 
