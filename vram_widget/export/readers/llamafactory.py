@@ -207,7 +207,7 @@ def run(words: Sequence[str], choices: Mapping[str, Any]) -> TrainingConfig:
     settings = dict(opened(file, PROGRAM))
     settings["deepspeed"] = _located(settings.get("deepspeed"), file)
     pairs = (change.partition("=") for change in changes)
-    settings |= {key: commands.parsed(value) for key, equals, value in pairs if equals}
+    settings |= {key: commands.value(value) for key, equals, value in pairs if equals}
     return from_llamafactory(settings, **choices)
 
 

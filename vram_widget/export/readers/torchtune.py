@@ -176,7 +176,7 @@ def _changed(settings: Mapping[str, Any], changes: Sequence[str]) -> dict[str, A
         elif isinstance(inside.get(key), dict) and "_component_" in inside[key]:
             inside[key]["_component_"] = value  # as _merge_yaml_and_cli_args in config/_utils.py
         else:
-            inside[key] = commands.parsed(value)
+            inside[key] = commands.value(value)
     return changed
 
 

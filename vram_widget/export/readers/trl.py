@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from os import PathLike
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from ...config import TrainingConfig
@@ -13,7 +14,7 @@ from ...errors import ConfigError, shown
 from ...model import catalog
 from ...trainers import SHARDS_PARAMETERS
 from ..trl import CHECKPOINTS, DEFAULTS, FLOATS, LORA, LORA_NAMES, READ
-from . import accelerate, command, deepspeed, source, transformers
+from . import accelerate, commands, deepspeed, source, transformers
 from .parsing import count
 from .reader import Command, Reader
 from .reading import Names, Reading
@@ -70,6 +71,42 @@ ACCELERATE_CONFIGS: dict[str, dict[str, Any]] = {
     },
 }
 
+#: How TRL's other trainers and scripts are named, and the kind of run that each is.
+OTHER_TRAINERS = {
+    "dpo": "preference training",
+    "cpo": "preference training",
+    "orpo": "preference training",
+    "kto": "preference training",
+    "bco": "preference training",
+    "tpo": "preference training",
+    "xpo": "preference training",
+    "mpo": "preference training",
+    "nash": "preference training",
+    "grpo": "reinforcement learning",
+    "gspo": "reinforcement learning",
+    "rloo": "reinforcement learning",
+    "ppo": "reinforcement learning",
+    "reward": "the training of a reward model",
+    "prm": "the training of a reward model",
+    "gkd": "a distillation",
+    "gold": "a distillation",
+    "distill": "a distillation",
+    "minillm": "a distillation",
+    "sdft": "a distillation",
+    "sdpo": "a distillation",
+    "ssd": "a distillation",
+    "vlm": "fine-tuning on images",
+}
+
+#: What ``trl sft`` runs, which sets nothing beside its command line.
+SCRIPT = "trl/scripts/sft.py"
+
+#: How the name of a class, a script or a command may go on.
+_REST = r"(?:[^a-z]|$|config|trainer|lation|md)"
+
+#: What a command line that starts a training script begins with.
+STARTERS = ("trl", "accelerate", "accelerate-launch", "torchrun", "deepspeed", "python", "python3")
+
 #: Sequence lengths by older names (SFTConfig before 0.16, SFTTrainer's keyword).
 LENGTHS = ("max_length", "max_seq_length")
 
@@ -98,7 +135,7 @@ class Parts:
     launch: Mapping[str, Any] = field(default_factory=dict)
     folder: Path | None = None
     launch_folder: Path | None = None
-    script: str = command.SCRIPT
+    script: str = SCRIPT
 
 
 def from_trl(
@@ -162,7 +199,7 @@ def from_trl(
             "num_gpus",
         )
     deepspeed.on_one_gpu(reading, found, choices)
-    if parts.script != command.SCRIPT:
+    if parts.script != SCRIPT:
         reading.note("unknown", f"What {parts.script} sets by itself is not read")
     steps = reading.get("max_steps")
     config = reading.configuration(found, choices, "model_name_or_path or model")
@@ -181,7 +218,7 @@ def _for_steps(config: TrainingConfig, steps: object, choices: Mapping[str, Any]
 
 def _parts(settings: object) -> Parts:
     """Return settings, however they were given, by the class whose fields they are."""
-    if isinstance(settings, str) and command.is_command(settings):
+    if isinstance(settings, str) and _is_command(settings):
         return _started(settings)
     if isinstance(settings, (list, tuple)):
         return _started(settings)
@@ -194,16 +231,61 @@ def _parts(settings: object) -> Parts:
     named = {str(KEYWORDS.get(key, key)): each for key, each in settings.items()}
     for name in named:
         if name.endswith("Config") and name not in READ:
-            command.refuse_other("TRL's", name)
+            _refuse_other("TRL's", name)
     if any(name in READ for name in named):
         return _classes(named)
     return _flat(settings, {}, None)
 
 
+def _is_command(text: str) -> bool:
+    """Return whether a text is a command line that starts a training script, and no path."""
+    words = commands.words(text.strip().removeprefix("!").split())
+    is_started = words and (PurePath(words[0]).name in STARTERS or words[0].endswith(".py"))
+    return bool(is_started) and len(words) > 1
+
+
 def _started(line: str | Sequence[object]) -> Parts:
-    """Return the parts of a command line."""
-    arguments, launcher, script = command.parsed(line)
+    """Return the parts of a command line.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read, or starts another kind of run than fine-tuning.
+    """
+    launcher, words = commands.script(commands.words(line))
+    if not words:
+        raise ConfigError("The command line starts no training script.")
+    first, *rest = words
+    script = PurePath(first).name
+    if script == "trl":
+        kind, *rest = rest or [""]
+        _refuse_other("TRL's command", kind)
+        if kind != "sft":
+            raise ConfigError(f"trl {kind} is no command that fine-tunes; trl sft is.")
+        script = SCRIPT
+    elif script.endswith(".py"):
+        if f"/{first}".endswith((f"/{SCRIPT}", "/trl.scripts.sft.py")):
+            script = SCRIPT
+        _refuse_other("The script", script)
+    else:
+        raise ConfigError(f"{shown(first)} is no command that is read: give one of trl sft.")
+    arguments, others = commands.options(rest)
+    if others:
+        raise ConfigError(f"{shown(others[0])} in the command line belongs to no option.")
     return replace(_flat(arguments, launcher, None), script=script)
+
+
+def _refuse_other(what: str, name: str) -> None:
+    """Refuse another trainer's class, script or command.
+
+    Raises
+    ------
+    ConfigError
+        If `name` is one's.
+    """
+    for each, kind in OTHER_TRAINERS.items():
+        if re.search(rf"(?<![a-z]){each}{_REST}", name.lower().replace("online", "")):
+            raise ConfigError(f"{what} {shown(name)} is {kind}, which is not estimated here.")
 
 
 def _classes(named: Mapping[str, Any]) -> Parts:
@@ -278,7 +360,7 @@ def _fields(settings: Any, name: str) -> Mapping[str, Any]:
     """
     if isinstance(settings, Mapping):
         return settings
-    command.refuse_other("TRL's", type(settings).__name__)
+    _refuse_other("TRL's", type(settings).__name__)
     if hasattr(settings, "to_dict"):
         return dict(settings.to_dict())
     if is_dataclass(settings) and not isinstance(settings, type):
@@ -522,6 +604,4 @@ def _recognises(settings: Mapping[str, Any]) -> bool:
     return bool(names & {"SFTConfig", "LoraConfig"}) or "model_name_or_path" in names
 
 
-READER = Reader(
-    "trl", PROGRAM, 50, _recognises, from_trl, {name: _run(name) for name in command.STARTERS}
-)
+READER = Reader("trl", PROGRAM, 50, _recognises, from_trl, {name: _run(name) for name in STARTERS})
