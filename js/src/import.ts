@@ -107,6 +107,8 @@ export function createImport(request: (request: Request) => void) {
     name = "";
     show("");
   });
+  // JupyterLab listens at whatever has the focus, and lets no line break into a cell's output.
+  on(element, "beforeinput", (event) => event.stopPropagation(), { capture: true });
   on(read, "click", ask);
   on(put, "click", ask);
   on(element, "toggle", () => element.open && text.focus());

@@ -81,6 +81,8 @@ def test_nothing_in_a_page_can_be_changed(saved: Open) -> None:
         names = [each.inner_text() for each in view.widget.get_by_role("button").all()]
         assert "All settings" in names
         assert not [name for name in names if "Apply" in name or "Undo" in name]
+        assert view.widget.locator(".vw-export").count() == 1
+        assert view.widget.locator(".vw-import").count() == 0
 
 
 def test_a_model_id_is_text_in_a_page_too(saved: Open, tmp_path: Path) -> None:

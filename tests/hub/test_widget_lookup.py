@@ -130,3 +130,54 @@ def test_python_waits_for_the_model_it_names(hub):
     assert VRAMWidget("a/new", gpu="L40S").estimate.num_parameters > 0
     with pytest.raises(ModelError, match="nobody/nothing"):
         VRAMWidget("nobody/nothing")
+
+
+SETTINGS = "model_name_or_path: a/new\nuse_peft: true\nlora_r: 8\nmax_length: 4096\n"
+
+
+def imports(widget):
+    for request in ({"type": "import", "text": SETTINGS, "name": ""}, {"type": "put"}):
+        widget._handle_custom_msg(request, [])
+
+
+def test_imported_settings_wait_for_their_model_and_are_one_change(hub):
+    hub.add("a/new", sharded(llama_tensors(), 4))
+    hub.faults["safetensors"] = [["slow", 0.1]] * 4
+    widget = VRAMWidget(GRANITE, gpu="L40S")
+    before = widget.config
+
+    async def kernel():
+        answered = widget.report["revision"]
+        imports(widget)
+        assert widget.lookup["model_path"] == "a/new"
+        assert widget.config == before
+        assert widget.report["revision"] > answered
+        widget.set_state({"gpu": "H100"})  # the notebook is free meanwhile
+        await until(lambda: widget.lookup is None)
+
+    asyncio.run(kernel())
+    assert widget.imported is None
+    assert (widget.model_path, widget.lora_r, widget.gpu) == ("a/new", 8, "H100")
+    widget.undo()
+    assert widget.config == {**before, "gpu": "H100"}
+
+
+def test_imported_settings_stay_where_their_model_cannot_be_had(hub):
+    widget = VRAMWidget(GRANITE, gpu="L40S")
+    before = widget.config
+
+    async def kernel():
+        imports(widget)
+        await until(lambda: widget.lookup is None)
+        assert "a/new" in widget.imported["error"]
+        assert widget.imported["heading"]
+        hub.add("a/new", single(llama_tensors()))
+        hub.faults["a/new"] = [["slow", 0.3]]
+        widget._handle_custom_msg({"type": "put"}, [])
+        widget._handle_custom_msg({"type": "cancel"}, [])
+        await asyncio.sleep(0.6)
+
+    asyncio.run(kernel())
+    assert widget.config == before
+    assert widget.imported["heading"]
+    assert widget.report["errors"] == {}

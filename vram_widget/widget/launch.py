@@ -36,9 +36,20 @@ def _launch(config: TrainingConfig, target: Target) -> dict[str, Any]:
         draft = target.export(config)
     except ConfigError as error:
         return {**named, "text": "", "notices": [str(error)]}
-    text = to_yaml(draft.settings) if target.reads_yaml else _python(draft.settings)
-    return {**named, "text": text, "notices": draft.notices}
+    return {**named, "text": WRITERS[target.language](draft.settings), "notices": draft.notices}
 
 
 def _python(settings: dict[str, Any]) -> str:
     return pformat(settings, sort_dicts=False, width=80)
+
+
+def _json(settings: dict[str, Any]) -> str:
+    return json.dumps(settings, indent=2)
+
+
+#: How settings are written for what reads them.
+WRITERS: dict[Language, Callable[[dict[str, Any]], str]] = {
+    "python": _python,
+    "yaml": to_yaml,
+    "json": _json,
+}

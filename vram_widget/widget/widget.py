@@ -105,8 +105,9 @@ class VRAMWidget(FrontEnd):
     verification = traitlets.Any(None, read_only=True).tag(sync=True)
     imported = traitlets.Any(None, read_only=True).tag(sync=True)
 
-    # What the front end gave to read, and the name of its file.
+    # What the front end gave to read, with the name of its file, and the answers to that.
     _found: tuple[str, TrainingConfig] | None = None
+    _answers = 0
     # The estimate that `pinned` shows.
     _pinned: MemoryEstimate | None = None
 
@@ -443,8 +444,8 @@ class VRAMWidget(FrontEnd):
 
     def _answer(self, shown: dict[str, Any]) -> None:
         """Show what was read; counted, as the same may be read again."""
-        last = self.imported["revision"] if self.imported else 0
-        self.set_trait("imported", {**shown, "revision": last + 1})
+        self._answers += 1
+        self.set_trait("imported", {**shown, "revision": self._answers})
 
     def _put_found(self, _name: str, found: TrainingConfig) -> None:
         """Put what was read into the controls, once its model is there."""
