@@ -25,7 +25,7 @@ from ..config.fields import nearest
 from ..errors import ConfigError, shown
 from ..estimate import published
 from ..estimate.published import Figures, Overhead
-from ..export.readers.parsing import count
+from ..export.readers.reading import count
 from ..model.load import load
 from . import report
 

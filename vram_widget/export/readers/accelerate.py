@@ -9,8 +9,7 @@ from typing import Any
 
 from ...errors import ConfigError, shown
 from . import deepspeed, source
-from .parsing import count, mapping
-from .reading import Names, Reading
+from .reading import Names, Reading, count, mapping
 
 PROGRAM = "Accelerate"
 

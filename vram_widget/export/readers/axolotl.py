@@ -16,9 +16,8 @@ from ...errors import ConfigError, shown
 from ...trainers import SHARDS_PARAMETERS
 from ..axolotl import DEFAULTS, LOSSES
 from . import commands, deepspeed
-from .parsing import count, word
 from .reader import Reader
-from .reading import Names, Reading
+from .reading import Names, Reading, count, word
 from .source import Source, opened
 
 if TYPE_CHECKING:

@@ -11,9 +11,8 @@ from ...config.fields import real
 from ...step.sharding.zero import BUCKET, LIVE, SUB_GROUP
 from ..deepspeed import STAGES
 from . import source
-from .parsing import mapping
 from .reader import Reader
-from .reading import Names, Reading
+from .reading import Names, Reading, mapping
 from .source import Source
 
 if TYPE_CHECKING:

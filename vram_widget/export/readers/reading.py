@@ -17,10 +17,9 @@ from importlib.resources import files
 from typing import Any
 
 from ...config import TrainingConfig
-from ...config.fields import nearest
+from ...config.fields import nearest, real
 from ...config.uncounted import Effect, Uncounted
 from ...errors import ConfigError, shown
-from .parsing import mapping
 
 #: How a notice ends.
 THEREFORE: dict[Effect, str] = {
@@ -249,6 +248,56 @@ class Reading:
             hint = nearest(key, known)
             text = f"{self.named(key)}: {shown(value)} is no setting known here.{hint}"
             self._uncounted.append(({"text": text, "effect": "unknown"}, ()))
+
+
+def mapping(value: object, name: str) -> Mapping[str, Any]:
+    """Return a mapping of settings; nothing counts as an empty one.
+
+    Raises
+    ------
+    ConfigError
+        If it is none.
+
+    Examples
+    --------
+    >>> mapping({"stage": 2}, "zero_optimization"), mapping(None, "fsdp_options")
+    ({'stage': 2}, {})
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{name} must be a mapping of settings, not {shown(value)}.")
+    return value
+
+
+def count(value: object, name: str) -> int:
+    """Return a whole number above zero.
+
+    Raises
+    ------
+    ConfigError
+        If it is none.
+
+    Examples
+    --------
+    >>> count(8, "effective_batch_size")
+    8
+    """
+    number = real(value)
+    if number is None or number // 1 != number or not 0 < number <= 1 << 40:
+        raise ConfigError(f"{name} must be a whole number above zero, not {shown(value)}.")
+    return int(number)
+
+
+def word(value: object, words: Mapping[Any, str], other: Any) -> Any:
+    """Return our word for another's, or `other` for one that is not among them.
+
+    Examples
+    --------
+    >>> word(2, {2: "zero2"}, "ddp"), word([], {2: "zero2"}, "ddp")
+    ('zero2', 'ddp')
+    """
+    return words.get(value, other) if isinstance(value, (str, int)) else other
 
 
 def _among(name: str, patterns: Mapping[str, Any] | tuple[str, ...]) -> str:

@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Any
 from ...config import TrainingConfig
 from ...errors import ConfigError, shown
 from . import commands, source
-from .parsing import count
 from .reader import Reader
-from .reading import Names, Reading
+from .reading import Names, Reading, count
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

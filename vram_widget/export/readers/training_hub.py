@@ -12,9 +12,8 @@ from ...config import TrainingConfig
 from ...errors import ConfigError, shown
 from ..training_hub import LORA, STRATEGIES, samples_per_pass
 from . import commands
-from .parsing import count, word
 from .reader import Reader
-from .reading import Names, Reading
+from .reading import Names, Reading, count, word
 from .source import Source, opened
 
 PROGRAM = "Training Hub"

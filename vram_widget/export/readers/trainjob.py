@@ -16,9 +16,8 @@ from ...config import TrainingConfig
 from ...errors import ConfigError, shown
 from ..kubeflow import ARGUMENTS
 from . import commands, source, torchtune
-from .parsing import mapping
 from .reader import Reader
-from .reading import Names, Reading
+from .reading import Names, Reading, mapping
 from .training_hub import from_training_hub
 
 if TYPE_CHECKING:

@@ -15,9 +15,8 @@ from ...model import catalog
 from ...trainers import SHARDS_PARAMETERS
 from ..trl import CHECKPOINTS, DEFAULTS, FLOATS, LORA, LORA_NAMES, READ
 from . import accelerate, commands, deepspeed, source, transformers
-from .parsing import count
 from .reader import Command, Reader
-from .reading import Names, Reading
+from .reading import Names, Reading, count
 from .transformers import mapping_of, plain
 
 if TYPE_CHECKING:

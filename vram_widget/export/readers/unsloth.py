@@ -13,9 +13,8 @@ from ...config import TrainingConfig
 from ...errors import ConfigError, GPUError, shown
 from ...gpu import lookup
 from . import source, transformers
-from .parsing import mapping
 from .reader import Reader
-from .reading import Names, Reading
+from .reading import Names, Reading, mapping
 from .source import Source
 
 if TYPE_CHECKING:
