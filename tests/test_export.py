@@ -81,6 +81,7 @@ def variants(trainer, method):
 
 
 def cases(target):
+    """Return configurations that a target can run."""
     trainer = target if target in TRAINERS else "training_hub"
     return [
         TrainingConfig("org/model", trainer=trainer, training_method=method, **choices)
@@ -330,6 +331,34 @@ def test_deepspeeds_own_parser_takes_the_configuration(
     assert [each is not None for each in offloads] == [cpu_offload != "none", cpu_offload == "all"]
     read = from_deepspeed(written, model_path="m", num_gpus=8)
     assert (read.sharding, read.cpu_offload) == (sharding, cpu_offload)
+
+
+@pytest.mark.parametrize("mixed_precision", ["no", "bf16", "fp16"])
+@pytest.mark.parametrize("sharding", ["zero1", "zero2", "zero3"])
+def test_deepspeeds_file_is_read_by_transformers_and_comes_back(
+    sharding, mixed_precision, tmp_path
+):
+    pytest.importorskip("torch")
+    integration = pytest.importorskip("transformers.integrations.deepspeed")
+    choices = {"num_gpus": 8, "micro_batch_size": 3, "gradient_accumulation_steps": 5}
+    choices |= {"trainer": "trl", "mixed_precision": mixed_precision, "cpu_offload": "optimizer"}
+    config = TrainingConfig("m", sharding=sharding, **choices)
+    written = draft(config, "deepspeed")
+    file = tmp_path / "deepspeed.json"
+    file.write_text(json.dumps(written.settings))
+    filled = integration.HfTrainerDeepSpeedConfig(str(file))
+    assert filled.get_value("zero_optimization.stage") == int(sharding[-1])
+    read = from_deepspeed(file, model_path="m", num_gpus=8)
+    assert read.config == config.config
+    assert draft(read, "deepspeed").settings == written.settings
+
+
+@pytest.mark.parametrize(
+    "choices", [{"sharding": "fsdp"}, {"sharding": "zero2", "cpu_offload": "all"}]
+)
+def test_what_deepspeed_does_not_do_is_refused(choices):
+    with pytest.raises(ConfigError, match="'zero3'"):
+        draft(TrainingConfig("m", num_gpus=8, **choices), "deepspeed")
 
 
 def test_every_optimizer_of_the_form_is_one_of_transformers():
@@ -674,7 +703,7 @@ def test_the_trainers_own_settings_round_trip(target, method):
 @pytest.mark.parametrize("target", list(TARGETS))
 def test_what_was_not_read_is_not_written_either_and_said(target):
     setting = {"text": "TRL: bias: all is not counted (biases train too).", "effect": "too_little"}
-    notices = draft(TrainingConfig("m", uncounted=[setting]), target).notices
+    notices = draft(TrainingConfig("m", sharding="zero2", uncounted=[setting]), target).notices
     assert f"Left out here too: {setting['text']}" in notices
 
 
@@ -716,7 +745,7 @@ def test_an_unknown_target_is_refused(target, hint):
 @pytest.mark.parametrize("target", list(TARGETS))
 def test_gpus_that_are_no_multiple_of_the_nodes_are_refused(target):
     with pytest.raises(ConfigError, match="spread evenly"):
-        export(TrainingConfig("m", num_gpus=3, num_nodes=2), target)
+        export(TrainingConfig("m", num_gpus=3, num_nodes=2, sharding="zero2"), target)
 
 
 def test_gpus_known_only_on_the_machine_must_be_given():
@@ -734,6 +763,6 @@ def test_an_effective_batch_of_lora_goes_into_one_pass_unless_accumulated():
 
 @pytest.mark.parametrize("target", list(TARGETS))
 def test_exports_are_plain_json(target):
-    exported = export_quietly(TrainingConfig("org/model", training_method="sft"), target)
+    exported = export_quietly(TrainingConfig("org/model", sharding="zero2"), target)
     assert json.loads(json.dumps(exported)) == exported
     assert type(exported) is dict

@@ -12,6 +12,7 @@ from ..config.fields import nearest
 from ..errors import ConfigError, shown
 from .draft import Draft
 from .readers import (
+    ReadingWarning,
     from_axolotl,
     from_deepspeed,
     from_file,
@@ -26,6 +27,8 @@ from .target import Target
 
 __all__ = [
     "TARGETS",
+    "ExportWarning",
+    "ReadingWarning",
     "draft",
     "export",
     "from_axolotl",
@@ -63,7 +66,7 @@ def draft(config: AnyConfig, target: str) -> Draft:
     config : TrainingConfig, mapping or str
         What to export: the choices, or only the model.
     target : str
-        One of `TARGETS`: a trainer, such as ``"trl"``, or ``"kubeflow"``.
+        One of `TARGETS`: a trainer, such as ``"trl"``, or ``"kubeflow"``, or ``"deepspeed"``.
 
     Returns
     -------
@@ -94,7 +97,8 @@ def export(config: AnyConfig, target: str) -> dict[str, Any]:
     target : str
         A trainer: ``"training_hub"`` takes the keywords of ``sft``, ``osft`` or ``lora_sft``, and
         of a ``thub`` file; ``"trl"`` the fields of SFTConfig, LoraConfig and BitsAndBytesConfig;
-        any other the keys of its file. ``"kubeflow"``: a TrainJob that runs Training Hub.
+        any other the keys of its file. ``"kubeflow"``: a TrainJob that runs Training Hub;
+        ``"deepspeed"``: the JSON file of ZeRO, which a trainer takes beside its own settings.
 
     Raises
     ------

@@ -234,4 +234,4 @@ def _sharding(draft: Draft) -> None:
         draft.put("fsdp_config", options, "sharding")
 
 
-TARGET = Target.of(TRAINER, export, reads_yaml=True)
+TARGET = Target.of(TRAINER, export, language="yaml")

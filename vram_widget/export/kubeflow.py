@@ -72,7 +72,7 @@ def export(config: TrainingConfig) -> Draft:
     return draft
 
 
-TARGET = Target("kubeflow", "TrainJob", 100, export, reads_yaml=True)
+TARGET = Target("kubeflow", "TrainJob", 100, export, language="yaml")
 
 
 def _resource(gpu: str | None) -> str:

@@ -156,4 +156,4 @@ def _sharding(draft: Draft) -> None:
             draft.note("LLaMA-Factory shards over all GPUs: FSDP, hybrid (sharding) became FSDP.")
 
 
-TARGET = Target.of(TRAINER, export, reads_yaml=True)
+TARGET = Target.of(TRAINER, export, language="yaml")

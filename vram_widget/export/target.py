@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from ..config import TrainingConfig
 from ..trainers import Trainer
 from .draft import Draft
+
+Language = Literal["python", "yaml", "json"]
 
 
 @dataclass(frozen=True)
@@ -22,19 +25,22 @@ class Target:
         Its place among the others: that of its trainer, where it is one.
     export : callable
         Writes a configuration for it.
-    reads_yaml : bool
-        Whether it reads YAML; else it takes keyword arguments in Python.
+    language : str
+        What it reads: ``"yaml"``, ``"json"``, or ``"python"``, which takes keyword arguments.
     """
 
     name: str
     label: str
     order: int
     export: Callable[[TrainingConfig], Draft]
-    reads_yaml: bool = False
+    language: Language = "python"
 
     @classmethod
     def of(
-        cls, trainer: Trainer, export: Callable[[TrainingConfig], Draft], reads_yaml: bool = False
+        cls,
+        trainer: Trainer,
+        export: Callable[[TrainingConfig], Draft],
+        language: Language = "python",
     ) -> Target:
         """Return a trainer as a target."""
-        return cls(trainer.name, trainer.label, trainer.order, export, reads_yaml)
+        return cls(trainer.name, trainer.label, trainer.order, export, language)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pprint import pformat
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
 from ..export import TARGETS, to_yaml
-from ..export.target import Target
+from ..export.target import Language, Target
 
 if TYPE_CHECKING:
     from ..config import TrainingConfig
