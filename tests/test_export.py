@@ -695,6 +695,7 @@ def test_the_trainers_own_settings_round_trip(target, method):
     again = read_back(target, written.settings, config)
     if method == "osft":  # osft requires its tokens
         config = config.replace(max_tokens_per_gpu=config.tokens)
+    assert not again.uncounted or target == "axolotl"  # it has kernels for adapters of its own
     for name in TrainingConfig.field_names():
         if applies(config, name) and name not in ("max_tokens_per_gpu", "uncounted"):
             assert getattr(again, name) == getattr(config, name), name
@@ -728,6 +729,15 @@ def test_axolotls_patterns_unfreeze_what_the_expressions_do(imported):
         ours = {each for each in PARAMETERS if any(re.search(e, each) for e in expressions)}
         patterns = list(patterns)
         assert {each for each in PARAMETERS if any(p.match(each) for p in patterns)} == ours
+
+
+@pytest.mark.parametrize("target", ["trl", "axolotl"])
+@pytest.mark.parametrize("choices", [{"lora_dropout": 0.1}, {"use_dora": True}])
+def test_what_peft_refuses_is_refused(target, choices):
+    adapted = {"training_method": "lora", "target_parameters": ["experts.gate_up_proj"]}
+    config = TrainingConfig("m", trainer=target, lora_dropout=0.0).replace(**adapted, **choices)
+    with pytest.raises(ConfigError, match="target_parameters"):
+        draft(config, target)
 
 
 @pytest.mark.parametrize("target", ["trl", "axolotl", "llamafactory"])

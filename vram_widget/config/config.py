@@ -607,6 +607,12 @@ class TrainingConfig(HasTraits):
                 f"num_gpus = {self.num_gpus:,} cannot be spread evenly over num_nodes = "
                 f"{self.num_nodes:,}: num_gpus counts the GPUs of all nodes together."
             )
+        # ParamWrapper in PEFT's tuners/lora/layer.py
+        if self.adapts and self.target_parameters and (self.lora_dropout or self.use_dora):
+            raise ConfigError(
+                "PEFT adapts target_parameters with neither dropout nor DoRA: set lora_dropout=0 "
+                "and use_dora=False."
+            )
 
     def replace(self, **choices: Unpack[Choices]) -> TrainingConfig:
         """Return a plain configuration with some fields changed.

@@ -155,7 +155,7 @@ def _read_packed(reading: Reading) -> dict[str, Any]:
 
 def _read_lora(reading: Reading) -> dict[str, Any]:
     """Read what Unsloth and TRL take."""
-    reading.skip(*ONLY_ELSEWHERE)
+    reading.skip(*ONLY_ELSEWHERE, "load_in_4bit", "bf16")
     found = reading.fields({**LORA, **{field: field for field in SAME_IN_LORA}})
     if reading.get("load_in_8bit"):
         found["quantization"] = "int8"
