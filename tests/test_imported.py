@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from vram_widget.config import TrainingConfig
 from vram_widget.errors import ConfigError
 from vram_widget.export.readers import from_file
+from vram_widget.export.readers.reader import readers
 from vram_widget.show import text
 from vram_widget.widget import VRAMWidget
 from vram_widget.widget.imported import read
@@ -47,7 +48,7 @@ def test_what_was_read_is_shown_before_anything_moves(widget: VRAMWidget) -> Non
     ask(widget, type="import", text=SETTINGS, name="sft.yaml")
     shown = widget.imported
     assert widget.config == before
-    assert shown["heading"] == "sft.yaml, read as settings for TRL"
+    assert shown["heading"] == "sft.yaml, read as settings of TRL"
     changes = {each["name"]: (each["before"], each["now"]) for each in shown["differences"]}
     assert changes["max_seq_len"] == ("2,048", "4,096")
     assert changes["training_method"] == ("SFT", "LoRA")
@@ -189,6 +190,26 @@ def test_files_that_it_names_are_opened_in_the_working_folder_alone(
     for named in outside:
         with pytest.raises(ConfigError, match="outside the notebook's folder"):
             read(f"{SETTINGS}deepspeed: {named}", now)
+
+
+@pytest.mark.parametrize(
+    ("settings", "program"),
+    [
+        ('{"zero_optimization": {"stage": 2}}', "DeepSpeed"),
+        ("compute_environment: LOCAL_MACHINE\ndistributed_type: NO", "Accelerate"),
+        ("trl sft --model_name_or_path Qwen/Qwen3-8B", "TRL"),
+        ("base_model: Qwen/Qwen3-8B\nadapter: lora", "Axolotl"),
+    ],
+)
+def test_it_says_whose_settings_they_are(widget: VRAMWidget, settings: str, program: str) -> None:
+    ask(widget, type="import", text=settings, name="")
+    assert widget.imported["heading"] == f"The text, read as settings of {program}"
+
+
+def test_the_panel_names_every_program_that_is_read() -> None:
+    panel = (Path(__file__).parents[1] / "js" / "src" / "import.ts").read_text("utf-8")
+    for reader in readers():
+        assert reader.label in panel
 
 
 texts = st.text(max_size=200) | st.dictionaries(

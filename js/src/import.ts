@@ -8,8 +8,8 @@ import { createDifference } from "./pinned";
 const MOST = 1 << 18;
 
 const HINT =
-  "Paste or drop a file of Axolotl, TRL, Accelerate, DeepSpeed, LLaMA-Factory, torchtune, " +
-  "Unsloth or Training Hub, or a command line.";
+  "Paste or drop the settings of Axolotl, TRL, Accelerate, DeepSpeed, LLaMA-Factory, torchtune, " +
+  "Unsloth or Training Hub, a Kubeflow TrainJob, or a command line.";
 
 export function createImport(request: (request: Request) => void) {
   const text = html("textarea", {

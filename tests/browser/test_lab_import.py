@@ -109,7 +109,7 @@ def test_a_file_is_read_at_once(notebook: Notebook, panel: Locator, tmp_path: Pa
     with notebook.page.expect_file_chooser() as chooser:
         panel.get_by_role("button", name="Choose a file").press("Enter")
     chooser.value.set_files(file)
-    panel.get_by_text("lora.yaml, read as settings for Axolotl").wait_for(timeout=5000)
+    panel.get_by_text("lora.yaml, read as settings of Axolotl").wait_for(timeout=5000)
     assert panel.get_by_role("textbox").input_value() == SETTINGS
 
 
@@ -123,7 +123,7 @@ def test_a_file_can_be_dropped(notebook: Notebook, panel: Locator) -> None:
         SETTINGS,
     )
     panel.get_by_role("textbox").dispatch_event("drop", {"dataTransfer": transfer})
-    panel.get_by_text("dropped.yaml, read as settings for Axolotl").wait_for(timeout=5000)
+    panel.get_by_text("dropped.yaml, read as settings of Axolotl").wait_for(timeout=5000)
 
 
 def test_an_error_stands_beside_what_was_typed(notebook: Notebook, panel: Locator) -> None:

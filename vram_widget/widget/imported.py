@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 from ..config import TrainingConfig
@@ -78,23 +79,43 @@ def keep(found: TrainingConfig, now: TrainingConfig) -> TrainingConfig:
     )
 
 
+def heading(name: str, text: str, found: TrainingConfig) -> str:
+    """Return what was read, by the name of its file if it has one, and whose settings it was.
+
+    Examples
+    --------
+    >>> heading("zero.json", '{"zero_optimization": {}}', TrainingConfig("m", trainer="trl"))
+    'zero.json, read as settings of DeepSpeed'
+    """
+    from ..export.readers.files import recognised
+    from ..export.readers.source import documents
+
+    program = str(TrainingConfig.fields()["trainer"].metadata["options"][found.trainer])
+    try:
+        content = documents(text, program)
+        if len(content) == 1 and isinstance(content[0], Mapping):
+            program = recognised(content[0]).label
+    except ConfigError:
+        pass  # a command line
+    return f"{name or 'The text'}, read as settings of {program}"
+
+
 def imported(
-    name: str, found: TrainingConfig, now: TrainingConfig, error: str = ""
+    heading: str, found: TrainingConfig, now: TrainingConfig, error: str = ""
 ) -> dict[str, Any]:
     """Return what the widget shows of settings that were read, in JSON types.
 
     Parameters
     ----------
-    name : str
-        Of their file; or nothing.
+    heading : str
+        What was read, and whose settings it was.
     found, now : TrainingConfig
         What they say, and what the controls do.
     error : str
         Why the controls cannot take them.
     """
-    program = TrainingConfig.fields()["trainer"].metadata["options"][found.trainer]
     return {
-        "heading": f"{name or 'The text'}, read as settings for {program}",
+        "heading": heading,
         "differences": differences(now, found),
         "notices": [
             {"text": each["text"], "effect": EFFECTS[each["effect"]]} for each in found.uncounted

@@ -21,7 +21,7 @@ from .advice import advice
 from .form import form
 from .front_end import FrontEnd
 from .history import History
-from .imported import imported, keep, read, unread
+from .imported import heading, imported, keep, read, unread
 from .page import STATIC, page, write
 from .pinned import pinned
 from .readings import ALONG, Reader
@@ -105,7 +105,7 @@ class VRAMWidget(FrontEnd):
     verification = traitlets.Any(None, read_only=True).tag(sync=True)
     imported = traitlets.Any(None, read_only=True).tag(sync=True)
 
-    # What the front end gave to read, with the name of its file, and the answers to that.
+    # What the front end gave to read, with its heading, and how many answers there were.
     _found: tuple[str, TrainingConfig] | None = None
     _answers = 0
     # The estimate that `pinned` shows.
@@ -430,24 +430,25 @@ class VRAMWidget(FrontEnd):
     def _import(self, text: str, name: str) -> None:
         """Read settings, and show what they say or why they cannot be read."""
         try:
-            self._found = name, read(text, self.replace())
+            found = read(text, self.replace())
         except VRAMWidgetError as error:
             self._found = None
             self._answer(unread(str(error)))
         else:
+            self._found = heading(name, text, found), found
             self._show_found()
 
     def _show_found(self, error: str = "") -> None:
         if self._found is not None:
-            name, found = self._found
-            self._answer(imported(name, keep(found, self), self, error))
+            title, found = self._found
+            self._answer(imported(title, keep(found, self), self, error))
 
     def _answer(self, shown: dict[str, Any]) -> None:
         """Show what was read; counted, as the same may be read again."""
         self._answers += 1
         self.set_trait("imported", {**shown, "revision": self._answers})
 
-    def _put_found(self, _name: str, found: TrainingConfig) -> None:
+    def _put_found(self, _title: str, found: TrainingConfig) -> None:
         """Put what was read into the controls, once its model is there."""
         self._stop_looking()
 
