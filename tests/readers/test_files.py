@@ -12,6 +12,7 @@ import pytest
 
 import vram_widget as vw
 from vram_widget.errors import ConfigError
+from vram_widget.export import ReadingWarning
 from vram_widget.export.readers import source
 from vram_widget.export.readers.files import recognised
 from vram_widget.export.readers.reader import readers
@@ -51,6 +52,19 @@ def test_content_tells_whose_it_is(name: str, tmp_path: Path) -> None:
     assert recognised(content).name == name
     for given in (text, content, file, str(file)):
         assert read(given, model_path="m").trainer == RUN_BY.get(name, name)
+
+
+@pytest.mark.parametrize("name", CONTENTS)
+def test_what_is_not_counted_is_one_warning_at_the_line_of_the_call(name: str) -> None:
+    [content] = source.documents(CONTENTS[name], "a trainer")
+    reader = next(reader for reader in readers() if reader.name == name)
+    for read_by in (vw.from_file, reader.read):
+        with pytest.warns(ReadingWarning, match="flash_atention") as warned:
+            config = read_by({**content, "flash_atention": True}, model_path="m")
+        assert [warning.filename for warning in warned] == [__file__]
+        lines = str(warned[0].message).splitlines()
+        for line, notice in zip(reversed(lines), reversed(config.uncounted), strict=False):
+            assert notice["text"] in line
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from .axolotl import from_axolotl
 from .deepspeed import from_deepspeed
 from .files import from_file
 from .llamafactory import from_llamafactory
+from .reading import ReadingWarning
 from .torchtune import from_torchtune
 from .training_hub import from_training_hub
 from .trainjob import from_trainjob
@@ -13,6 +14,7 @@ from .trl import from_trl
 from .unsloth import from_unsloth
 
 __all__ = [
+    "ReadingWarning",
     "from_axolotl",
     "from_deepspeed",
     "from_file",

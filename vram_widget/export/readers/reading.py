@@ -8,6 +8,7 @@ which stays with the configuration and says what leaving it out does to the figu
 from __future__ import annotations
 
 import json
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -201,16 +202,20 @@ class Reading:
         Warns
         -----
         ReadingWarning
-            Once, of all that is not counted here.
+            Once, of all that is not counted, also by the other reader, whose own warning is not
+            needed then.
         """
-        uncounted = self._uncounted_beside(choices)
+        uncounted = [*config.uncounted, *self._uncounted_beside(choices)]
         self._warn(uncounted)
-        return config.replace(uncounted=[*config.uncounted, *uncounted]) if uncounted else config
+        return config.replace(uncounted=uncounted)
 
     def _warn(self, uncounted: list[Uncounted]) -> None:
-        if uncounted:
-            said = " ".join(each["text"] for each in uncounted)
-            warnings.warn(f"{self.program}: {said}", ReadingWarning, stacklevel=4)
+        texts = [each["text"] for each in uncounted]
+        if len(texts) > 1:
+            texts = [f"the estimate comes with {len(texts)} notices.", *texts]
+        if texts:
+            said = "\n- ".join(texts)
+            warnings.warn(f"{self.program}: {said}", ReadingWarning, stacklevel=_stacklevel())
 
     def _uncounted_beside(self, choices: Mapping[str, Any]) -> list[Uncounted]:
         """Return what is not counted and that no choice stands for."""
@@ -244,8 +249,8 @@ class Reading:
             if not off:
                 self.uncounted(key, *self.names.uncounted[found])
         else:
-            known = [*self._read, *(each.rpartition(".")[2] for each in self.names)]
-            hint = nearest(key, known)
+            named = (each.rpartition(".")[2] for each in self.names if "*" not in each)
+            hint = nearest(key, [*self._read, *named])
             text = f"{self.named(key)}: {shown(value)} is no setting known here.{hint}"
             self._uncounted.append(({"text": text, "effect": "unknown"}, ()))
 
@@ -298,6 +303,15 @@ def word(value: object, words: Mapping[Any, str], other: Any) -> Any:
     ('zero2', 'ddp')
     """
     return words.get(value, other) if isinstance(value, (str, int)) else other
+
+
+def _stacklevel() -> int:
+    """Return how far above the line that warns the one is that called this package."""
+    package = __name__.partition(".")[0]
+    frame, level = sys._getframe(1), 1
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _among(name: str, patterns: Mapping[str, Any] | tuple[str, ...]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from ...errors import ConfigError, shown
 from ..kubeflow import ARGUMENTS
 from . import commands, source, torchtune
 from .reader import Reader
-from .reading import Names, Reading, mapping
+from .reading import Names, Reading, ReadingWarning, mapping
 from .training_hub import from_training_hub
 
 if TYPE_CHECKING:
@@ -73,7 +74,9 @@ def from_trainjob(settings: Source, **choices: Unpack[Choices]) -> TrainingConfi
     start = _hardware(trainer, _container(runtime), mapping(runtime.get("spec"), "spec"))
     if model := _model(spec):
         start["model_path"] = model
-    config = _run(str(reference), trainer, _container(runtime), start, choices)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ReadingWarning)  # the job's own says all
+        config = _run(str(reference), trainer, _container(runtime), start, choices)
     return reading.around(config, choices)
 
 
