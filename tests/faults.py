@@ -409,6 +409,13 @@ FAULTS = (
     ),
     Fault("estimate/published.py", "constant = 7 / 3", "constant = 8 / 3", "test_published.py"),
     Fault(
+        "estimate/published.py",
+        "return saved * self.unfreeze_rank_ratio if",
+        "return saved if",
+        "test_training_hub.py",
+        "released_code_says",
+    ),
+    Fault(
         "estimate/estimate.py",
         "if self.high <= self.gpu.usable:",
         "if self.expected <= self.gpu.usable:",
