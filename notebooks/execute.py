@@ -59,6 +59,7 @@ def execute(path: Path) -> None:
 def main(names: list[str]) -> None:
     """Run the named notebooks, or all."""
     os.environ["TQDM_DISABLE"] = "1"  # a progress bar is shown on slow machines only
+    os.environ["DS_ACCELERATOR"] = "cpu"  # DeepSpeed says the time at which it found no GPU
     paths = [HERE / f"{name}.ipynb" for name in names] or sorted(HERE.glob("*.ipynb"))
     for path in paths:
         execute(path)

@@ -41,6 +41,7 @@ def test_there_is_a_notebook_for_each_thing_to_learn():
         "make_it_fit",
         "openshift_ai",
         "from_training_hub",
+        "from_your_file",
         "in_your_tutorial",
         "accuracy",
     }
