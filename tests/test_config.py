@@ -14,6 +14,7 @@ import pytest
 import vram_widget as vw
 from vram_widget.config import fields
 from vram_widget.config.choices import Choices
+from vram_widget.config.uncounted import UncountedSettings
 
 TYPES = Choices.__annotations__
 
@@ -27,6 +28,9 @@ def accepted(field: fields.Field[Any]) -> set[object]:
         fields.Number: {float},
         fields.Bytes: {int, str},
         fields.Modules: {str},
+        fields.Names: set(),
+        fields.Expressions: set(),
+        UncountedSettings: set(),
         fields.Choice: set(field.metadata.get("options", ())),
     }[type(field)]
     return taken | ({type(None)} if field.allow_none else set())
@@ -47,7 +51,8 @@ def test_a_keyword_has_the_type_that_its_field_takes(name: str) -> None:
     assert (get_origin(TYPES[name]) is Literal) == isinstance(field, fields.Choice)
     more = parts(TYPES[name]) - accepted(field)
     assert accepted(field) <= parts(TYPES[name])
-    assert bool(more) == (name in ("model_path", "target_modules")), more  # a path, several names
+    several = isinstance(field, (fields.Modules, UncountedSettings))
+    assert bool(more) == (several or name == "model_path"), more  # a path, several names
 
 
 #: What takes every field, with what else it takes.

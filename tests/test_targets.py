@@ -79,10 +79,34 @@ def test_the_adapters_of_a_few_layers_take_their_share():
 
 
 @pytest.mark.parametrize("name", ["lm_head", "embed_tokens"])
-def test_an_adapter_beside_the_layers_is_said_not_to_be_counted(name):
-    config = vw.TrainingConfig("Qwen/Qwen3-8B", training_method="lora", gpu="H100")
-    (notice,) = vw.estimate(config, target_modules=["q_proj", name]).notices
-    assert name in notice
+def test_an_adapter_beside_the_layers_counts(name):
+    choices = {"training_method": "lora", "lora_r": 8, "gpu": "H100", "target_modules": ["q_proj"]}
+    config = vw.TrainingConfig("Qwen/Qwen3-8B", **choices)
+    plain = vw.estimate(config)
+    both = vw.estimate(config, target_modules=["q_proj", name])
+    assert not both.notices
+    assert both.num_trainable - plain.num_trainable == 8 * (151_936 + 4096)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "targets", "trained"),
+    [
+        ("trl", ["q_proj", "embed_tokens"], 8 * (256_000 + 2304)),
+        ("unsloth", ["q_proj", "embed_tokens"], 256_000 * 2304),
+        ("unsloth", ["q_proj", "embed_tokens", "lm_head"], 256_000 * 2304),  # Gemma 2 ties them
+    ],
+)
+def test_unsloth_trains_a_targeted_embedding_in_full(trainer, targets, trained):
+    choices = {"training_method": "qlora", "trainer": trainer, "lora_r": 8, "gpu": "H100"}
+    config = vw.TrainingConfig("google/gemma-2-2b", **choices)
+    plain = vw.estimate(config, target_modules=["q_proj"])
+    both = vw.estimate(config, target_modules=targets)
+    assert both.num_trainable - plain.num_trainable == trained
+
+
+def test_parameters_that_nothing_names_are_refused():
+    with pytest.raises(vw.ConfigError, match="in no parameter's name"):
+        vw.estimate("Qwen/Qwen3-8B", trainable_parameters=["no_such"], gpu="H100")
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,10 @@ METHODS: dict[str, Choices] = {
     "qlora-not-upcast": {**QLORA, "trainer": "unsloth"},
     "qlora-not-upcast-autocast": {**QLORA, "trainer": "unsloth", "mixed_precision": "bf16"},
     "qlora-trl": {**QLORA, "trainer": "trl", "mixed_precision": "bf16"},
+    "qlora-prepared": {
+        **{**QLORA, "trainer": "trl", "mixed_precision": "bf16"},
+        "prepare_model_for_kbit_training": True,
+    },
     "qlora-dropout": {**QLORA, "mixed_precision": "bf16", "lora_dropout": 0.05},
     "qlora-int8": {**QLORA, "mixed_precision": "bf16", "quantization": "int8"},
     "qlora-int8-plain": {**QLORA, "quantization": "int8"},

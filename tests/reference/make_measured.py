@@ -55,9 +55,8 @@ def choices(row: Row) -> Choices:
     """Return the fields that a row's settings are."""
     chosen: Choices = {
         "model_path": MODELS.get(row["model_id"], row["model_id"]),
-        # Unsloth's defaults hold nothing that a row does not name; Axolotl prepares a 4-bit base by
-        # turning norms and embeddings to float32, as the two rows of `baseline-peft-bnb` do
-        "trainer": "axolotl" if "framework_config=baseline-peft-bnb" in row["notes"] else "unsloth",
+        "trainer": "unsloth",  # whose defaults hold nothing that a row does not name
+        "prepare_model_for_kbit_training": "framework_config=baseline-peft-bnb" in row["notes"],
         "training_method": {"full": "sft"}.get(row["method"], row["method"]),
         "param_dtype": "bfloat16",
         "mixed_precision": "bf16" if row["compute_dtype"].startswith("amp") else "no",

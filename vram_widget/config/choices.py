@@ -58,6 +58,7 @@ class Choices(TypedDict, total=False):
     lora_dtype: AdapterDtype
     quantization: Quantization
     bnb_4bit_use_double_quant: bool
+    prepare_model_for_kbit_training: bool
     unfreeze_rank_ratio: float
 
     micro_batch_size: int

@@ -218,6 +218,14 @@ class TrainingConfig(HasTraits):
         help="Quantises the NF4 scales too: about 0.4 bits a weight less.",
         shown_when={**QLORA, "quantization": ["nf4"]},
     )
+    prepare_model_for_kbit_training = Switch(
+        False,
+        group="method",
+        label="k-bit preparation",
+        help="PEFT's function of this name, which many scripts call: it casts what is not "
+        "quantised to float32.",
+        shown_when=QLORA,
+    )
     unfreeze_rank_ratio = Number(
         0.25,
         0.0,

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from ..config import TrainingConfig
 from ..trainers import SHARDS_PARAMETERS, TRAINERS
+from ..trainers.trainer import MODULES
 from .liger import kernels
 
 
@@ -34,6 +35,7 @@ class Settings(NamedTuple):
     trainable_parameters: tuple[str, ...]
     quantization: str
     bnb_4bit_use_double_quant: bool
+    prepare_model_for_kbit_training: bool
     unfreeze_rank_ratio: float
     tokens: int
     max_seq_len: int
@@ -87,6 +89,8 @@ class Settings(NamedTuple):
 def _float32_modules(given: Settings, model_type: str) -> frozenset[str]:
     if given.num_gpus > 1 and given.sharding in SHARDS_PARAMETERS:
         return frozenset()
+    if given.training_method == "qlora" and given.prepare_model_for_kbit_training:
+        return MODULES
     trainer = TRAINERS[given.trainer]
     return trainer.float32_modules(
         given.training_method, given.attn_implementation, given.loss_kernel, model_type

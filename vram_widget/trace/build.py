@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
 from torch import nn
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedModel
@@ -69,6 +69,8 @@ def build(
             decompose(base, config)
         if config.training_method == "qlora":
             quantize(base, config)
+            if config.prepare_model_for_kbit_training and sharding.parameters == 1:
+                prepare_model_for_kbit_training(base, use_gradient_checkpointing=False)
         if config.trainer == "axolotl" and sharding.parameters == 1:
             cast_as_axolotl(base, config)
         if config.training_method == "sft" and config.trainable_parameters:

@@ -28,6 +28,7 @@ ADVANCED = {
     "trainable_parameters",
     "lora_dtype",
     "bnb_4bit_use_double_quant",
+    "prepare_model_for_kbit_training",
     "max_tokens_per_gpu",
     "padded",
     "optimizer_in_backward",
