@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import pytest
 from reference import make_accuracy, make_comparison, make_measured
 from reference.make_accuracy import BEGIN, END, YARDSTICKS, Accuracy
 
+import vram_widget as vw
 from vram_widget.units import GiB
 
 ROOT = Path(__file__).parents[1]
@@ -30,15 +32,38 @@ def test_every_file_that_is_named_is_there() -> None:
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
+def blocks() -> list[str]:
+    """Return the README's code in Python, without what needs PyTorch."""
+    traces = re.compile(r"^(?:vw\.trace|w\.verify)\(.*\n", re.MULTILINE)
+    code = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    return [traces.sub("", each) for each in code]
+
+
 def test_the_api_in_one_screen_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    (code,) = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-    traces = ("vw.trace(", "w.verify(")
-    quick = [line for line in code.splitlines() if not line.startswith(traces)]
-    found: dict[str, object] = {}
-    exec("\n".join(quick), found)
+    found: dict[str, Any] = {}
+    exec(blocks()[0], found)
     assert found["low"] < found["expected"] < found["high"]
     assert (tmp_path / "plan.html").stat().st_size > 10_000
+
+
+@pytest.mark.filterwarnings("ignore::vram_widget.export.readers.reading.ReadingWarning")
+@pytest.mark.filterwarnings("ignore::vram_widget.export.ExportWarning")
+def test_the_file_that_is_read_is_answered_as_it_says() -> None:
+    _, code = blocks()
+    found: dict[str, Any] = {"vw": vw}
+    exec(code, found)
+    config = found["config"]
+    assert "peft_layer_replication" in " ".join(each["text"] for each in config.uncounted)
+    est = vw.estimate(config)
+    assert est.verdict == "likely"
+    assert est.high <= est.gpu.usable
+
+
+def test_every_reader_is_in_the_table() -> None:
+    rows = re.findall(r"^\| (`from_.*?) \|", README, re.MULTILINE)
+    named = re.findall(r"`(from_\w+)`", " ".join(rows))
+    assert sorted(named) == [name for name in vw.__all__ if name.startswith("from_")]
 
 
 def claims() -> list[Accuracy]:
