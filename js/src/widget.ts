@@ -94,8 +94,12 @@ function open(model: Model, el: HTMLElement, readonly: boolean): () => void {
         ),
       ),
     ),
-    ...(compact || readonly ? [] : [settings.element]),
-    launch.element,
+    html(
+      "div",
+      { class: "vw-drawers" },
+      ...(compact || readonly ? [] : [settings.element]),
+      launch.element,
+    ),
   );
 
   let waiting = 0;
