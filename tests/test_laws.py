@@ -178,6 +178,15 @@ def test_the_verdict_says_where_the_memory_lies_in_the_band():
     assert (verdict(low), verdict(low - 1)) == ("risky", "does_not_fit")
 
 
+def test_the_verdict_is_never_fits_where_something_is_known_not_to_be_counted():
+    def verdict(effect: str) -> str:
+        notice = {"text": "a setting", "effect": effect}
+        return vw.estimate("Qwen/Qwen2.5-0.5B", gpu="H200", uncounted=[notice]).verdict
+
+    found = {effect: verdict(effect) for effect in ("too_little", "too_much", "unknown")}
+    assert found == {"too_little": "likely", "too_much": "fits", "unknown": "fits"}
+
+
 def states(est: vw.MemoryEstimate) -> dict[str, int]:
     """Return the most bytes of each component that outlasts a pass."""
     line = est.timeline.bytes

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import vram_widget as vw
+from vram_widget.step import losses
+from vram_widget.step.tape import BFLOAT16, FLOAT32, Leaf, Node, Tape
 
 TOKENS, WORDS = 2048, 128_000
 HIDDEN, INNER, HEADS, KEY_HEADS, HEAD = 1024, 4096, 8, 2, 128
@@ -87,3 +90,29 @@ def test_ligers_kernels_keep_what_their_sources_save(estimate):
     attention = 2 * (HEADS * HEAD + 2 * keys + HEADS * HEAD) + 4 * HEADS  # o_proj's input is out
     saved = TOKENS * (rms_norms + swiglu + linears + attention)
     assert kept_of_a_layer(estimate, use_liger=True) == pytest.approx(saved, rel=0.0001)
+
+
+#: What cut cross-entropy takes for Gemma 2 2B and 8,192 tokens: Table 1 of "Cut Your Losses in
+#: Large-Vocabulary Language Models" (arXiv 2411.09009), in MB of 2**20 bytes.
+CUT_LOSS, CUT_LOSS_AND_GRADIENT = 1, 1_164
+
+
+def test_cut_cross_entropy_takes_what_its_authors_measured():
+    tape = Tape(flops=1e15, bandwidth=3e12)
+    x, weight = tape.new(8192, 2304, BFLOAT16, "x"), tape.new(256_000, 2304, BFLOAT16, "lm_head")
+    x.node, weight.node = Node(tape, (), lambda grad: ()), Leaf()
+    before = len(tape.log)
+    loss = losses.cut(x, weight)
+    forward = list(accumulate(nbytes for nbytes, _ in tape.log[before:]))
+    assert max(forward) / 2**20 == pytest.approx(CUT_LOSS, abs=0.5)
+    assert isinstance(loss.node, Node)
+    loss.node.accumulate(tape.new(1, 1, FLOAT32, "gradient"))
+    tape.backward()
+    most = max(accumulate(nbytes for nbytes, _ in tape.log[before:]))
+    assert most / 2**20 == pytest.approx(CUT_LOSS_AND_GRADIENT, abs=1.5)
+
+
+def test_cut_cross_entropy_never_makes_the_logits(estimate):
+    cut, liger = estimate(loss_kernel="cut"), estimate(loss_kernel="liger")
+    assert max(cut.timeline.bytes["outputs"]) < max(liger.timeline.bytes["outputs"])
+    assert most_outputs(cut) < 0.1
