@@ -135,6 +135,27 @@ describe("other controls", () => {
     expect(input.value).toBe("a card of its own");
   });
 
+  it("takes names and expressions one after another, and nothing for none", () => {
+    for (const [name, text, value] of [
+      ["modules_to_save", "lm_head", ["lm_head"]],
+      ["modules_to_save", "embed_tokens,lm_head", ["embed_tokens", "lm_head"]],
+      ["modules_to_save", " ", null],
+      [
+        "trainable_parameters",
+        "^lm_head, layers.[0-9]{1,2}.mlp",
+        ["^lm_head", "layers.[0-9]{1,2}.mlp"],
+      ],
+      ["trainable_parameters", "", null],
+    ] as const) {
+      const { input, show, send } = control(name);
+      type(input, text);
+      press(input, "Enter");
+      expect(send).toHaveBeenLastCalledWith(value);
+      show(Array.isArray(value) ? value : null, false);
+      expect(input.value).toBe(Array.isArray(value) ? value.join(", ") : "");
+    }
+  });
+
   it("reads module names as a list and anything else as PEFT does", () => {
     const { input, show, send } = control("target_modules");
     show(["q_proj", "v_proj"], false);
