@@ -18,6 +18,7 @@ PUBLIC = {f"vram_widget.{name}": getattr(vw, name) for name in vw.__all__} | {
 }
 CLASSES = [name for name, public in PUBLIC.items() if inspect.isclass(public)]
 FUNCTIONS = [name for name, public in PUBLIC.items() if inspect.isfunction(public)]
+READERS = [name for name in vw.__all__ if name.startswith("from_")]
 
 
 def own_members(owner: Any) -> Iterator[tuple[str, Any]]:
@@ -54,3 +55,10 @@ def test_the_parameters_of_a_public_function_are_described(name: str) -> None:
         taken -= set(fields)
         taken.add("**choices")
     assert [parameter for parameter in taken if parameter not in described] == []
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_reader_says_what_it_warns_of_and_refuses(name: str) -> None:
+    text = inspect.getdoc(getattr(vw, name)) or ""
+    assert "\nWarns\n-----\nReadingWarning\n" in text
+    assert "\nRaises\n------\nConfigError\n" in text

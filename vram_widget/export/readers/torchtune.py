@@ -81,6 +81,11 @@ def from_torchtune(settings: Source, **choices: Unpack[Choices]) -> TrainingConf
     **choices
         Fields that the file does not hold, such as `gpu` and `num_gpus`; they win.
 
+    Warns
+    -----
+    ReadingWarning
+        Once, of all settings that are not counted.
+
     Raises
     ------
     ConfigError
