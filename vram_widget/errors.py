@@ -94,4 +94,7 @@ def shown(value: object) -> str:
     >>> shown("loar"), len(shown("x" * 1_000_000))
     ("'loar'", 80)
     """
-    return _SHORT.repr(value)
+    try:
+        return _SHORT.repr(value)
+    except ValueError:  # more digits than Python writes out
+        return "a number of thousands of digits"

@@ -43,20 +43,20 @@ def words(line: str | Sequence[object]) -> list[str]:
     Raises
     ------
     ConfigError
-        If a quotation in it has no end.
+        If a quotation in it has no end, or a word is no text.
 
     Examples
     --------
     >>> words("$ CUDA_VISIBLE_DEVICES=0,1 tune run \\\n  recipe > log.txt  # two GPUs")
     ['tune', 'run', 'recipe']
     """
-    if isinstance(line, str):
-        try:
+    try:
+        if isinstance(line, str):
             found = shlex.split(_joined(line).strip().removeprefix("!"), comments=True)
-        except ValueError as error:
-            raise ConfigError(f"The command line cannot be read: {error}.") from None
-    else:
-        found = [str(word) for word in line]
+        else:
+            found = [str(word) for word in line]
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"The command line cannot be read: {error}.") from None
     start = next((i for i, word in enumerate(found) if not _BEFORE.fullmatch(word)), len(found))
     ends = (i for i, word in enumerate(found) if word in _ENDS or word.startswith((">", "2>")))
     return found[start : next(ends, len(found))]

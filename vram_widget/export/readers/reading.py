@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
@@ -21,6 +21,10 @@ from ...config import TrainingConfig
 from ...config.fields import nearest, real
 from ...config.uncounted import Effect, Uncounted
 from ...errors import ConfigError, shown
+
+#: How deeply settings may be nested, and how long a number in them may be.
+DEEPEST = 50
+MOST_BITS = 4096
 
 #: How a notice ends.
 THEREFORE: dict[Effect, str] = {
@@ -110,7 +114,8 @@ class Reading:
         self.names = names
         self._within = within
         self._shown_within = shown_within or within
-        self._settings = {str(key): each for key, each in settings.items() if each is not None}
+        written = mapping(settings, self._shown_within or program).items()
+        self._settings = {str(key): each for key, each in written if each is not None}
         self._read: set[str] = set()
         self._inside: list[Reading] = []
         self._uncounted: list[tuple[Uncounted, tuple[str, ...]]] = []
@@ -166,7 +171,8 @@ class Reading:
         )
 
     def named(self, key: str) -> str:
-        """Return a key as it stands among all settings."""
+        """Return a key as it stands among all settings, for people."""
+        key = key if key.isprintable() and len(key) <= 80 else shown(key)
         return f"{self._shown_within}.{key}" if self._shown_within else key
 
     def configuration(
@@ -261,7 +267,7 @@ def mapping(value: object, name: str) -> Mapping[str, Any]:
     Raises
     ------
     ConfigError
-        If it is none.
+        If it is none, or holds what no settings do: itself, or a number without an end.
 
     Examples
     --------
@@ -272,7 +278,21 @@ def mapping(value: object, name: str) -> Mapping[str, Any]:
         return {}
     if not isinstance(value, Mapping):
         raise ConfigError(f"{name} must be a mapping of settings, not {shown(value)}.")
-    return value
+    held: list[object] = [value]
+    for _ in range(DEEPEST):
+        if any(isinstance(each, int) and each.bit_length() > MOST_BITS for each in held):
+            raise ConfigError(f"{name} holds a number that is too long for any setting.")
+        inside = (each for holder in held for each in _inside(holder))
+        held = [*{id(each): each for each in inside}.values()]
+        if not held:
+            return value
+    raise ConfigError(f"The settings of {name} are nested too deeply.")
+
+
+def _inside(value: object) -> Iterable[object]:
+    if isinstance(value, Mapping):
+        return value.values()
+    return value if isinstance(value, (list, tuple)) else ()
 
 
 def count(value: object, name: str) -> int:

@@ -16,7 +16,7 @@ from ...trainers import SHARDS_PARAMETERS
 from ..trl import CHECKPOINTS, DEFAULTS, FLOATS, LORA, LORA_NAMES, READ
 from . import accelerate, commands, deepspeed, source, transformers
 from .reader import Command, Reader
-from .reading import Names, Reading, count
+from .reading import Names, Reading, count, mapping
 from .transformers import mapping_of, plain
 
 if TYPE_CHECKING:
@@ -150,6 +150,7 @@ def from_trl(
         fields of SFTConfig and ModelConfig in one mapping, as YAML text, or the path of such a
         file, as ``trl sft --config`` takes them. Or a command line, as text or as a list: of
         ``trl sft``, or of a script started by ``accelerate launch``, ``torchrun`` or ``python``.
+        The files of ``deepspeed``, ``fsdp_config`` and Accelerate that they name are opened.
     **choices
         Fields that the settings do not hold, such as `gpu`; they win.
 
@@ -271,7 +272,11 @@ def _started(line: str | Sequence[object]) -> Parts:
     arguments, others = commands.options(rest)
     if others:
         raise ConfigError(f"{shown(others[0])} in the command line belongs to no option.")
-    return replace(_flat(arguments, launcher, None), script=script)
+    folder = None
+    if isinstance(config := arguments.pop("config", None), str):
+        folder = Path(config).parent
+        arguments = {**source.opened(config, PROGRAM), **arguments}
+    return replace(_flat(arguments, launcher, folder), script=script)
 
 
 def _refuse_other(what: str, name: str) -> None:
@@ -320,11 +325,8 @@ def _classes(named: Mapping[str, Any]) -> Parts:
 
 
 def _flat(arguments: Mapping[str, Any], launcher: Mapping[str, Any], folder: Path | None) -> Parts:
-    """Return what stands in one mapping, the file of `--config` under the command line."""
+    """Return the parts of what stands in one mapping."""
     arguments = {str(key).replace("-", "_"): each for key, each in arguments.items()}
-    if isinstance(config := arguments.get("config"), (str, PathLike)):
-        folder = Path(config).parent
-        arguments = {**source.opened(config, PROGRAM), **arguments}
     own = {key: each for key, each in arguments.items() if not _launches(key)}
     launcher = {**{key: each for key, each in arguments.items() if _launches(key)}, **launcher}
     file = launcher.pop("config_file", None)
@@ -358,7 +360,7 @@ def _fields(settings: Any, name: str) -> Mapping[str, Any]:
         If it is neither, or another trainer's.
     """
     if isinstance(settings, Mapping):
-        return settings
+        return mapping(settings, name)
     _refuse_other("TRL's", type(settings).__name__)
     if hasattr(settings, "to_dict"):
         return dict(settings.to_dict())
