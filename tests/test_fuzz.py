@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import math
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,9 @@ from hypothesis import strategies as st
 import vram_widget as vw
 from vram_widget.config.fields import Field
 from vram_widget.export import TARGETS
+from vram_widget.export.readers.reader import readers
+from vram_widget.export.readers.reading import Names
+from vram_widget.export.readers.source import confined
 from vram_widget.training_hub import estimators as training_hub
 
 MODEL = "HuggingFaceTB/SmolLM2-135M"
@@ -166,8 +170,8 @@ ARGUMENTS: dict[str, Callable[[Any], Any]] = {
     "export target": lambda x: vw.export(vw.TrainingConfig(MODEL), x),
     "from_training_hub(x)": vw.from_training_hub,
     "from_training_hub method": lambda x: vw.from_training_hub({"model_path": MODEL}, x),
-    "from_trl(x)": vw.from_trl,
-    "from_axolotl(x)": vw.from_axolotl,
+    **{f"read {reader.name}": reader.read for reader in readers()},
+    "from_file(x)": vw.from_file,
     "trace(x)": lambda x: vw.trace(x, {}),
     "VRAMWidget(x)": vw.VRAMWidget,
     "VRAMWidget controls": lambda x: vw.VRAMWidget(MODEL, controls=x),
@@ -190,40 +194,150 @@ def test_any_argument_is_taken_or_refused_in_a_sentence(name: str, given_: Any) 
 # -- what others wrote, read back -----------------------------------------------------------------
 
 
-def settings_of(target: str) -> st.SearchStrategy[dict[str, Any]]:
-    """Settings as the target's export writes them, with some of the values replaced by any."""
+#: Exports that a reader reads again, by the reader's name.
+EXPORTS = {"kubeflow": "trainjob", **{target: target for target in TARGETS if target != "kubeflow"}}
+VARIANTS: list[dict[str, Any]] = [
+    {"training_method": "qlora", "num_gpus": 2},
+    {"training_method": "sft", "num_gpus": 2, "sharding": "fsdp"},
+    {"training_method": "sft", "num_gpus": 8, "sharding": "zero3", "cpu_offload": "all"},
+]
+#: Settings that people write and no export does.
+WRITTEN: dict[str, dict[str, Any]] = {
+    "accelerate": {
+        "distributed_type": "FSDP",
+        "num_processes": 4,
+        "mixed_precision": "bf16",
+        "fsdp_config": {"fsdp_version": 1, "fsdp_sharding_strategy": 1},
+        "parallelism_config": {"parallelism_config_tp_size": 2},
+        "deepspeed_config": {"zero_stage": 3, "deepspeed_config_file": "ds.json"},
+    },
+    "torchtune": {
+        "model": {"_component_": "torchtune.models.llama3_1.lora_llama3_1_8b", "lora_rank": 8},
+        "tokenizer": {"max_seq_len": 512},
+        "batch_size": "${model.lora_rank}",
+        "data_parallel_shard_dim": 2,
+    },
+    "trainjob": {
+        "kind": "TrainJob",
+        "spec": {
+            "runtimeRef": {"name": "torch-distributed"},
+            "trainer": {
+                "numNodes": 2,
+                "resourcesPerNode": {"limits": {"nvidia.com/gpu": 4}},
+                "command": ["torchrun", "sft.py", "--model_name_or_path", MODEL],
+            },
+        },
+    },
+    "unsloth": {
+        "from_pretrained": {"model_name": MODEL, "max_seq_length": 512, "load_in_4bit": True},
+        "get_peft_model": {"r": 8, "use_gradient_checkpointing": "unsloth"},
+        "SFTConfig": {"per_device_train_batch_size": 2, "optim": "adamw_8bit"},
+    },
+    "trl": {
+        "model_name_or_path": MODEL,
+        "use_peft": True,
+        "num_processes": 4,
+        "accelerate_config": "zero3",
+        "fsdp_config": {"version": 2},
+        "model_init_kwargs": {"quantization_config": {"load_in_8bit": True}},
+    },
+}
+#: Keys that no file has, and those that some program's has.
+keys = st.sampled_from([1, None, (1, 2), b"k", "", "a\nb", "\ud800", "x" * 3000]) | st.sampled_from(
+    sorted(
+        {
+            name
+            for program in ("transformers", "trl", "axolotl", "fsdp")
+            for name in Names.of(program)
+        }
+    )
+)
+endless: dict[str, Any] = {}
+endless["a"] = endless
+deep: list[Any] = []
+for _ in range(3000):
+    deep = [deep]
+hostile = anything | st.sampled_from([endless, deep, 10**6000, [endless], "/", "a.yaml"])
+
+
+def seeds() -> dict[str, list[dict[str, Any]]]:
+    """Return settings as people and our own exports write them, by the reader's name."""
+    found = {name: [written] for name, written in WRITTEN.items()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        config = vw.TrainingConfig(MODEL, training_method="qlora", num_gpus=2, trainer="axolotl")
-        exported = [
-            vw.export(config, target),
-            vw.export(config.replace(training_method="sft"), target),
-        ]
-
-    def spoilt(node: Any) -> st.SearchStrategy[Any]:
-        if isinstance(node, dict) and node:
-            return anything | st.fixed_dictionaries(
-                {}, optional={k: spoilt(v) for k, v in node.items()}
-            )
-        return st.just(node) | st.just(node) | anything
-
-    return st.one_of(
-        *(
-            st.fixed_dictionaries({}, optional={k: spoilt(v) for k, v in each.items()})
-            for each in exported
-        )
-    )
+        for target, name in EXPORTS.items():
+            for variant in VARIANTS:
+                with contextlib.suppress(vw.ConfigError):
+                    found.setdefault(name, []).append(
+                        vw.export({"model_path": MODEL, **variant}, target)
+                    )
+    return found
 
 
-@pytest.mark.parametrize("target", ["training_hub", "trl", "axolotl"])
+SEEDS = seeds()
+READERS = {reader.name: reader.read for reader in readers()}
+
+
+@st.composite
+def spoilt(draw: st.DrawFn, node: Any) -> Any:
+    """A value as it is, or some of what it holds left out, replaced or added to."""
+    if draw(st.integers(0, 9)) == 0:
+        return draw(hostile)
+    if not isinstance(node, dict):
+        return node
+    left = {key: draw(spoilt(value)) for key, value in node.items() if draw(st.integers(0, 9))}
+    return {**left, **draw(st.dictionaries(keys, hostile, max_size=2))}
+
+
+@pytest.mark.parametrize("name", READERS)
 @fuzzed
 @given(data=st.data())
-def test_any_settings_are_read_or_refused_in_a_sentence(target: str, data: Any) -> None:
-    settings = data.draw(settings_of(target))
+def test_any_settings_are_read_or_refused_in_a_sentence(name: str, data: Any) -> None:
+    some = data.draw(spoilt(data.draw(st.sampled_from(SEEDS[name]))))
+    read = data.draw(st.sampled_from([READERS[name], vw.from_file]))
     with one_sentence():
-        named = {"model_path": MODEL} if data.draw(st.booleans()) else {}
-        read = getattr(vw, f"from_{target}")(settings, **named)
-        assert isinstance(read, vw.TrainingConfig)
+        config = read(some, **({"model_path": MODEL} if data.draw(st.booleans()) else {}))
+        assert isinstance(config, vw.TrainingConfig)
+        for notice in config.uncounted:
+            assert "\n" not in notice["text"]
+            assert len(notice["text"]) < 1000
+
+
+def places(node: Any) -> Iterator[tuple[Any, ...]]:
+    """Yield where each value stands in settings."""
+    for key, value in node.items() if isinstance(node, dict) else ():
+        yield (key,)
+        yield from ((key, *inner) for inner in places(value))
+
+
+#: Files of this ending that were opened.
+opened: list[object] = []
+sys.addaudithook(
+    lambda event, args: (
+        opened.append(args[0]) if event == "open" and str(args[0]).endswith(".secret") else None
+    )
+)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_pasted_text_opens_no_file_elsewhere(name: str, tmp_path: Path) -> None:
+    secret = tmp_path.parent / f"{tmp_path.name}.secret"
+    secret.write_text("zero_optimization: {stage: 3}\n")
+    opened.clear()
+    for seed in SEEDS[name]:
+        for *outer, key in [*places(seed), ("config",), ("config_file",), ("deepspeed",)]:
+            for path in (str(secret), f"../{secret.name}"):
+                changed = json.loads(json.dumps(seed))
+                inside = changed
+                for each in outer:
+                    inside = inside[each]
+                inside[key] = path
+                with one_sentence(), confined():
+                    READERS[name](json.dumps(changed) + "\n", model_path=MODEL)
+    assert not opened
+    with one_sentence():
+        vw.from_deepspeed(secret, model_path=MODEL)
+    assert opened  # or nothing was watched
 
 
 HUB_METHODS = {

@@ -85,6 +85,12 @@ def test_what_fits_by_arithmetic_is_named_and_what_cannot_is_not() -> None:
     assert re.search(r"SFT +0 of +6 fit$", repr(found), re.MULTILINE)
 
 
+def test_what_is_only_likely_to_fit_is_not_named(whole: Recommendation) -> None:
+    likely = [row.model_path for row in whole.rows if row.verdict("sft") in ("likely", "risky")]
+    assert likely
+    assert not {*likely} & {*whole.fitting("sft")}
+
+
 def test_it_shows_itself_as_a_table_and_a_picture(whole: Recommendation) -> None:
     shown = whole._repr_html_()
     assert shown.count("<tr>") == len(whole.rows) + 1

@@ -41,7 +41,7 @@ class Search:
     def fits(self, config: TrainingConfig) -> bool:
         """Return whether a configuration fits even in the worst case."""
         found = self.estimate(config)
-        return found is not None and found.verdict == "fits"
+        return found is not None and found.fits
 
     def changes(self, ladder: Ladder, config: TrainingConfig) -> list[Change]:
         """Return a ladder's changes of a configuration that its trainer has settings for."""

@@ -41,4 +41,4 @@ def suggest(config: AnyConfig) -> Suggestions:
     {'gpu': 'RTX PRO 5000 72GB'} True
     """
     search = Search(estimate(config))
-    return Suggestions(spending(search) if search.now.verdict == "fits" else saving(search))
+    return Suggestions(spending(search) if search.now.fits else saving(search))

@@ -47,8 +47,8 @@ class Suggestion:
 
     @property
     def fits(self) -> bool:
-        """Whether it fits afterwards even in the worst case."""
-        return self.verdict == "fits"
+        """Whether what is counted fits afterwards even in the worst case."""
+        return self.estimate.fits
 
     @property
     def config(self) -> TrainingConfig:

@@ -97,13 +97,18 @@ class MemoryEstimate:
         return self.architecture.num_parameters
 
     @property
+    def fits(self) -> bool:
+        """Whether what is counted fits even in the worst case."""
+        return self.high <= self.gpu.usable
+
+    @property
     def verdict(self) -> str:
         """Whether it fits: ``fits``, ``likely``, ``risky`` or ``does_not_fit``.
 
         Never ``fits`` where something that trains or is held is known not to be counted.
         """
         too_little = any(each["effect"] == "too_little" for each in self.config.uncounted)
-        if self.high <= self.gpu.usable and not too_little:
+        if self.fits and not too_little:
             return "fits"
         if self.expected <= self.gpu.usable:
             return "likely"

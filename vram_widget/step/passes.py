@@ -236,8 +236,7 @@ class Pass:
         layer.input_takes_gradient = self.hidden.node is not None
         self.communication.pre_forward(layer)
         Boundary(self.tape, partial(self.communication.post_backward, layer))
-        needs_gradient = layer.input_takes_gradient or any(p.trainable for p in layer.parameters)
-        if self.settings.gradient_checkpointing and needs_gradient:
+        if self.settings.gradient_checkpointing:
             offload = self.settings.offload_activations
             self.hidden = ops.checkpoint(block, self.hidden, offload=offload)
         else:

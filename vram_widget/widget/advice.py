@@ -23,9 +23,8 @@ def advice(estimate: MemoryEstimate) -> dict[str, Any]:
     config = estimate.config
     name = "micro_batch_size" if config.max_tokens_per_gpu is None else "max_tokens_per_gpu"
     most = limit(config, name)
-    fits = estimate.verdict == "fits"
     return {
-        "heading": "What there is room for" if fits else "What would help",
+        "heading": "What there is room for" if estimate.fits else "What would help",
         "suggestions": [
             {
                 "what": each.what,
