@@ -569,7 +569,7 @@ FAULTS = (
         "found is not None and found.fits",
         'found is not None and found.verdict != "does_not_fit"',
         "test_suggest.py",
-        "fit",
+        "lowered",
     ),
     Fault(
         "advise/largest.py",
