@@ -135,6 +135,8 @@ HOSTILE = {
     "control": "a: \x07\n",
     "key": "? [1]\n: 2\n",
     "long": "k: v\n" * 60_000,
+    "line": "x" * (1 << 20),
+    "command": "trl sft " + "--a 1 " * 200_000,
     "path": "a\0b",
     "name": "x" * 5_000,
     "device": "/dev/zero",

@@ -43,13 +43,15 @@ def words(line: str | Sequence[object]) -> list[str]:
     Raises
     ------
     ConfigError
-        If a quotation in it has no end, or a word is no text.
+        If it is too long, a quotation in it has no end, or a word is no text.
 
     Examples
     --------
     >>> words("$ CUDA_VISIBLE_DEVICES=0,1 tune run \\\n  recipe > log.txt  # two GPUs")
     ['tune', 'run', 'recipe']
     """
+    if len(line) > source.MOST_BYTES:
+        raise ConfigError(f"The command line is longer than {source.MOST_BYTES >> 10} KiB.")
     try:
         if isinstance(line, str):
             found = shlex.split(_joined(line).strip().removeprefix("!"), comments=True)
