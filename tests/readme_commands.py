@@ -37,6 +37,7 @@ LACKING = {
     "transformers": r"\btransformers\b",
     "PEFT": r"\bpeft\b",
     "accelerate": r"\baccelerate\b",
+    "TRL": r"\btrl\b",
     "pydantic": r"\bpydantic\b",
     "npm ci": r"\bnpm ci\b",
     "mypy": r"\bmypy\b",
