@@ -38,6 +38,7 @@ LACKING = {
     "PEFT": r"\bpeft\b",
     "accelerate": r"\baccelerate\b",
     "TRL": r"\btrl\b",
+    "DeepSpeed": r"\bdeepspeed\b",
     "pydantic": r"\bpydantic\b",
     "npm ci": r"\bnpm ci\b",
     "mypy": r"\bmypy\b",
