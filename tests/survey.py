@@ -141,17 +141,11 @@ def silent(program: Program, settings: Mapping[str, Any], answer: Any) -> Iterat
     """Yield the keys that could say anything, and change nothing."""
     without_bearing = [name for each in program.names for name in Names.of(each).no_bearing]
     for way in keys(settings):
-        name = ".".join(map(str, way))
-        if any(fnmatchcase(name, each) for each in without_bearing):
+        names = [".".join(map(str, way[:end])) for end in range(1, len(way) + 1)]
+        if any(fnmatchcase(name, each) for name in names for each in without_bearing):
             continue
-        if any(way[: len(way) - n] for n in range(1, len(way))) and any(
-            fnmatchcase(".".join(map(str, way[:-n])), each)
-            for n in range(1, len(way))
-            for each in without_bearing
-        ):
-            continue
-        if not any(outcome(program.read, each)[1] != answer for each in changed(settings, way)):
-            yield name
+        if all(outcome(program.read, each)[1] == answer for each in changed(settings, way)):
+            yield names[-1]
 
 
 def changed(settings: Mapping[str, Any], way: tuple[str, ...]) -> Iterator[Mapping[str, Any]]:

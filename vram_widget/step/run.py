@@ -92,10 +92,10 @@ class Run:
         lm_head = f"{model.lm_head_name}.weight"
         if not settings.adapts or lm_head in model.outside:
             return model.outside
-        trains = model.lm_head_name in targets_outside_layers(settings, model)
-        if not trains and not model.lm_head_name.endswith(settings.modules_to_save or ("\n",)):
-            return model.outside
-        return {**model.outside, lm_head: (model.vocab_size, model.hidden_size)}
+        adapted = model.lm_head_name in targets_outside_layers(settings, model)
+        if adapted or model.lm_head_name.endswith(settings.modules_to_save):
+            return {**model.outside, lm_head: (model.vocab_size, model.hidden_size)}
+        return model.outside
 
     @cached_property
     def num_trainable(self) -> int:
