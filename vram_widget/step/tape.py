@@ -46,9 +46,23 @@ def rounded(nbytes: int) -> int:
 
 
 class Allocation:
-    """One allocation of the log: what it was for. It outlives the tensor."""
+    """One allocation of the log: what it was for. It outlives the tensor.
 
-    __slots__ = ("component", "copies", "dtype", "nbytes", "operator", "rows", "what", "width")
+    `stream` is the CUDA stream that it is made in, by which the allocator keeps free blocks apart:
+    none is the one that the model runs in.
+    """
+
+    __slots__ = (
+        "component",
+        "copies",
+        "dtype",
+        "nbytes",
+        "operator",
+        "rows",
+        "stream",
+        "what",
+        "width",
+    )
 
     def __init__(
         self,
@@ -67,6 +81,7 @@ class Allocation:
         self.width = width
         self.dtype = dtype
         self.nbytes = nbytes
+        self.stream = ""
         self.copies = 1  # how many layers the one that made it stands for
 
     @property

@@ -135,9 +135,11 @@ class Communication:
         """
         return {}
 
-    def buffer(self, what: str, elements: int, dtype: DType = UINT8) -> Tensor:
-        """Make a tensor of the communication's own."""
+    def buffer(self, what: str, elements: int, dtype: DType = UINT8, stream: str = "") -> Tensor:
+        """Make a tensor of the communication's own, in a CUDA stream of this name."""
         outer, self.tape.operator = self.tape.operator, self.operator
         made = self.tape.new(1, elements, dtype, what, "buffers")
         self.tape.operator = outer
+        assert made.storage is not None
+        made.storage.allocation.stream = stream
         return made
