@@ -10,7 +10,7 @@ from .methods.optimizers import temporaries
 from .methods.parameter import Parameter, Shape
 from .settings import Settings
 from .sharding.sharding import Sharding
-from .tape import DTYPES, DType, Leaf, Tape, Tensor
+from .tape import DTYPES, FLOAT32, DType, Leaf, Tape, Tensor
 
 
 def has_compute_dtype(p: Parameter) -> bool:
@@ -21,6 +21,8 @@ def has_compute_dtype(p: Parameter) -> bool:
 def stored(method: Method, sharding: Sharding, name: str, shape: Shape) -> list[Parameter]:
     """Return the tensors that stand for a weight, unsharded."""
     parameters, compute = method.parameters(name, shape), sharding.compute
+    if sharding.upcasts_trained:
+        return [p._replace(dtype=FLOAT32) if p.trainable else p for p in parameters]
     if not sharding.masters or compute is None:
         return parameters
     return [p._replace(dtype=compute) if has_compute_dtype(p) else p for p in parameters]

@@ -36,6 +36,18 @@ class Trainer:
     keeps_last_layer_unsharded : frozenset of str
         Training methods in which FSDP reshards the root module after forward and leaves the last
         layer unsharded instead. PyTorch does it the other way round.
+    upcasts_trained : frozenset of int
+        The versions of FSDP in which trained weights are turned to float32 under mixed precision,
+        whatever they are loaded in, and with them gradients and optimizer states. Accelerate 1.15
+        does so: with version 1 in ``Accelerator.prepare_model``, with 2 in ``fsdp2_prepare_model``
+        (utils/fsdp_utils.py), which leaves a model with 4-bit weights as it is.
+    shards_tables_apart : bool
+        Whether FSDP shards the token embedding by itself, and the last norm with lm_head, as
+        Accelerate does (``fsdp2_prepare_model``); else what lies outside the layers is one group.
+    reduces_in_float32 : frozenset of str
+        Training methods in which FSDP reduces gradients in float32; else it does so in the dtype of
+        mixed precision (``FullyShardedDataParallelPlugin.set_mixed_precision`` in Accelerate's
+        utils/dataclasses.py).
     reduces_gradients_in_last_pass : bool
         Whether FSDP reduces gradients in the last pass alone where they are accumulated, as
         transformers' Trainer does by ``accelerator.no_sync`` (``sync_each_batch`` is off).
@@ -68,6 +80,9 @@ class Trainer:
     defaults: Mapping[str, Settings] = field(hash=False)
     runs_fsdp1: frozenset[str] = frozenset()
     keeps_last_layer_unsharded: frozenset[str] = frozenset()
+    upcasts_trained: frozenset[int] = frozenset()
+    shards_tables_apart: bool = False
+    reduces_in_float32: frozenset[str] = frozenset()
     reduces_gradients_in_last_pass: bool = False
     float32_modules: Callable[[str, str, str, str], frozenset[str]] = lambda *_: frozenset()
     shards_quantization_scales: bool = False

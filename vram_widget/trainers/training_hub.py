@@ -34,8 +34,11 @@ TRAINER = Trainer(
     },
     # get_fsdp_config in instructlab-training's accelerator.py
     runs_fsdp1=frozenset({"sft"}),
+    # instructlab-training leaves FSDP to Accelerate
+    upcasts_trained=frozenset({1}),
     # wrap_fsdp2 in mini-trainer's setup_model_for_training.py
     keeps_last_layer_unsharded=frozenset({"osft"}),
+    reduces_in_float32=frozenset({"osft"}),
     # cross_entropy=True, fused_linear_cross_entropy=False in instructlab-training's model.py
     liger_makes_logits=frozenset({"sft"}),
 )

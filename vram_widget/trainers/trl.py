@@ -39,6 +39,9 @@ TRAINER = Trainer(
         "lora": {**LORA, "lora_dtype": "float32"},
         "qlora": {**LORA, "lora_dtype": "bfloat16", "bnb_4bit_use_double_quant": False},
     },
+    # its Trainer is transformers', which leaves FSDP to Accelerate
+    upcasts_trained=frozenset({1, 2}),
+    shards_tables_apart=True,
     reduces_gradients_in_last_pass=True,
     # bnb_4bit_quant_storage packs NF4 into floats, where it is set to their dtype
     shardable_quantization=frozenset({"nf4"}),

@@ -12,6 +12,9 @@ from ..tape import BFLOAT16, FLOAT16, FLOAT32, DType
 #: mixed_precision -> the dtype of matrix products.
 COMPUTE = {"no": None, "bf16": BFLOAT16, "fp16": FLOAT16}
 
+#: A strategy -> the version of FSDP that it is.
+FSDP_VERSIONS = {"fsdp1": 1, "fsdp2": 2}
+
 
 class Sharding(NamedTuple):
     """How the states are sharded, and in which dtype weights are unsharded and gradients reduced.
@@ -30,6 +33,10 @@ class Sharding(NamedTuple):
         has it by default; mini-trainer has the last layer stay so instead.
     compute : DType or None
         The dtype of an unsharded weight, where it is not its own.
+    upcasts_trained : bool
+        Whether trained weights are turned to float32.
+    tables_apart : bool
+        Whether the token embedding is a group of its own, and the last norm and lm_head another.
     reduce : DType or None
         The dtype in which gradients are reduced over the GPUs, where it is not their own.
     reduces_in_last_pass : bool
@@ -50,6 +57,8 @@ class Sharding(NamedTuple):
     strategy: str = "ddp"
     root_stays_unsharded: bool = True
     compute: DType | None = None
+    upcasts_trained: bool = False
+    tables_apart: bool = False
     reduce: DType | None = None
     reduces_in_last_pass: bool = False
     masters: bool = False
@@ -76,8 +85,6 @@ def sharding(settings: Settings) -> Sharding:
     layer left unsharded (``wrap_fsdp2`` in setup_model_for_training.py). instructlab-training
     0.16.2 (Training Hub's sft) has accelerate run ``FullyShardedDataParallel``, with flat
     parameters and gradients reduced in the compute dtype (``get_fsdp_config`` in accelerator.py).
-    accelerate 1.15 itself gives embedding and lm_head groups of their own and reduces in the
-    compute dtype, which takes less than is said here for the trainers on it.
     """
     gpus = settings.num_gpus
     members = gpus // settings.num_nodes if settings.sharding == "hsdp" else gpus
@@ -99,7 +106,14 @@ def sharding(settings: Settings) -> Sharding:
         strategy=strategy,
         root_stays_unsharded=method not in trainer.keeps_last_layer_unsharded,
         compute=None if strategy == "ddp" else mixed,
-        reduce=FLOAT32 if strategy == "fsdp2" and mixed else None,
+        upcasts_trained=mixed is not None
+        and FSDP_VERSIONS.get(strategy) in trainer.upcasts_trained
+        and gpus > 1
+        and not _is_4bit(settings),
+        tables_apart=strategy == "fsdp2" and gpus > 1 and trainer.shards_tables_apart,
+        reduce=FLOAT32
+        if strategy == "fsdp2" and mixed and method in trainer.reduces_in_float32
+        else None,
         reduces_in_last_pass=strategy == "zero1"
         or (strategy == "fsdp2" and trainer.reduces_gradients_in_last_pass),
         masters=deepspeed,
@@ -107,3 +121,7 @@ def sharding(settings: Settings) -> Sharding:
         parameters_on_host=on_host,
         optimizer_on_host=settings.cpu_offload != "none",
     )
+
+
+def _is_4bit(settings: Settings) -> bool:
+    return settings.training_method == "qlora" and settings.quantization == "nf4"
