@@ -19,6 +19,7 @@ FLOORS = [
     ["config"],
     ["gpu"],
     ["step"],
+    ["allocator"],
     ["families", "show"],
     ["model"],
     ["estimate", "export"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+MiB = 1024**2
 GiB = 1024**3
 
 #: What a thousand of the one before is called.

@@ -73,11 +73,13 @@ class Choices(TypedDict, total=False):
     optimizer_in_backward: bool
 
     gradient_checkpointing: bool
+    use_reentrant: bool
     offload_activations: bool
     attn_implementation: Attention
     loss_kernel: LossKernel
     keeps_outputs: bool
     use_liger: bool
+    pytorch_alloc_conf: str
 
     gpu: str | None
     gpu_memory: int | str | None

@@ -12,6 +12,7 @@ from traitlets import HasTraits
 
 from .. import trainers
 from ..errors import ConfigError, UnknownFieldError, shown
+from .alloc_conf import AllocatorSettings
 from .choices import Choices
 from .fields import (
     Bytes,
@@ -333,6 +334,14 @@ class TrainingConfig(HasTraits):
         help="Keeps only each block's input and runs the block again in backward: "
         "about 30 % more time.",
     )
+    use_reentrant = Switch(
+        False,
+        group="memory savers",
+        label="Re-entrant",
+        help="PyTorch's older checkpointing: all of a block runs again before its backward, and "
+        "forward keeps nothing that an operator would save by itself.",
+        shown_when={"gradient_checkpointing": [True]},
+    )
     offload_activations = Switch(
         False,
         group="memory savers",
@@ -366,6 +375,13 @@ class TrainingConfig(HasTraits):
         group="memory savers",
         label="Liger kernels",
         help="Liger's fused norms, SwiGLU and loss.",
+    )
+    pytorch_alloc_conf = AllocatorSettings(
+        "",
+        group="memory savers",
+        label="Allocator",
+        help="The environment variable PYTORCH_ALLOC_CONF: expandable_segments:True keeps "
+        "PyTorch's allocator from reserving much more than it hands out.",
     )
 
     # -- hardware ------------------------------------------------------------------------------

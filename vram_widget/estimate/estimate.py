@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import TYPE_CHECKING, Any
 
+from ..allocator.conf import AllocConf
+from ..allocator.lengths import Batch, drawn, packed, padded
+from ..allocator.reserved import Reserved, reserved
 from ..config import AnyConfig, TrainingConfig
 from ..config.config import names_fields
+from ..errors import ConfigError
 from ..gpu import GPU, resolve
 from ..model.load import load
 from ..show import text
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
 
 #: An unknown family is replayed as a generic decoder: its blocks may keep this much more or less.
 UNKNOWN_FAMILY = 0.10
+#: Steps of varying length that the allocator is replayed over.
+STEPS = 24
 
 
 class MemoryEstimate:
@@ -122,6 +128,15 @@ class MemoryEstimate:
         """Return the tree component -> operator -> tensor at a moment, or at the peak."""
         raise NotImplementedError
 
+    @cached_property
+    def reserved(self) -> Reserved:
+        """What PyTorch's caching allocator reserves for the run, replayed when it is read."""
+        return self.reserved_for()
+
+    def reserved_for(self, lengths: Sequence[int] = ()) -> Reserved:
+        """Return what the allocator reserves where samples have these lengths, in tokens."""
+        raise NotImplementedError
+
     def plot(self) -> Figure:
         """Return the stacked timeline as a matplotlib figure."""
         from ..show.plot import timeline_figure
@@ -139,6 +154,7 @@ class ReplayedEstimate(MemoryEstimate):
 
     def __init__(self, config: TrainingConfig, run: Run, gpu: GPU) -> None:
         super().__init__(config, run, gpu)
+        self._run = run
         self._record = record = replay(run)
         self.allocated = record.peak
         unknown = 0.0 if run.architecture.known else UNKNOWN_FAMILY
@@ -151,6 +167,43 @@ class ReplayedEstimate(MemoryEstimate):
         self.peak_step = record.peak_step
         levels = dict(zip(COMPONENTS, record.at(record.peak_moment), strict=True))
         self.components = {**levels, "overhead": self.expected - self.allocated}
+
+    def reserved_for(self, lengths: Sequence[int] = ()) -> Reserved:
+        """Return what the allocator reserves where samples have these lengths.
+
+        It is replayed over the recorded steps until they are alike, then over STEPS batches of
+        samples drawn from the lengths. Batches are padded to their longest sample or filled up to
+        ``max_tokens_per_gpu``; else they are all full, and nothing varies.
+
+        Parameters
+        ----------
+        lengths : sequence of int, optional
+            Tokens of each sample; without them lengths are drawn around ``tokens_per_sample``
+            (`allocator.lengths`).
+
+        Returns
+        -------
+        Reserved
+            Bytes, without what CUDA and NCCL take beside the allocator.
+
+        Examples
+        --------
+        >>> est = estimate("HuggingFaceTB/SmolLM2-135M", trainer="trl", gpu="T4")
+        >>> held = est.reserved_for([100, 200, 400])
+        >>> est.allocated < held.given_back <= held.steady <= held.varied
+        True
+        """
+        settings, config = self._run.settings, self.config
+        draw = drawn(config.tokens_per_sample, settings.max_seq_len, lengths)
+        batches: Iterable[Batch] = ()
+        if config.max_tokens_per_gpu:
+            batches = packed(settings.tokens, draw)
+        elif settings.padded:
+            batches = padded(config.micro_batch_size, draw)
+        others = [
+            replay(self._run.at(batch.tokens, batch.length)) for batch in islice(batches, STEPS)
+        ]
+        return reserved(self._record, others, AllocConf.of(config.pytorch_alloc_conf))
 
     @cached_property
     def timeline(self) -> Timeline:  # type: ignore[override]  # computed when it is read
@@ -222,6 +275,12 @@ class PublishedEstimate(MemoryEstimate):
     def notes(self) -> dict[str, str]:  # type: ignore[override]
         """For each component, that the formula knows no more than its sum."""
         return dict.fromkeys(COMPONENTS, "by the published formula")
+
+    def reserved_for(self, lengths: Sequence[int] = ()) -> Reserved:
+        """Refuse to say: a formula has no allocations that an allocator could serve."""
+        raise ConfigError(
+            "A published formula knows nothing of the allocator: take memory_model='replay'."
+        )
 
     def explain(self, index: int | None = None) -> explain.Node:
         """Return the formula's components, the same at every moment: it knows no tensors."""

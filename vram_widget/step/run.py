@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from ..config import TrainingConfig
@@ -80,6 +80,11 @@ class Run:
         if settings.adapts:
             check_adapters(architecture, settings)
         return cls(architecture, settings, sharding(settings), gpu.bf16_flops, gpu.bandwidth)
+
+    def at(self, tokens: int, max_seq_len: int) -> Run:
+        """Return the same run with other micro-batches."""
+        settings = self.settings._replace(tokens=tokens, max_seq_len=max_seq_len)
+        return replace(self, settings=settings)
 
     def method(self, group: LayerGroup | None = None) -> Method:
         """Return the method of some layers, or of what lies outside the layers."""
