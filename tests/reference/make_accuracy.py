@@ -80,6 +80,14 @@ def measured_errors() -> Iterator[float]:
                 yield float(row["predicted_gib"]) / float(row["measured_gib"]) - 1
 
 
+def reserved_errors() -> Iterator[float]:
+    """Yield the relative error of what is reserved in each published run that measured that."""
+    with make_measured.TABLE.open(newline="") as file:
+        for row in csv.DictReader(file):
+            if row["reserved_gib"]:
+                yield float(row["reserved_gib"]) / float(row["measured_gib"]) - 1
+
+
 #: What the predictions are held against, and their errors.
 YARDSTICKS = {
     "real training steps of transformers and PEFT on fake tensors, every storage counted "
@@ -87,6 +95,8 @@ YARDSTICKS = {
     "steps of every family by every method, traced by `vw.trace` "
     "(`tests/reference/grid.csv`)": grid_errors,
     "published runs on real GPUs (`tests/reference/measured_predicted.csv`)": measured_errors,
+    "what PyTorch's allocator reserved in published runs of FSDP and DDP, most with CPU offload or "
+    "a full card (`est.reserved`, the same table)": reserved_errors,
 }
 
 

@@ -44,7 +44,7 @@ CAUSES = dict.fromkeys(
 COMPILED = {f"torchtune-flags-{n}" for n in range(3, 11)}
 #: Metrics that are not the most bytes allocated in training, and what they are.
 OTHER_METRICS = {
-    "max_reserved": "reserved, not allocated: an upper reading",
+    "max_reserved": "reserved, not allocated: held against est.reserved",
     "reserved_after_model_wrap": "reserved after loading, not in training",
     "max_allocated after model init": "after loading, not in training",
     "allocated_after_optimizer_step": "a mean after the step, not a peak",
@@ -116,12 +116,17 @@ def predict(row: Row) -> Row:
     reason = reason_not_to_count(row)
     line = {name: row[name] for name in ("id", "model_id", "method", "gpu", "metric")}
     line["measured_gib"] = row["measured_gib_per_gpu"]
-    line |= {"predicted_gib": "", "error_percent": "", "verdict": "", "counts": ""}
+    line |= dict.fromkeys(("predicted_gib", "error_percent", "verdict", "reserved_gib"), "")
+    line |= {"reserved_error_percent": "", "counts": ""}
     if not (row["micro_batch"].isdigit() and row["seq_len"].isdigit()):
         return {**line, "counts": "no", "remark": reason}
     est = vw.estimate(**choices(row))
     predicted = est.allocated / GiB
     error = 100 * (predicted / float(row["measured_gib_per_gpu"]) - 1)
+    if row["metric"] == "max_reserved":
+        reserved = est.reserved.steady / GiB
+        off = 100 * (reserved / float(row["measured_gib_per_gpu"]) - 1)
+        line |= {"reserved_gib": f"{reserved:.2f}", "reserved_error_percent": f"{off:+.1f}"}
     cause = next((cause for start, cause in CAUSES.items() if row["id"].startswith(start)), "")
     return {
         **line,
@@ -176,17 +181,19 @@ def main() -> None:
         writer.writeheader()
         writer.writerows(table)
     draw(table)
-    errors = [abs(float(row["error_percent"])) for row in table if row["counts"] == "yes"]
-    print(
-        json.dumps(
-            {
-                "runs": len(errors),
-                "median error, %": round(median(errors), 1),
-                "nine in ten within, %": round(quantiles(errors, n=10)[-1], 1),
-                "worst, %": max(errors),
-            }
+    for what, column in (("allocated", "error_percent"), ("reserved", "reserved_error_percent")):
+        counted = [row for row in table if row["counts"] == "yes" or what == "reserved"]
+        errors = [abs(float(row[column])) for row in counted if row[column]]
+        print(
+            json.dumps(
+                {
+                    what: len(errors),
+                    "median error, %": round(median(errors), 1),
+                    "nine in ten within, %": round(quantiles(errors, n=10)[-1], 1),
+                    "worst, %": max(errors),
+                }
+            )
         )
-    )
 
 
 if __name__ == "__main__":
