@@ -59,7 +59,9 @@ def test_what_is_reserved_is_replayed_closer_than_a_share_of_the_peak_comes(tabl
         if row["reserved_gib"]:
             source, measured = row["id"].rpartition("-")[0], float(row["measured_gib"])
             replayed.setdefault(source, []).append(float(row["reserved_gib"]) / measured - 1)
-            by_share.setdefault(source, []).append(float(row["predicted_gib"]) * 1.03 / measured - 1)
+            by_share.setdefault(source, []).append(
+                float(row["predicted_gib"]) * 1.03 / measured - 1
+            )
     assert {source: len(errors) for source, errors in replayed.items()} == {"fsdpqlora": 17}
     for source, errors in replayed.items():
         assert median(map(abs, errors)) < median(map(abs, by_share[source])) / 2
