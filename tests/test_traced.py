@@ -81,9 +81,9 @@ GAPS = (
         "what dropout leaves goes once lora_A has run, where no graph holds it: here it stays",
     ),
     Gap(
-        r"^smollm2-135m lora-dropout padded flash$",
-        {"forward": 0.0073},
-        "the same",
+        r"^(mixtral-8x7b|gemma-3-1b) lora-autocast re-entrant eager$",
+        {"forward": 0.0159},
+        "without a graph some tensors stay longer: of the experts, of scores in float32",
     ),
     Gap(
         r"^mistral-7b-v0.1 bf16 windowed( flash)?$",

@@ -325,7 +325,7 @@ def test_its_files_are_recognised() -> None:
     [
         {"training_method": "sft", "num_gpus": 8},
         {"training_method": "sft", "num_gpus": 4, "sharding": "zero2", "cpu_offload": "optimizer"},
-        {"training_method": "sft", "num_gpus": 4, "sharding": "fsdp", "cpu_offload": "all"},
+        {"training_method": "sft", "num_gpus": 4, "sharding": "fsdp", "use_reentrant": False},
         {"training_method": "lora", "use_dora": True, "padded": False, "lora_alpha": 7},
         {"training_method": "lora", "use_liger": True, "offload_activations": True},
         {"training_method": "qlora", "quantization": "int8", "target_modules": ["q_proj"]},

@@ -40,6 +40,7 @@ PLAIN: Choices = {
     "max_seq_len": 512,
     "gradient_accumulation_steps": 1,
     "gradient_checkpointing": False,
+    "use_reentrant": False,
     "offload_activations": False,
     "attn_implementation": "sdpa",
     "loss_kernel": "eager",
@@ -128,6 +129,7 @@ def rows() -> Iterator[Row]:
     yield from beside_adapters()
     yield from frozen()
     yield from cast_by_axolotl()
+    yield from reentrant()
     for model in DENSE + EXPERTS + HYBRIDS:
         yield from a_few_methods(model)
     yield from long_sequences()
@@ -436,6 +438,26 @@ def cast_by_axolotl() -> Iterator[Row]:
                 name = f"{model} {method} axolotl {attention['attn_implementation']}"
                 yield name, model, row
                 yield f"{name} checkpointing", model, {**row, **CHECKPOINTING}
+
+
+def reentrant() -> Iterator[Row]:
+    """Yield checkpointing by PyTorch's older way, most of it where a layer has the peak."""
+    older = {**CHECKPOINTING, "use_reentrant": True}
+    for method in (
+        *("bf16", "fp32-autocast", "lora", "lora-autocast", "lora-dropout", "lora-bf16"),
+        *("qlora", "qlora-not-upcast-autocast", "qlora-int8", "qlora-int8-plain"),
+    ):
+        row = {**METHODS[method], **older}
+        yield f"mistral-7b {method} re-entrant", "mistral-7b", row
+        eager = {**EAGER, "max_seq_len": 1024}
+        yield f"mistral-7b {method} re-entrant eager", "mistral-7b", {**row, **eager}
+    for model in ("qwen3-0.6b", "mixtral-8x7b", "gemma-3-1b"):
+        row = {**METHODS["lora-autocast"], **older, **EAGER, "max_seq_len": 1024}
+        yield f"{model} lora-autocast re-entrant eager", model, row
+    last = {**METHODS["bf16"], **older, "trainable_parameters": [r"layers\.2\."]}
+    yield "mistral-7b bf16 re-entrant trains last layer", "mistral-7b", last
+    summed = {**METHODS["bf16"], **older, "gradient_accumulation_steps": 4}
+    yield "mistral-7b bf16 re-entrant accumulates", "mistral-7b", summed
 
 
 def after_outputs(result: Trace) -> int:

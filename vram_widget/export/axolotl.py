@@ -86,6 +86,8 @@ def export(config: TrainingConfig) -> Draft:
         "hidden_states" if config.gradient_checkpointing and config.offload_activations else False
     )
     draft.put("activation_offloading", offload, "offload_activations")
+    if config.gradient_checkpointing and not config.use_reentrant:
+        draft.put("gradient_checkpointing_kwargs", {"use_reentrant": False}, "use_reentrant")
     _precision(draft)
     _kernels(draft)
     if config.adapts:

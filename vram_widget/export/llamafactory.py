@@ -104,6 +104,8 @@ def _checkpointing(draft: Draft) -> None:
         draft.put("disable_gradient_checkpointing", True)
     elif config.offload_activations:
         draft.put("use_unsloth_gc", True, "offload_activations")
+    elif not config.use_reentrant:
+        draft.put("use_reentrant_gc", False, "use_reentrant")
 
 
 def _adapter(draft: Draft) -> None:

@@ -114,6 +114,9 @@ def _targets(config: TrainingConfig) -> str | list[str]:
 def _arguments(draft: Draft) -> dict[str, Any]:
     config = draft.config
     arguments = {"per_device_train_batch_size": draft.rows(), **_taken(draft, ARGUMENTS)}
+    if config.gradient_checkpointing and config.use_reentrant:
+        arguments["activation_checkpointing_kwargs"] = {"use_reentrant": True}
+        draft.cover("use_reentrant")
     arguments["packing"] = not config.padded
     arguments["bf16"] = config.mixed_precision == "bf16"
     arguments["fp16"] = config.mixed_precision == "fp16"

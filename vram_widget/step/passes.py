@@ -238,9 +238,11 @@ class Pass:
         Boundary(self.tape, partial(self.communication.post_backward, layer))
         if self.settings.gradient_checkpointing:
             offload = self.settings.offload_activations
-            self.hidden = ops.checkpoint(block, self.hidden, offload=offload)
+            self.hidden = checkpoint(block, self.hidden, offload=offload)
         else:
             self.hidden = block(self.hidden)
+            reentrant = self.settings.use_reentrant
+            checkpoint = ops.reentrant_checkpoint if reentrant else ops.checkpoint
         _name_hidden_state(self.hidden)
         self.communication.post_forward(layer)
         Boundary(self.tape, partial(self.communication.pre_backward, layer))

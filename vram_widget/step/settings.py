@@ -46,6 +46,7 @@ class Settings(NamedTuple):
     optim: str
     optimizer_in_backward: bool
     gradient_checkpointing: bool
+    use_reentrant: bool
     offload_activations: bool
     attn_implementation: str
     loss_kernel: str
@@ -83,6 +84,13 @@ class Settings(NamedTuple):
             use_liger=use_liger,
             loss_kernel=loss_kernel,
             float32_modules=_float32_modules(given, model_type),
+            use_reentrant=TRAINERS[given.trainer].use_reentrant(
+                given.use_reentrant,
+                given.adapts,
+                given.sharding if given.num_gpus > 1 else "",
+                bool(given.trainable_parameters),
+                model_type,
+            ),
         )
 
 

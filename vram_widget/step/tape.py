@@ -157,9 +157,17 @@ class Node:
                 edge.uses += 1
 
     def accumulate(self, grad: Tensor) -> None:
-        """Take a gradient; a second one is added in place, as autograd's input buffer does."""
+        """Take a gradient; a second one is added in place, as autograd's input buffer does.
+
+        It adds to a tensor that nobody else holds, and makes the sum anew where somebody does
+        (``InputBuffer::add``).
+        """
         if self.grad is None:
             self.grad = grad
+            return
+        held = grad.tape.held_gradient
+        if held is not None and self.grad.storage is held.storage:
+            self.grad = grad.tape.new(grad.rows, grad.width, grad.dtype, "gradient")
 
     @property
     def keeps(self) -> bool:
@@ -259,7 +267,9 @@ class Tape:
     post_accumulate_grad : list of (callable, Tensor)
         Hooks to run, each with its gradient, once autograd itself holds that no longer.
     outlasting : list of Tensor or None
-        What operators keep until the whole graph goes; None in what a checkpoint runs again.
+        What operators keep until the whole graph goes; None where that is not kept.
+    held_gradient : Tensor or None
+        The gradient that a re-entrant checkpoint's backward was called with.
     """
 
     def __init__(self, flops: float, bandwidth: float, autocast: DType | None = None) -> None:
@@ -268,6 +278,7 @@ class Tape:
         self.recording = True
         self.rerunning = False
         self.outlasting: list[Tensor] | None = []
+        self.held_gradient: Tensor | None = None
         self.autocast = autocast
         self.casts: dict[int, Tensor] = {}
         self.post_accumulate_grad: list[tuple[Callable[[Tensor], None], Tensor]] = []

@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -78,12 +79,41 @@ def build(
         if config.adapts:
             model = _with_lora(base, config)
         if config.gradient_checkpointing:  # as the Trainer does, once the model is its own
-            base.gradient_checkpointing_enable(
-                {"use_reentrant": False, "context_fn": lambda: (nullcontext(), kernels())}
-            )
+            _checkpoint(base, config.use_reentrant, kernels)
     _make_weights(model)
     model.train()
     return model
+
+
+def _checkpoint(
+    base: PreTrainedModel,
+    use_reentrant: bool,
+    kernels: Callable[[], AbstractContextManager[Any]],
+) -> None:
+    if not use_reentrant:
+        contexts = {"context_fn": lambda: (nullcontext(), kernels())}
+        base.gradient_checkpointing_enable({"use_reentrant": False, **contexts})
+        return
+    base.gradient_checkpointing_enable({"use_reentrant": True})  # which takes no context_fn
+    for module in base.modules():
+        inner = getattr(module, "_gradient_checkpointing_func", None)
+        if inner is not None:
+            module._gradient_checkpointing_func = partial(_reentrant, inner, kernels)
+
+
+def _reentrant(
+    checkpoint: Callable[..., Any],
+    kernels: Callable[[], AbstractContextManager[Any]],
+    function: Callable[..., Any],
+    *args: Any,
+) -> Any:
+    """Checkpoint a block whose second run is under the kernels too, as its first is."""
+
+    def run(*inputs: Any) -> Any:
+        with kernels() if torch.is_grad_enabled() else nullcontext():
+            return function(*inputs)
+
+    return checkpoint(run, *args)
 
 
 def _make_weights(model: nn.Module) -> None:

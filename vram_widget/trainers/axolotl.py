@@ -4,6 +4,7 @@ It gives no rank, and no length a person would want, by default: a run starts fr
 examples. examples/llama-3/fft-8b.yaml, lora-1b.yml and qlora.yml; `bf16: auto` loads bf16 weights
 and trains under autocast (utils/config, core/builders), the adapters in PEFT's float32; NF4 with
 double quantisation (loaders/model.py).
+Checkpointing is re-entrant where neither its kwargs nor unfrozen_parameters are set (utils/config).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from .trainer import Settings, Trainer
 SFT: Settings = {
     "mixed_precision": "bf16",
     "gradient_checkpointing": True,
+    "use_reentrant": True,
     "attn_implementation": "flash_attention_2",
 }
 LORA: Settings = {
@@ -45,6 +47,22 @@ def float32_modules(
     if method == "sft" and attn_implementation in ("sdpa", "eager") and loss_kernel != "cut":
         return frozenset({"norm", "router"} | tables)
     return frozenset({"router"})
+
+
+def use_reentrant(
+    chosen: bool, adapts: bool, sharding: str, is_frozen: bool, model_type: str
+) -> bool:
+    """Return whether checkpoints are re-entrant: not for Gemma 4, nor where parameters are frozen.
+
+    utils/config has it so for the one, ``check_use_reentrant_mismatch`` in utils/schemas for the
+    other.
+
+    Examples
+    --------
+    >>> use_reentrant(True, True, "", False, "llama"), use_reentrant(True, False, "", True, "llama")
+    (True, False)
+    """
+    return chosen and not is_frozen and not model_type.startswith("gemma4")
 
 
 TRAINER = Trainer(
@@ -80,3 +98,4 @@ TRAINER = Trainer(
     # loaders/model.py packs NF4 into floats
     shardable_quantization=frozenset({"nf4"}),
 )
+    use_reentrant=use_reentrant,

@@ -8,7 +8,9 @@ transformers' TrainingArguments for the optimizer.
 Weights are loaded in the checkpoint's own dtype (model/loader.py); what trains is turned to float32
 and runs under autocast, unless DeepSpeed's ZeRO-3 or `pure_bf16` is on (init_adapter in
 model/adapter.py). Blocks are checkpointed unless `disable_gradient_checkpointing` is set
-(model_utils/checkpointing.py). Samples are padded unless `packing` is set (hparams/data_args.py).
+(model_utils/checkpointing.py), re-entrantly unless FSDP's second version shards
+(`use_reentrant_gc` in hparams/model_args.py). Samples are padded unless `packing` is set
+(hparams/data_args.py).
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from .trainer import Settings, Trainer
 SFT: Settings = {
     "mixed_precision": "bf16",
     "gradient_checkpointing": True,
+    "use_reentrant": True,
     "optim": "adamw_torch_fused",
     "max_seq_len": 2048,
     "padded": True,
@@ -52,3 +55,4 @@ TRAINER = Trainer(
     # refused with FSDP and ZeRO-3 (model_utils/quantization.py)
     shardable_quantization=frozenset({"nf4"}),
 )
+    use_reentrant=lambda chosen, adapts, sharding, *_: chosen and sharding not in ("fsdp", "hsdp"),

@@ -64,6 +64,10 @@ class Trainer:
     liger_makes_logits : frozenset of str
         Training methods that ask Liger for the logits, and so for its cross-entropy in place of the
         fused linear one.
+    use_reentrant : callable
+        Whether checkpoints are re-entrant, from what is chosen, whether adapters train, how
+        parameters are sharded ("" on one GPU), whether some parameters are frozen, and the
+        model_type: some trainers have it their way.
     saves_targeted_vocabulary : bool
         Whether it trains an embedding or lm_head among `target_modules` in full, as
         `modules_to_save`; both together as one where they are tied. With activations offloaded, it
@@ -96,6 +100,7 @@ class Trainer:
         """Return whether it can run `sharding` over a base in this quantisation."""
         return sharding not in SHARDS_PARAMETERS or quantization in self.shardable_quantization
 
+    use_reentrant: Callable[[bool, bool, str, bool, str], bool] = lambda chosen, *_: chosen
     def target_modules(self, target_modules: Targets, model_type: str) -> Targets:
         """Return what is adapted: the modules named, or PEFT's own where they are left to it."""
         if self.leaves_targets_to_peft and target_modules == QUERY_AND_VALUE:

@@ -47,3 +47,5 @@ TRAINER = Trainer(
     shardable_quantization=frozenset({"nf4"}),
     leaves_targets_to_peft=True,
 )
+    # SFTTrainer forces it under ZeRO-3 with PEFT
+    use_reentrant=lambda chosen, adapts, sharding, *_: chosen or (adapts and sharding == "zero3"),

@@ -2,7 +2,8 @@
 
 FastLanguageModel.from_pretrained (models/loader.py), get_peft_model (models/llama.py) and the
 defaults it gives SFTConfig (models/rl.py). full_finetuning=True trains bf16 weights with no
-autocast. "unsloth" checkpointing offloads the inputs of the blocks; prepare_model_for_training
+autocast. "unsloth" checkpointing offloads the inputs of the blocks and runs them without gradients,
+as re-entrant checkpointing does (unsloth_zoo/gradient_checkpointing.py); prepare_model_for_training
 keeps adapters in float32, under bf16 autocast (unsloth_zoo/training_utils.py);
 unsloth_fused_ce_loss takes lm_head and loss in chunks (models/llama.py). Attention is xformers' or
 SDPA's, neither of which makes the length x length matrix.
@@ -14,6 +15,7 @@ from .trainer import Settings, Trainer
 
 SFT: Settings = {
     "gradient_checkpointing": True,
+    "use_reentrant": True,
     "offload_activations": True,
     "optim": "adamw_8bit",
     "loss_kernel": "chunked",

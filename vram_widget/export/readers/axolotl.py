@@ -516,7 +516,9 @@ def _read_checkpointing(
 ) -> dict[str, Any]:
     on = reading.get("gradient_checkpointing", DEFAULTS["gradient_checkpointing"])
     offload = reading.get("activation_offloading", False)
-    reading.inside("gradient_checkpointing_kwargs")
+    kwargs = reading.inside("gradient_checkpointing_kwargs")
+    # only without any does utils/config set it
+    reentrant = kwargs.get("use_reentrant", "gradient_checkpointing_kwargs" not in reading)
     if on in ("offload", "offload_disk"):  # the old names (schemas/validation.py)
         on, offload = True, True
     if _old(fsdp, "activation_checkpointing"):
@@ -526,7 +528,11 @@ def _read_checkpointing(
     if offload and offload != "hidden_states" and method != "sft":
         why = "With an adapter it offloads every activation in place of recomputing it"
         reading.note("unknown", f"{why}; checkpointing is counted", "offload_activations")
-    return {"gradient_checkpointing": on, "offload_activations": bool(offload)}
+    return {
+        "gradient_checkpointing": on,
+        "offload_activations": bool(offload),
+        "use_reentrant": bool(reentrant),
+    }
 
 
 def _read_accumulation(reading: Reading, found: Mapping[str, Any]) -> None:

@@ -321,6 +321,9 @@ def _read_savers(reading: Reading, choices: Mapping[str, Any]) -> dict[str, Any]
     found = {
         "gradient_checkpointing": bool(reading.get("gradient_checkpointing")) or not off,
         "offload_activations": bool(reading.get("use_unsloth_gc")) and not off,
+        "use_reentrant": bool(
+            reading.get("use_reentrant_gc", True) or reading.get("use_unsloth_gc")
+        ),
         "attn_implementation": ATTENTIONS.get(attention, "sdpa"),
         "use_liger": any(liger),
     }
@@ -473,8 +476,9 @@ def _read_unsloth(reading: Reading) -> dict[str, Any]:
     It always checkpoints blocks, keeps their inputs in the host's memory, and takes lm_head and
     loss in chunks; its 4-bit scales are quantised too.
     """
-    reading.skip("use_unsloth_gc", "disable_gradient_checkpointing")
-    ours = {"gradient_checkpointing": True, "offload_activations": True, "loss_kernel": "chunked"}
+    reading.skip("use_unsloth_gc", "use_reentrant_gc", "disable_gradient_checkpointing")
+    ours = {"gradient_checkpointing": True, "use_reentrant": True, "offload_activations": True}
+    ours["loss_kernel"] = "chunked"
     return ours | {"bnb_4bit_use_double_quant": True, "attn_implementation": "sdpa"}
 
 

@@ -177,6 +177,8 @@ def _checkpointing(reading: Reading) -> dict[str, Any]:
                 inner.uncounted("every_n_layers", "too_little", "other layers keep what they save")
             if inner.get("offload"):
                 found["offload_activations"] = True
+            if "use_reentrant" in inner:
+                found["use_reentrant"] = accelerate.switched(inner.get("use_reentrant"))
         elif isinstance(written, str):
             reading.uncounted(name, "unknown", "layers are run again in another way")
     return found

@@ -455,6 +455,9 @@ def _savers(reading: Reading, found: Mapping[str, Any]) -> dict[str, Any]:
         ours["use_liger"] = accelerate.switched(reading.get("use_liger_kernel"))
     if not ours.get("use_liger"):
         reading.skip("liger_kernel_config")
+    if "gradient_checkpointing_use_reentrant" in reading:  # before 0.8
+        older = reading.get("gradient_checkpointing_use_reentrant")
+        ours["use_reentrant"] = accelerate.switched(older)
     if "activation_offloading" in reading:
         offloads = accelerate.switched(reading.get("activation_offloading"))
         if offloads and found.get("gradient_checkpointing") is False:

@@ -144,7 +144,9 @@ class LoRA(Full):
             result = ops.add(result, share)
         else:
             dropped = ops.dropout(x) if self.drops else x
-            result = ops.add(result, ops.scale(ops.linear(ops.linear(dropped, down), up)))
+            low = ops.linear(dropped, down)
+            del dropped
+            result = ops.add(result, ops.scale(ops.linear(low, up)))
         return ops.to(result, dtype)
 
     def dora_share(self, weights: Weights, name: str, x: Tensor, result: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ Each is PyTorch's operator of the same name, with the backward of its derivative
 backward function refers to are the ones PyTorch saves, and the ones it makes are its temporaries.
 """
 
-from .checkpoint import checkpoint
+from .checkpoint import checkpoint, reentrant_checkpoint
 from .elementwise import (
     activation,
     add,
@@ -98,6 +98,7 @@ __all__ = [
     "part",
     "passes",
     "quantized_linear",
+    "reentrant_checkpoint",
     "relu",
     "repeat_heads",
     "require_grad",
