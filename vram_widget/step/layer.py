@@ -47,6 +47,8 @@ class Layer:
         How many layers it stands for.
     unsharded : Tensor or None
         The memory of its unsharded weights, where they are sharded until it runs.
+    until_used : dict of str to Tensor
+        What is there until a linear of this name runs.
     input_takes_gradient : bool
         Whether backward goes on below it.
     """
@@ -70,6 +72,7 @@ class Layer:
         self.weights: dict[str, Tensor] = {}
         self.copies = 1
         self.unsharded: Tensor | None = None
+        self.until_used: dict[str, Tensor] = {}
         self.input_takes_gradient = True
         self.liger = settings.use_liger
         for p in self.parameters:
@@ -84,6 +87,7 @@ class Layer:
     def begin(self, operator: str) -> str:
         """Name what runs from here on; return what ran before."""
         outer, self.tape.operator = self.tape.operator, operator
+        self.until_used.pop(operator, None)
         return outer
 
     def end(self, outer: str) -> None:

@@ -25,6 +25,10 @@ BUCKET = 500_000_000
 LIVE = 1_000_000_000
 #: sub_group_size: elements that stage 3 updates at a time.
 SUB_GROUP = 1_000_000_000
+#: stage3_prefetch_bucket_size: elements that stage 3 gathers ahead at a time.
+PREFETCH = 50_000_000
+#: stage3_param_persistence_threshold: a weight of fewer elements stays gathered.
+PERSISTENT = 100_000
 
 
 class ZeROLeaf(Leaf):
@@ -124,12 +128,13 @@ class ZeRO1(Communication):
     def root_post_backward(self, outside: Layer) -> None:
         """Reduce all gradients, to what lies in this GPU's shard."""
         if self.is_last:
-            largest = max(p.size for _, p in trained(self.layers))
-            if largest > BUCKET:  # it is lined up beside the bucket, while the others wait
-                self.buffer("gradient to be reduced", largest, _dtype(self.layers))
             for leaf in _leaves(self.layers):
                 leaf.grad = None
+            left, several = _left_for_room(self.layers, self.sharding)
+            waiting = self.buffer("gradients to be reduced", left, _dtype(self.layers))
+            self.buffer("gradients to be reduced", several, _dtype(self.layers))
             self._make_room()
+            del waiting
             self.buffers.clear()  # _release_ipg_buffers
 
     def hold(self, what: str, elements: int, dtype: DType) -> None:
@@ -163,6 +168,8 @@ class ZeRO2(ZeRO1):
         A gradient for which the bucket is too small by itself: it waits where it is.
     behind : int
         Elements of a layer that come into the bucket once it is empty.
+    gradients, gradients_behind : int
+        How many gradients these are: a single one is not lined up (``_flatten_dense_tensors``).
     reductions : int
         How often the bucket was full.
     sums : bool
@@ -175,6 +182,7 @@ class ZeRO2(ZeRO1):
         super().__init__(tape, sharding, elements)
         self.arrived: list[tuple[int, int]] = []
         self.filled = self.behind = 0
+        self.gradients = self.gradients_behind = 0
         self.beside: Tensor | None = None
         self.reductions = 0
         self.sums = False
@@ -194,6 +202,7 @@ class ZeRO2(ZeRO1):
         if self._overflows(parameter.size):
             self.reduce()
         self.filled += parameter.size
+        self.gradients += 1
         if parameter.size > BUCKET:
             self.beside = gradient
 
@@ -210,10 +219,12 @@ class ZeRO2(ZeRO1):
             fit = min(copies, max(0, (BUCKET - self.filled) // of_one) if of_one else copies)
             copies -= fit
             self.filled += fit * of_one
+            self.gradients += fit * len(arrived)
             place = self._full_at(arrived) if copies else None
             yield fit, place
             copies -= place is not None
         self.filled = min(self.filled + copies * of_one, BUCKET)
+        self.gradients += copies * len(arrived)
         if copies:
             yield copies, None
 
@@ -222,8 +233,10 @@ class ZeRO2(ZeRO1):
         for number, (place, elements) in enumerate(arrived):
             if self._overflows(elements):
                 self.behind = sum(elements for _, elements in arrived[number:])
+                self.gradients_behind = len(arrived) - number
                 return place
             self.filled += elements
+            self.gradients += 1
         return None
 
     def _overflows(self, elements: int) -> bool:
@@ -242,9 +255,11 @@ class ZeRO2(ZeRO1):
             self._make_room()
         self.reductions += 1
         self.filled, self.behind = self.behind, 0
+        self.gradients, self.gradients_behind = self.gradients_behind, 0
 
     def _line_up(self) -> None:
-        self.buffer("gradients to be reduced", self.filled, _dtype(self.layers))
+        if self.gradients > 1:
+            self.buffer("gradients to be reduced", self.filled, _dtype(self.layers))
 
     def _make_room(self) -> None:
         if not self.sums:
@@ -262,55 +277,85 @@ class ZeRO3(ZeRO2):
     Attributes
     ----------
     live : int
-        Elements that stay gathered.
+        Elements of layers that stay gathered.
     fits : bool
-        Whether those are all: then each layer's stay until its backward is over.
+        Whether those are all: then each stays until backward has gone through it.
+    gathered : dict of (Layer, str) to Tensor
+        Gathered weights by layer and name: those outside the layers, and all if they fit.
+    of_layers : Tensor or None
+        As many of the layers' as may live, if they do not fit.
+    beyond : Tensor or None
+        What the last layer needs beyond those, to be used again when backward begins.
     """
 
     kind_of_leaf = ZeRO3Leaf
 
     def __init__(self, tape: Tape, sharding: Sharding, elements: int) -> None:
         super().__init__(tape, sharding, elements)
-        self.live = min(LIVE, elements)
+        self.live = LIVE
         self.fits = elements <= LIVE
+        self.gathered: dict[tuple[Layer, str], Tensor] = {}
+        self.of_layers: Tensor | None = None
+        self.beyond: Tensor | None = None
+
+    def bucket(self, layer: Layer, parameter: Parameter, gradient: Tensor) -> None:
+        """Put a gradient into the bucket, and release the weight (``release_sub_module``)."""
+        super().bucket(layer, parameter, gradient)
+        if layer is not self.layers[0]:
+            self.gathered.pop((layer, parameter.name), None)
 
     def pre_forward(self, layer: Layer) -> None:
-        """Gather, up to the limit; a weight that is larger by itself is gathered nevertheless."""
-        if not self.layers and not self.fits:
-            self.hold("gathered weights", self.live, _largest(layer).dtype)
+        """Gather, up to the limit; what a layer needs beyond it is gathered nevertheless."""
         super().pre_forward(layer)
-        self._gather(layer)
+        if layer is self.layers[0]:
+            self._gather_each(layer)
+            self.live = max(0, self.live - _elements(layer))
+            if not self.fits:
+                left = min(self.live, self.elements - _elements(layer))
+                self.of_layers = self.buffer("gathered weights", left, _largest(layer).dtype)
+            return
+        together, last = _fetched_together(layer)
+        flat = self.buffer("weights fetched together", together, _largest(layer).dtype)
+        layer.until_used[last] = flat
+        if self.fits:
+            self._gather_each(layer)
+        else:
+            layer.unsharded = self._beyond(layer)
 
     def post_forward(self, layer: Layer) -> None:
         """Release what is not kept for reuse."""
+        layer.unsharded = None
+        layer.until_used.clear()
+
+    def layers_post_forward(self) -> None:
+        """Keep all that the last layer needs."""
         if not self.fits:
-            layer.unsharded = None
+            self.beyond = self._beyond(self.layers[-1])
 
     def pre_backward(self, layer: Layer) -> None:
         """Gather again."""
         if not self.fits:
-            self._gather(layer)
+            layer.unsharded = self._beyond(layer)
 
     def post_backward(self, layer: Layer) -> None:
         """Release the weights."""
         layer.unsharded = None
+        self._release(layer, layer.parameters)
+
+    def layers_pre_backward(self) -> None:
+        """Release what lies behind the layers."""
+        super().layers_pre_backward()
+        self.beyond = None
+        self._release(self.layers[0], self.layers[0].parameters[1:])
 
     def layers_post_backward(self) -> None:
         """Keep of what was gathered only what lies outside the layers."""
-        outside = sum(p.size for p in self.layers[0].parameters)
-        if not self.fits and outside < self.live:
-            self.buffers.clear()
-            self.hold("gathered weights", outside, _largest(self.layers[0]).dtype)
+        self.of_layers = None
 
     def root_post_backward(self, outside: Layer) -> None:
         """Release all weights, and reduce what is left in the bucket."""
-        outside.unsharded = None
+        self._release(outside, outside.parameters)
         super().root_post_backward(outside)
-
-    def _line_up(self) -> None:
-        """Do so, unless it is one gradient (``reduce_scatter_coalesced``)."""
-        if self.beside is None:
-            super()._line_up()
 
     def _make_bucket(self) -> None:
         """It is there."""
@@ -318,14 +363,19 @@ class ZeRO3(ZeRO2):
     def _make_room(self) -> None:
         """It is there."""
 
-    def _gather(self, layer: Layer) -> None:
-        if self.fits:
-            elements = sum(p.size for p in layer.parameters)
-            layer.unsharded = self.buffer("gathered weights", elements, _largest(layer).dtype)
-            return
-        beyond = _largest(layer).size - self.live
-        if beyond > 0:
-            layer.unsharded = self.buffer("gathered weights", beyond, _largest(layer).dtype)
+    def _gather_each(self, layer: Layer) -> None:
+        for p in layer.parameters:
+            self.gathered[layer, p.name] = self.buffer("gathered weights", p.size, p.dtype)
+
+    def _release(self, layer: Layer, parameters: list[Parameter]) -> None:
+        for p in parameters:
+            self.gathered.pop((layer, p.name), None)
+
+    def _beyond(self, layer: Layer) -> Tensor | None:
+        elements = _elements(layer) - self.live
+        if elements <= 0:
+            return None
+        return self.buffer("gathered weights", elements, _largest(layer).dtype)
 
 
 #: sharding -> its stage.
@@ -422,15 +472,81 @@ def _in_shard(layers: list[Layer], sharding: Sharding) -> tuple[int, int]:
     """
     shard = left = _shard_of_all(layers, sharding)
     largest = 0
-    outside, *inner = layers
-    embedding, *behind = [(outside, p) for p in outside.parameters]
-    for layer, p in reversed([embedding, *trained(inner), *behind]):
-        for _ in range(layer.copies if p.trainable else 0):
-            largest = max(largest, min(p.size, left))
-            left -= p.size
-            if left <= 0:
-                return shard - left, largest
+    for size in reversed(_sizes(layers)):
+        largest = max(largest, min(size, left))
+        left -= size
+        if left <= 0:
+            return shard - left, largest
     return shard, largest
+
+
+def _sizes(layers: list[Layer]) -> list[int]:
+    """Return the elements of each weight that trains, in the model's order."""
+    outside, *inner = layers
+    embedding, *behind = outside.parameters
+    sizes = [embedding.size] if embedding.trainable else []
+    for layer in inner:
+        sizes += [p.size for p in layer.parameters if p.trainable] * layer.copies
+    return sizes + [p.size for p in behind if p.trainable]
+
+
+def _left_for_room(layers: list[Layer], sharding: Sharding) -> tuple[int, int]:
+    """Return what waits beside the bucket when stage 1 makes room for the gradients of a shard.
+
+    Gradients go to the bucket in the model's order once backward is over. One that is larger by
+    itself waits where it is (``extra_large_param_to_reduce``), and the last of these for good.
+
+    Returns
+    -------
+    waiting, lined_up : int
+        Elements that are not in the bucket, and those that are lined up beside it.
+    """
+    sizes = _sizes(layers)
+    start = sum(sizes) - _in_shard(layers, sharding)[0]
+    filled = gradients = passed = large = 0
+    for size in sizes:
+        if filled + size > BUCKET:
+            if passed > start:
+                break
+            filled = gradients = 0
+        if size > BUCKET:
+            large = size
+        filled += size
+        gradients += 1
+        passed += size
+    waiting = sum(sizes) - passed + large
+    return waiting, filled if gradients > 1 else 0
+
+
+def _elements(layer: Layer) -> int:
+    """Return the elements of a layer's weights."""
+    return sum(p.size for p in layer.parameters)
+
+
+def _fetched_together(layer: Layer) -> tuple[int, str]:
+    """Return the most elements that are gathered at once and then copied out, weight by weight.
+
+    Weights are queued until they are enough (``fetch_sub_module``); one alone is not copied
+    (``_all_gather_sequential``). The last of them to be used lets go of them all: the handle of
+    the gathering, of which each weight holds one, has the elements (``AllGatherCoalescedHandle``).
+
+    Returns
+    -------
+    elements, name : int, str
+        The elements, and the linear of the layer that is the last to use some.
+    """
+    found, last = 0, ""
+    elements = weights = 0
+    for p in layer.parameters * 4:
+        if p.size < PERSISTENT:
+            continue
+        elements += p.size
+        weights += 1
+        if elements >= PREFETCH:
+            if weights > 1 and elements > found:
+                found, last = elements, p.name.rpartition(".")[0]
+            elements = weights = 0
+    return found, last
 
 
 def _shard_of_all(layers: list[Layer], sharding: Sharding) -> int:
