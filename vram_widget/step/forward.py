@@ -40,6 +40,7 @@ def forward(step: Pass) -> Tensor:
             logits = adapted_lm_head(step, lm_head, x)
         else:
             logits = ops.linear(x, lm_head, bias, what="logits")
+        Boundary(tape, step.communication.lm_head_pre_backward)
         if family.logits_scaling:
             logits = ops.scale(logits)
         if architecture.config.get("final_logit_softcapping"):

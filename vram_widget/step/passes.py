@@ -22,6 +22,7 @@ from .sharding.communication import Communication, Swaps
 from .sharding.fsdp1 import FlatParameters
 from .sharding.fsdp2 import FullyShard
 from .sharding.sharding import COMPUTE
+from .sharding.tables_apart import TablesApart
 from .sharding.zero import STAGES
 from .tape import FLOAT32, Allocation, Boundary, Leaf, Node, Tape, Tensor
 
@@ -62,6 +63,8 @@ class Pass:
         autocast = None if run.sharding.compute else COMPUTE[settings.mixed_precision]
         self.tape = Tape(run.flops, run.bandwidth, autocast)
         communication = COMMUNICATIONS[run.sharding.strategy]
+        if run.sharding.tables_apart:
+            communication = TablesApart
         self.communication = communication(self.tape, run.sharding, run.architecture.num_parameters)
         self.earlier = earlier
         if earlier is not None:
@@ -157,6 +160,7 @@ class Pass:
         """
         self.hidden = inputs.pop()
         _name_hidden_state(self.hidden)
+        self.communication.layers_pre_forward()
         Boundary(self.tape, self.communication.layers_post_backward)
         slides = context.sliding_mask is not None
         model = self.architecture
@@ -237,12 +241,12 @@ class Pass:
         self.communication.pre_forward(layer)
         Boundary(self.tape, partial(self.communication.post_backward, layer))
         if self.settings.gradient_checkpointing:
+            reentrant = self.settings.use_reentrant
+            checkpoint = ops.reentrant_checkpoint if reentrant else ops.checkpoint
             offload = self.settings.offload_activations
             self.hidden = checkpoint(block, self.hidden, offload=offload)
         else:
             self.hidden = block(self.hidden)
-            reentrant = self.settings.use_reentrant
-            checkpoint = ops.reentrant_checkpoint if reentrant else ops.checkpoint
         _name_hidden_state(self.hidden)
         self.communication.post_forward(layer)
         Boundary(self.tape, partial(self.communication.pre_backward, layer))

@@ -11,10 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, cast
 
 import torch
 import torch.distributed as dist
+from accelerate.utils import FullyShardedDataParallelPlugin
+from accelerate.utils.fsdp_utils import fsdp2_prepare_model
 from torch import nn
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
@@ -99,15 +102,38 @@ def shard(model: nn.Module, config: TrainingConfig, sharding: Sharding) -> nn.Mo
     if config.optimizer_in_backward:
         raise ConfigError("optimizer_in_backward cannot be traced with FSDP; switch one off.")
     nodes = config.num_nodes if config.sharding == "hsdp" else 1
-    names = ("replicated", "sharded") if nodes > 1 else ("sharded",)
+    names = ("dp_replicate", "dp_shard") if nodes > 1 else ("dp_shard",)
     shape = (nodes, config.num_gpus // nodes) if nodes > 1 else (config.num_gpus,)
     with unset_fake_temporarily():
         mesh = init_device_mesh("cpu", shape, mesh_dim_names=names)
+    if sharding.tables_apart:
+        return _prepare_by_accelerate(model, mesh, config)
     kinds = set(cast(list[str], cast(Any, model)._no_split_modules))
     layers = [module for module in model.modules() if type(module).__name__ in kinds]
     if sharding.strategy == "fsdp1":
-        return _flatten(model, layers, mesh, config)
+        return _flatten(model, layers, mesh, config, sharding)
     return _fully_shard(model, layers, mesh, config, sharding)
+
+
+def _prepare_by_accelerate(model: nn.Module, mesh: DeviceMesh, config: TrainingConfig) -> nn.Module:
+    """Have Accelerate's own ``fsdp2_prepare_model`` upcast, group and shard the weights."""
+    plugin = FullyShardedDataParallelPlugin(
+        fsdp_version=2,
+        auto_wrap_policy="TRANSFORMER_BASED_WRAP",
+        reshard_after_forward=True,
+        cpu_ram_efficient_loading=False,
+    )
+    if config.mixed_precision != "no":
+        plugin.set_mixed_precision(config.mixed_precision)
+    accelerator = SimpleNamespace(
+        state=SimpleNamespace(fsdp_plugin=plugin),
+        torch_device_mesh=mesh,
+        parallelism_config=SimpleNamespace(fsdp_dim_names=mesh.mesh_dim_names),
+        mixed_precision=config.mixed_precision,
+        is_main_process=False,
+        device=torch.device("cpu"),
+    )
+    return cast(nn.Module, fsdp2_prepare_model(accelerator, model))
 
 
 def _fully_shard(
@@ -117,13 +143,14 @@ def _fully_shard(
     config: TrainingConfig,
     sharding: Sharding,
 ) -> nn.Module:
-    """Unshard weights in the dtype of mixed precision and reduce gradients in float32.
+    """Unshard weights in the dtype of mixed precision; reduce gradients as the trainer does.
 
     What stays unsharded from forward to backward is what PyTorch leaves so, or the last layer.
     """
     policy = MixedPrecisionPolicy()
     if config.mixed_precision != "no":
-        policy = MixedPrecisionPolicy(COMPUTE[config.mixed_precision], torch.float32)
+        dtype = COMPUTE[config.mixed_precision]
+        policy = MixedPrecisionPolicy(dtype, torch.float32 if sharding.reduce else dtype)
     last_stays = not sharding.root_stays_unsharded
     for layer in layers:
         stays = last_stays and layer is layers[-1]
@@ -133,9 +160,16 @@ def _fully_shard(
 
 
 def _flatten(
-    model: nn.Module, layers: list[nn.Module], mesh: DeviceMesh, config: TrainingConfig
+    model: nn.Module,
+    layers: list[nn.Module],
+    mesh: DeviceMesh,
+    config: TrainingConfig,
+    sharding: Sharding,
 ) -> nn.Module:
-    """Unshard weights and reduce gradients in the dtype of mixed precision, as accelerate does."""
+    """Unshard weights and reduce gradients in the dtype of mixed precision, as accelerate does.
+
+    So are its flat parameters turned to float32 (``Accelerator.prepare_model``).
+    """
     precision = None
     if config.mixed_precision != "no":
         dtype = COMPUTE[config.mixed_precision]
@@ -144,7 +178,7 @@ def _flatten(
     wrap = partial(transformer_auto_wrap_policy, transformer_layer_cls={*map(type, layers)})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of this version's end
-        return FullyShardedDataParallel(
+        flat = FullyShardedDataParallel(
             model,
             device_mesh=mesh,
             sharding_strategy=ShardingStrategy[("HYBRID" if hybrid else "FULL") + "_SHARD"],
@@ -152,6 +186,13 @@ def _flatten(
             mixed_precision=precision,
             device_id=torch.device("cpu"),
         )
+    for module in FullyShardedDataParallel.fsdp_modules(flat):
+        parameter, handle = module._flat_param, module._handle
+        if sharding.upcasts_trained and parameter is not None and parameter.requires_grad:
+            assert handle is not None
+            parameter.data = parameter.data.to(torch.float32)
+            handle._orig_param_dtype = torch.float32
+    return flat
 
 
 def reduce_in_last_pass(model: nn.Module, sharding: Sharding, is_last: bool) -> None:

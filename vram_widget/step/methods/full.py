@@ -69,8 +69,8 @@ def kind(name: str) -> str:
     last = module.rpartition(".")[2]
     if "norm" in module:
         return "norm"
-    if last == "lm_head":
-        return last
+    if last in ("lm_head", "embed_out"):
+        return "lm_head"
     if last in EMBEDDINGS:
         return "embedding"
     return "router" if last == "gate" else "other"

@@ -4,10 +4,12 @@ A pass calls these hooks in PyTorch's own order, and each strategy that shards (
 `zero`) says there what it unshards, how long it holds it, and where gradients go. With two layers::
 
     pre_forward(outside)                    embed
+    layers_pre_forward()
     pre_forward(1)  post_forward(1)         layer 1 runs between the two
     pre_forward(2)  post_forward(2)         layer 2
     layers_post_forward()                   last norm, lm_head, loss
-    root_pre_backward(outside)              backward of loss and lm_head
+    root_pre_backward(outside)              backward of loss
+    lm_head_pre_backward()                  backward of lm_head and last norm
     layers_pre_backward()
     pre_backward(2) post_backward(2)        each gradient comes to its leaf between the two
     pre_backward(1) post_backward(1)
@@ -83,6 +85,9 @@ class Communication:
         """
         return Leaf() if temporaries is None else UpdatedInBackward(temporaries)
 
+    def layers_pre_forward(self) -> None:
+        """Forward has come to the layers."""
+
     def pre_forward(self, layer: Layer) -> None:
         """Unshard the weights of a layer."""
 
@@ -94,6 +99,9 @@ class Communication:
 
     def root_pre_backward(self, outside: Layer) -> None:
         """Forward is over; `outside` holds what lies outside the layers."""
+
+    def lm_head_pre_backward(self) -> None:
+        """The gradient of the logits is there."""
 
     def pre_backward(self, layer: Layer) -> None:
         """Unshard the weights again."""

@@ -8,7 +8,7 @@ is copied out. Autograd concatenates their gradients before they are reduced.
 from __future__ import annotations
 
 from ..layer import Layer
-from .fsdp2 import FullyShard, unsharded
+from .fsdp2 import FullyShard, Group, unsharded
 
 
 class FlatParameters(FullyShard):
@@ -17,7 +17,7 @@ class FlatParameters(FullyShard):
     `all_gather_output` is what backward prefetched; forward prefetches nothing, and holds nothing.
     """
 
-    def pre_forward(self, layer: Layer) -> None:
+    def pre_forward(self, layer: Layer | Group) -> None:
         """All-gather a layer's weights (``_pre_forward_unshard``)."""
         self.sizes[layer] = self._sizes(layer)
         layer.unsharded = self._all_gather(self.sizes[layer])
@@ -26,7 +26,7 @@ class FlatParameters(FullyShard):
         """Prefetch the first layer to run backward."""
         self._prefetch()
 
-    def pre_backward(self, layer: Layer) -> None:
+    def pre_backward(self, layer: Layer | Group) -> None:
         """Take what was prefetched, and prefetch the next (``BACKWARD_PRE``)."""
         layer.unsharded = self.all_gather_output
         self.post_forward_order.pop()
@@ -36,7 +36,7 @@ class FlatParameters(FullyShard):
         """Concatenate the gradients, reshard the weights and reduce (``_post_backward_hook``)."""
         self._post_backward(layer)
 
-    def _post_backward(self, layer: Layer) -> None:
+    def _post_backward(self, layer: Layer | Group) -> None:
         gpus, grads = self.sharding.parameters, unsharded(layer)
         if not grads:
             layer.unsharded = None

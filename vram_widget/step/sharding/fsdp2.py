@@ -9,6 +9,8 @@ as long.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..layer import Layer
@@ -60,6 +62,21 @@ class FSDPLeaf(Leaf):
 Unsharded = list[tuple[Parameter, FSDPLeaf]]
 
 
+@dataclass(eq=False)
+class Group:
+    """Some of the weights outside the layers, which communicate as one.
+
+    Attributes
+    ----------
+    parameters, weights, unsharded
+        As a `Layer` has them.
+    """
+
+    parameters: list[Parameter]
+    weights: Mapping[str, Tensor]
+    unsharded: Tensor | None = None
+
+
 class Sizes(NamedTuple):
     """Bytes of a group's weights in an all-gather, and copied out of it.
 
@@ -98,8 +115,8 @@ class FullyShard(Communication):
 
     def __init__(self, tape: Tape, sharding: Sharding, elements: int) -> None:
         super().__init__(tape, sharding, elements)
-        self.sizes: dict[Layer, Sizes] = {}
-        self.post_forward_order: list[Layer] = []
+        self.sizes: dict[Layer | Group, Sizes] = {}
+        self.post_forward_order: list[Layer | Group] = []
         self.all_gather_output = self.buffer("all-gather output", 0)
         self.all_gather_input = _allocation(self.all_gather_output)
         self.reduce_scatter_input = self.buffer("reduce-scatter input", 0)
@@ -113,14 +130,14 @@ class FullyShard(Communication):
         """Return a leaf that waits for the end of the layer's backward."""
         return FSDPLeaf(temporaries)
 
-    def pre_forward(self, layer: Layer) -> None:
+    def pre_forward(self, layer: Layer | Group) -> None:
         """All-gather a layer's weights and copy them out (``pre_forward``)."""
         self.sizes[layer] = self._sizes(layer)
         gathered = self._all_gather(self.sizes[layer])
         self._copy_out(layer)
         self.all_gather_output = gathered  # frees the one before, which a local variable held
 
-    def post_forward(self, layer: Layer) -> None:
+    def post_forward(self, layer: Layer | Group) -> None:
         """Reshard the weights (``post_forward``)."""
         layer.unsharded = None
         self.post_forward_order.append(layer)
@@ -143,7 +160,7 @@ class FullyShard(Communication):
             self._copy_out(outside)
             del gathered
 
-    def pre_backward(self, layer: Layer) -> None:
+    def pre_backward(self, layer: Layer | Group) -> None:
         """Copy out what was prefetched, and prefetch the next (``pre_backward``)."""
         self.last_unsharded = self.buffer("unsharded weights", 0)
         self._copy_out(layer)
@@ -160,7 +177,11 @@ class FullyShard(Communication):
 
     def root_post_backward(self, outside: Layer) -> None:
         """Do so for the groups that are left, the outermost first."""
-        for layer in (outside, *self.without_input_grad):
+        self._post_backward(outside)
+        self._end_backward()
+
+    def _end_backward(self) -> None:
+        for layer in self.without_input_grad:
             self._post_backward(layer)
         self.without_input_grad.clear()
         self.all_reduce_inputs.clear()
@@ -185,7 +206,7 @@ class FullyShard(Communication):
         }
 
     # -- a group's weights ---------------------------------------------------------------------
-    def _sizes(self, layer: Layer) -> Sizes:
+    def _sizes(self, layer: Layer | Group) -> Sizes:
         gpus = self.sharding.parameters
         taken_in = gathered = copied = 0
         for p in layer.parameters:
@@ -215,12 +236,12 @@ class FullyShard(Communication):
     def _free_all_gather(self) -> None:
         self.all_gather_output = self.buffer("all-gather output", 0)
 
-    def _copy_out(self, layer: Layer) -> None:
+    def _copy_out(self, layer: Layer | Group) -> None:
         """Unshard the weights (``foreach_all_gather_copy_out``)."""
         layer.unsharded = self.buffer("unsharded weights", self.sizes[layer].unsharded)
 
     # -- a group's gradients -------------------------------------------------------------------
-    def _post_backward(self, layer: Layer) -> None:
+    def _post_backward(self, layer: Layer | Group) -> None:
         if self.sharding.reduces_in_last_pass:
             _accumulate_unsharded_grads(layer)
         layer.unsharded = None
@@ -229,7 +250,7 @@ class FullyShard(Communication):
         else:
             self._reduce_scatter(layer)
 
-    def _keep_unsharded_grads(self, layer: Layer) -> None:
+    def _keep_unsharded_grads(self, layer: Layer | Group) -> None:
         """Leave unsharded gradients to the next pass, in the dtype in which they will be summed."""
         for p, leaf in unsharded(layer):
             assert leaf.unsharded is not None
@@ -242,7 +263,7 @@ class FullyShard(Communication):
                 self.tape.operator = outer
             leaf.accumulated, leaf.unsharded = leaf.unsharded, None
 
-    def _reduce_scatter(self, layer: Layer) -> None:
+    def _reduce_scatter(self, layer: Layer | Group) -> None:
         """Sum the gradients over the GPUs (``foreach_reduce``)."""
         gpus, grads = self.sharding.parameters, unsharded(layer)
         elements = sum(self.sharding.shard(p, gpus).size for p, _ in grads)
@@ -283,14 +304,14 @@ class FullyShard(Communication):
         tape.operator = outer
 
 
-def _accumulate_unsharded_grads(layer: Layer) -> None:
+def _accumulate_unsharded_grads(layer: Layer | Group) -> None:
     """Add a layer's gradients to those of the passes before (``accumulate_unsharded_grad``)."""
     for _, leaf in unsharded(layer):
         if leaf.accumulated is not None:
             leaf.unsharded, leaf.accumulated = leaf.accumulated, None
 
 
-def unsharded(layer: Layer) -> Unsharded:
+def unsharded(layer: Layer | Group) -> Unsharded:
     """Return the weights of a layer whose unsharded gradients wait to be reduced."""
     return [
         (p, leaf)
