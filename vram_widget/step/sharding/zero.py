@@ -232,12 +232,20 @@ class ZeRO2(ZeRO1):
         """Put one more layer's gradients into the bucket; return where it was full."""
         for number, (place, elements) in enumerate(arrived):
             if self._overflows(elements):
-                self.behind = sum(elements for _, elements in arrived[number:])
-                self.gradients_behind = len(arrived) - number
+                self._fill_behind([elements for _, elements in arrived[number:]])
                 return place
             self.filled += elements
             self.gradients += 1
         return None
+
+    def _fill_behind(self, sizes: list[int]) -> None:
+        """Put the rest of a layer's gradients into the empty bucket, however often it is full."""
+        self.behind = self.gradients_behind = 0
+        for elements in sizes:
+            if self.behind and self.behind + elements > BUCKET:
+                self.behind = self.gradients_behind = 0
+            self.behind += elements
+            self.gradients_behind += 1
 
     def _overflows(self, elements: int) -> bool:
         return self.filled > 0 and self.filled + elements > BUCKET
@@ -286,6 +294,8 @@ class ZeRO3(ZeRO2):
         As many of the layers' as may live, if they do not fit.
     beyond : Tensor or None
         What the last layer needs beyond those, to be used again when backward begins.
+    of_experts : list of Tensor
+        Gradients of a block of experts, which are reduced together.
     """
 
     kind_of_leaf = ZeRO3Leaf
@@ -297,10 +307,22 @@ class ZeRO3(ZeRO2):
         self.gathered: dict[tuple[Layer, str], Tensor] = {}
         self.of_layers: Tensor | None = None
         self.beyond: Tensor | None = None
+        self.of_experts: list[tuple[Parameter, Tensor]] = []
 
     def bucket(self, layer: Layer, parameter: Parameter, gradient: Tensor) -> None:
-        """Put a gradient into the bucket, and release the weight (``release_sub_module``)."""
-        super().bucket(layer, parameter, gradient)
+        """Put a gradient into the bucket, and release the weight (``release_sub_module``).
+
+        Blocks of experts are leaf modules by default (leaf_module_config.py: Mixtral's, Qwen's):
+        their gradients go to the bucket when all are there (``reduce_leaf_module_grads``).
+        """
+        if not _is_of_experts(parameter):
+            super().bucket(layer, parameter, gradient)
+        else:
+            self.of_experts.append((parameter, gradient))
+            if len(self.of_experts) == sum(map(_is_of_experts, layer.parameters)):
+                for p, together in self.of_experts:
+                    super().bucket(layer, p, together)
+                self.of_experts.clear()
         if layer is not self.layers[0]:
             self.gathered.pop((layer, parameter.name), None)
 
@@ -493,8 +515,9 @@ def _sizes(layers: list[Layer]) -> list[int]:
 def _left_for_room(layers: list[Layer], sharding: Sharding) -> tuple[int, int]:
     """Return what waits beside the bucket when stage 1 makes room for the gradients of a shard.
 
-    Gradients go to the bucket in the model's order once backward is over. One that is larger by
-    itself waits where it is (``extra_large_param_to_reduce``), and the last of these for good.
+    Gradients go to the bucket in the model's order once backward is over. Those that are larger by
+    themselves stay where they are (``extra_large_param_to_reduce``): only stage 2 clears them
+    (``reduce_ipg_grads``).
 
     Returns
     -------
@@ -510,17 +533,23 @@ def _left_for_room(layers: list[Layer], sharding: Sharding) -> tuple[int, int]:
                 break
             filled = gradients = 0
         if size > BUCKET:
-            large = size
+            large += size
         filled += size
         gradients += 1
         passed += size
     waiting = sum(sizes) - passed + large
+    filled = min(filled, BUCKET)
     return waiting, filled if gradients > 1 else 0
 
 
 def _elements(layer: Layer) -> int:
     """Return the elements of a layer's weights."""
     return sum(p.size for p in layer.parameters)
+
+
+def _is_of_experts(parameter: Parameter) -> bool:
+    """Return whether it is a trained weight of all experts at once."""
+    return parameter.trainable and ".experts." in parameter.name
 
 
 def _fetched_together(layer: Layer) -> tuple[int, str]:
