@@ -14,6 +14,14 @@ import torch
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from ..step.ops.attention import (
+    EFFICIENT_REGISTERS,
+    FLASH_ROWS,
+    FLASH_WIDTH,
+    efficient_block,
+    rounded_up,
+)
+
 Tensor = torch.Tensor
 aten = torch.ops.aten
 
@@ -183,6 +191,73 @@ class _GroupedProduct(torch.autograd.Function):
         )
         return *gradients, None
 
+
+def _softmax_backward(
+    gradient: Tensor, result: Tensor, dim: int, input_dtype: torch.dtype
+) -> tuple[Tensor, ...]:
+    """The product that ``softmax_backward_cuda_out`` makes first (cuda/SoftMax.cu)."""
+    return (gradient * result,)
+
+
+def _flash_backward(
+    gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any
+) -> tuple[Tensor, ...]:
+    """What ``mha_bwd`` makes (transformers/cuda/flash_attn/flash_api.cpp, as flash-attn's own).
+
+    The queries' gradient is summed in float32, the dot product of each row is kept, and where heads
+    are grouped, keys and values get a gradient for each query head first.
+    """
+    batch, heads, length, width = query.shape
+    rows = batch * heads * rounded_up(length, FLASH_ROWS)
+    wide = rounded_up(width, FLASH_WIDTH if width <= 128 else 2 * FLASH_WIDTH)
+    made = (_float32(query, rows), _float32(query, rows * wide))
+    if key.shape[1] == heads:
+        return made
+    expanded = batch * heads * key.shape[2] * width
+    return *made, query.new_empty(expanded), query.new_empty(expanded)
+
+
+def _efficient(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    bias: Tensor | None,
+    logsumexp: bool,
+    *_: Any,
+    **__: Any,
+) -> tuple[Tensor, ...]:
+    """The result in float32, where a head is too wide for registers.
+
+    It is ``kNeedsOutputAccumulatorBuffer`` in transformers/cuda/mem_eff_attention/kernel_forward.h.
+    """
+    if query.dtype is torch.float32 or value.shape[-1] <= EFFICIENT_REGISTERS:
+        return ()
+    return (_float32(query, query.shape[:-1].numel() * value.shape[-1]),)
+
+
+def _efficient_backward(gradient: Tensor, query: Tensor, *_: Any, **__: Any) -> tuple[Tensor, ...]:
+    """The dot product of each row, and the queries' gradient in float32 in whole blocks.
+
+    They are ``delta`` and ``workspace`` in ``_efficient_attention_backward``
+    (transformers/cuda/attention_backward.cu; ``workspace_size`` in kernel_backward.h).
+    """
+    batch, heads, length, width = query.shape
+    block = efficient_block(width, query.dtype is torch.float32)
+    accumulated = rounded_up(length, block) * rounded_up(width, block)
+    return _float32(query, batch * heads * length), _float32(query, batch * heads * accumulated)
+
+
+def _float32(like: Tensor, elements: int) -> Tensor:
+    return like.new_empty(elements, dtype=torch.float32)
+
+
+#: An operator -> what CUDA's own code for it makes beside the result, and lets go with it.
+SCRATCH: dict[Any, Callable[..., tuple[Tensor, ...]]] = {
+    aten._softmax_backward_data.default: _softmax_backward,
+    aten._scaled_dot_product_flash_attention_backward.default: _flash_backward,
+    aten._scaled_dot_product_efficient_attention.default: _efficient,
+    aten._scaled_dot_product_efficient_attention_backward.default: _efficient_backward,
+}
 
 REPLACED: dict[Callable[..., Any], Callable[..., Any]] = {
     F.scaled_dot_product_attention: _attention,

@@ -15,7 +15,7 @@ from ..step.sharding.sharding import Sharding, sharding
 from ..step.tape import BLOCK
 from .attention import without_packing
 from .build import build
-from .cuda import CudaKernels
+from .cuda import SCRATCH, CudaKernels
 from .events import Event
 from .followed import by_deepspeed, followed
 from .fsdp import ShardedStorageLog, cluster, is_sharded, shard
@@ -40,6 +40,7 @@ def run(
 
             stack.enter_context(zero.cluster(config.num_gpus))
             log, take_steps = zero.ZeroStorageLog(block), zero.ZeroSteps
+        log.scratch = SCRATCH if device == "cuda" else {}
         stack.enter_context(FakeTensorMode())
         stack.enter_context(without_packing())
         model = build(

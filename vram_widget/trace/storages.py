@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -63,6 +63,8 @@ class StorageLog(TorchDispatchMode):
         In the order in which they happened.
     step, phase : int, str
         Stamped on each event; set from outside.
+    scratch : mapping of operator to callable
+        What a kernel makes beside its result, from the operator's arguments; set from outside.
     scalars_on_host : bool
         Set while the tensors without dimensions that are made lie in the host's memory.
     """
@@ -72,6 +74,7 @@ class StorageLog(TorchDispatchMode):
         self.block = block
         self.events: list[Event] = []
         self.step, self.phase = 0, "load"
+        self.scratch: Mapping[Any, Callable[..., tuple[torch.Tensor, ...]]] = {}
         self.scalars_on_host = False
         self._seconds = 0.0
         self._alive: dict[int, tuple[weakref.ref[Any], Storage]] = {}
@@ -120,6 +123,8 @@ class StorageLog(TorchDispatchMode):
         for tensor in tree_leaves(out):
             if isinstance(tensor, torch.Tensor):
                 self._see(tensor, str(func), scope)
+        if func in self.scratch:
+            self._see_together(self.scratch[func](*args, **kwargs), f"{func} scratch", scope)
         if func in COPIES or func.namespace == "vram_widget":
             self._note_copy(out, args, in_backward)
         return out
@@ -140,6 +145,10 @@ class StorageLog(TorchDispatchMode):
 
         self._alive[key] = weakref.ref(memory, release), storage
         self._log(storage, +1)
+
+    def _see_together(self, tensors: tuple[torch.Tensor, ...], operator: str, scope: Scope) -> None:
+        for tensor in tensors:
+            self._see(tensor, operator, scope)
 
     def _rounded(self, nbytes: int) -> int:
         return -(-nbytes // self.block) * self.block

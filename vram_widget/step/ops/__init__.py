@@ -5,6 +5,7 @@ Each is PyTorch's operator of the same name, with the backward of its derivative
 backward function refers to are the ones PyTorch saves, and the ones it makes are its temporaries.
 """
 
+from .attention import fused_attention
 from .checkpoint import checkpoint, reentrant_checkpoint
 from .elementwise import (
     activation,
@@ -38,7 +39,6 @@ from .products import (
     add_bias,
     cast_weight,
     embedding,
-    fused_attention,
     index_copy,
     int8_linear,
     linear,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..tape import BOOL, FLOAT32, DType, Gradients, Leaf, Tensor
+from ..tape import BOOL, FLOAT16, FLOAT32, DType, Gradients, Leaf, Tensor
 from .recorded import detach, follows, passes
 
 
@@ -191,8 +191,27 @@ def relu(x: Tensor) -> Tensor:
 
 
 def softmax(x: Tensor, dtype: DType) -> Tensor:
-    """Softmax computed in `dtype`; keeps its result."""
-    return _keeps_result(to(x, dtype), "softmax")
+    """Softmax computed in `dtype`; keeps its result.
+
+    From float16 the kernel itself goes to float32; any other dtype is converted first (``softmax``
+    in aten/src/ATen/native/SoftMax.cpp). Backward multiplies the gradient by the result into
+    scratch of their dtype (``softmax_backward_cuda_out``, aten/src/ATen/native/cuda/SoftMax.cu).
+    """
+    converted = x if x.dtype is FLOAT16 and dtype is FLOAT32 else to(x, dtype)
+    tape, rows, width, before = x.tape, x.rows, x.width, converted.dtype
+    out = tape.new(rows, width, dtype, "softmax")
+    if tape.recording and x.node is not None:
+        saved = detach(out)
+
+        def backward(grad: Tensor) -> Gradients:
+            _ = saved
+            result = tape.new(rows, width, before, "gradient")
+            scratch = tape.new(rows, width, dtype, "gradient * softmax")
+            del scratch
+            return (result,)
+
+        tape.record(out, (converted.node,), backward)
+    return out
 
 
 def log_softmax(x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Matrix products: linears, look-ups and attention."""
+"""Matrix products: linears and look-ups."""
 
 from __future__ import annotations
 
@@ -224,34 +224,4 @@ def matmul(a: Tensor, b: Tensor, rows: int, width: int) -> Tensor:
             )
 
         tape.record(out, (a.node, b.node), backward)
-    return out
-
-
-def fused_attention(
-    q: Tensor, k: Tensor, v: Tensor, heads: int, length: int, mask: Tensor | None = None
-) -> Tensor:
-    """Flash or memory-efficient attention: never makes the length x length scores.
-
-    Keeps q, k, v, out, the logsumexp of each row, and the mask as numbers where there is one.
-    """
-    tape = q.tape
-    if tape.autocast is not None:
-        q, k, v = (to(x, tape.autocast, "in the compute dtype") for x in (q, k, v))
-    dtype = q.dtype
-    bias = None if mask is None else tape.new(q.rows, length, dtype, "mask as numbers")
-    out_width = heads * (v.width // (k.width // (q.width // heads)))
-    out = tape.new(q.rows, out_width, dtype, "attention")
-    logsumexp = tape.new(q.rows, heads, FLOAT32, "logsumexp")
-    flops = 2.0 * q.rows * length * q.width  # two products, half of each masked away
-    tape.work(flops)
-    if tape.recording and not (q.node is k.node is v.node is None):
-        saved = q, k, v, detach(out), logsumexp, bias
-
-        def backward(grad: Tensor) -> Gradients:
-            tape.work(2.5 * flops)
-            return tuple(
-                tape.new(x.rows, x.width, dtype, "gradient") for x in (saved[0], saved[1], saved[2])
-            )
-
-        tape.record(out, (q.node, k.node, v.node), backward)
     return out
