@@ -15,12 +15,20 @@ from importlib.resources import files
 from typing import Any
 
 from ..errors import GPUError, shown
-from ..units import GiB
+from ..units import GiB, MiB
 
 #: What PyTorch can hand out of a card's memory, where its total has not been seen: the median
 #: over the NVIDIA, AMD and Intel cards of gpus.json with both figures (0.91 with ECC in GDDR6,
 #: 0.999 at best). The driver and ECC keep the rest.
 REPORTED_SHARE = 0.98
+
+#: Vendor -> architecture -> bytes of a workspace of cuBLAS or hipBLAS; "" is any other one
+#: (``parseChosenWorkspaceSize``, aten/src/ATen/cuda/CublasHandlePool.cpp). Blackwell's is as large
+#: as Hopper's since PyTorch 2.12; before, it was as others' are.
+BLAS_WORKSPACES = {
+    "NVIDIA": {"": 2 * 4 * MiB + 8 * 16 * 1024, "Hopper": 32 * MiB, "Blackwell": 32 * MiB},
+    "AMD": {"": 32 * MiB, "gfx942": 128 * MiB, "gfx950": 128 * MiB},
+}
 
 #: Bytes a second, each way, over PCI Express 4.0 with 16 lanes.
 PCIE = 32e9
@@ -59,6 +67,8 @@ class GPU:
     link : float
         Bytes a second, each way, to the other cards of its node: over NVLink or Infinity Fabric
         as the vendor states it, else over PCI Express.
+    architecture : str
+        What the vendor calls its design, where something here goes by it.
     in_use : int
         Bytes that other processes hold now, for a card found in this machine.
 
@@ -78,6 +88,7 @@ class GPU:
     reported: int | None = None
     half: str = "bfloat16"
     link: float = PCIE
+    architecture: str = ""
     in_use: int = 0
 
     @property
@@ -85,6 +96,12 @@ class GPU:
         """Bytes one process can count on: the reported total less what is in use."""
         total = self.reported or int(self.memory * REPORTED_SHARE)
         return max(0, min(total, self.memory) - self.in_use)
+
+    @property
+    def blas_workspace(self) -> int:
+        """Bytes of the workspace that PyTorch makes for each handle of the card's BLAS library."""
+        of_vendor = BLAS_WORKSPACES.get(self.vendor, {"": 0})
+        return of_vendor.get(self.architecture, of_vendor[""])
 
 
 def names() -> list[str]:
@@ -186,4 +203,5 @@ def _card(line: Mapping[str, Any]) -> GPU:
         reported=int(reported * GiB) if reported else None,
         half=line.get("half", "bfloat16"),
         link=line["link_gb_s"] * 1e9 if "link_gb_s" in line else PCIE,
+        architecture=line.get("architecture", ""),
     )

@@ -10,7 +10,7 @@ from .passes import Pass
 from .record import Record, Segment
 from .run import Run
 from .states import load, optimizer_step
-from .tape import Event
+from .tape import UINT8, Allocation, Event
 
 #: Bytes a second at which weights come from a disk: nominal, for the timeline only.
 LOADING = 3e9
@@ -50,13 +50,36 @@ def _replay(run: Run) -> Record:
     first, later = optimizer_step(run, holds_gradients.layers)
     loading = Segment("load", weights, _moved(weights) / LOADING)
     seconds = (_moved(weights) + _moved(first)) / run.bandwidth
+    opening = with_workspaces(body, run.blas_workspace)
     return Record(
         [
             (0, [loading]),
-            (1, [*body, Segment("optimizer_step", first, seconds)]),
+            (1, [*opening, Segment("optimizer_step", first, seconds)]),
             (2, [*body, Segment("optimizer_step", later, seconds)]),
         ]
     )
+
+
+def with_workspaces(body: list[Segment], nbytes: int) -> list[Segment]:
+    """Return what a step does with two workspaces made in it, which stay.
+
+    A thread's first matrix product makes a handle of cuBLAS, and PyTorch hands that a workspace
+    which it never releases (aten/src/ATen/cuda/CublasHandlePool.cpp, 2.13): one in forward, and one
+    in backward, which runs in autograd's own thread. cuBLASLt uses them too, unless
+    TORCH_CUBLASLT_UNIFIED_WORKSPACE=0. Versions after 2.13 release a workspace after each product.
+    """
+    if not nbytes:
+        return body
+    backward = next(i for i, segment in enumerate(body) if segment.phase == "backward")
+    first, second = (
+        Segment(
+            phase,
+            [(nbytes, Allocation("buffers", "cuBLAS", "workspace", 1, nbytes, UINT8, nbytes))],
+            0.0,
+        )
+        for phase in ("forward", "backward")
+    )
+    return [first, *body[:backward], second, *body[backward:]]
 
 
 def _moved(events: list[Event]) -> int:

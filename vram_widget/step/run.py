@@ -37,6 +37,8 @@ class Run:
         What each GPU holds.
     flops, bandwidth : float
         The card's: FLOPs and bytes a second, for the time axis.
+    blas_workspace : int
+        Bytes of a workspace of its BLAS library (`GPU.blas_workspace`).
     """
 
     architecture: Architecture
@@ -44,6 +46,7 @@ class Run:
     sharding: Sharding
     flops: float
     bandwidth: float
+    blas_workspace: int
 
     @classmethod
     def of(cls, config: TrainingConfig, architecture: Architecture, gpu: GPU) -> Run:
@@ -79,7 +82,8 @@ class Run:
         architecture = split_by_training(architecture, settings)
         if settings.adapts:
             check_adapters(architecture, settings)
-        return cls(architecture, settings, sharding(settings), gpu.bf16_flops, gpu.bandwidth)
+        speeds = gpu.bf16_flops, gpu.bandwidth
+        return cls(architecture, settings, sharding(settings), *speeds, gpu.blas_workspace)
 
     def at(self, tokens: int, max_seq_len: int) -> Run:
         """Return the same run with other micro-batches."""
