@@ -134,6 +134,8 @@ def compare(*configs: MemoryEstimate | AnyConfig) -> Comparison:
 def methods(config: AnyConfig) -> Comparison:
     """Compare every training method that the trainer of a configuration can run.
 
+    A method that it does not run by the chosen strategy has the one that it starts from.
+
     Examples
     --------
     >>> methods(TrainingConfig("meta-llama/Llama-3.1-8B", trainer="trl", gpu="L4")).names
@@ -142,4 +144,10 @@ def methods(config: AnyConfig) -> Comparison:
     start = TrainingConfig.of(config)
     options = TrainingConfig.fields()["training_method"].metadata["options"]
     possible = [method for method in options if trainers.supports(start.trainer, method)]
-    return compare(*(start.replace(training_method=method) for method in possible))
+    trainer = trainers.TRAINERS[start.trainer]
+    configs = []
+    for method in possible:
+        config = start.replace(training_method=method)
+        own = trainer.strategy(method, config.sharding)
+        configs.append(config if own == config.sharding else config.replace(sharding=own))
+    return compare(*configs)

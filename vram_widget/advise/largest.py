@@ -137,6 +137,8 @@ def limit(config: AnyConfig, field: str, margin: float | None = None) -> Limit:
             "max_tokens_per_gpu sets the micro-batch: ask for the largest max_tokens_per_gpu, or "
             "take it off."
         )
+    if field == SHARING:
+        start.replace(num_gpus=2 * start.num_nodes).check()
     search = _Search(start, field, margin)
     return search.fewest() if field == SHARING else search.most()
 

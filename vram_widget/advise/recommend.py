@@ -193,9 +193,12 @@ def recommend(
             raise ConfigError(f"recommend goes over every {chosen}; leave it out.")
     fields: dict[str, Any] = {**PLAIN, "gpu": gpu, "num_gpus": num_gpus, **choices}
     plain = TrainingConfig(**fields)
-    plain.check()
     settings = {name: getattr(plain, name) for name in fields}
-    methods = [method for method in METHODS if trainers.supports(plain.trainer, method)]
+    possible = [method for method in METHODS if trainers.supports(plain.trainer, method)]
+    trainer = trainers.TRAINERS[plain.trainer]
+    own = plain.num_gpus == 1 or "sharding" not in choices
+    methods = [each for each in possible if own or trainer.can_run(each, plain.sharding)]
+    plain.replace(training_method=(methods or possible)[0]).check()
     alike = _alike() if models is None else [_one(name) for name in listed(models, "models")]
     if not alike:
         raise ConfigError("Give a model to go over, or leave models out for the whole catalogue.")

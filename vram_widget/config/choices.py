@@ -15,6 +15,7 @@ Method = Literal["sft", "lora", "qlora", "osft"]
 Objective = Literal["sft"]
 AdapterDtype = Literal["float32", "bfloat16"]
 Quantization = Literal["nf4", "int8", "gptq", "awq", "fp8", "mxfp4"]
+QuantStorage = Literal["bfloat16", "uint8"]
 ParamDtype = Literal["float32", "bfloat16", "float16"]
 MixedPrecision = Literal["no", "bf16", "fp16"]
 Optimizer = Literal[
@@ -33,7 +34,7 @@ Optimizer = Literal[
 ]
 Attention = Literal["eager", "sdpa", "flash_attention_2"]
 LossKernel = Literal["eager", "fused", "chunked", "liger", "cut"]
-Sharding = Literal["ddp", "zero1", "zero2", "zero3", "fsdp", "hsdp"]
+Sharding = Literal["ddp", "zero1", "zero2", "zero3", "fsdp", "hsdp", "device_map"]
 Offload = Literal["none", "optimizer", "all"]
 MemoryModel = Literal["replay", "training_hub", "rule_of_thumb"]
 
@@ -58,6 +59,8 @@ class Choices(TypedDict, total=False):
     lora_dtype: AdapterDtype
     quantization: Quantization
     bnb_4bit_use_double_quant: bool
+    bnb_4bit_quant_storage: QuantStorage
+    quantize_moe_experts: bool
     prepare_model_for_kbit_training: bool
     unfreeze_rank_ratio: float
 
@@ -65,6 +68,7 @@ class Choices(TypedDict, total=False):
     max_seq_len: int
     max_tokens_per_gpu: int | None
     gradient_accumulation_steps: int
+    sync_each_batch: bool
     padded: bool
 
     param_dtype: ParamDtype
@@ -87,6 +91,7 @@ class Choices(TypedDict, total=False):
     num_nodes: int
     sharding: Sharding
     cpu_offload: Offload
+    zero_optimization: Mapping[str, int | str] | None
 
     num_samples: int
     tokens_per_sample: int

@@ -28,6 +28,7 @@ from .fields import (
     nearest,
 )
 from .uncounted import UncountedSettings
+from .zero_optimization import ZeroOptimization
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
         Optimizer,
         ParamDtype,
         Quantization,
+        QuantStorage,
         Sharding,
     )
 
@@ -219,6 +221,23 @@ class TrainingConfig(HasTraits):
         help="Quantises the NF4 scales too: about 0.4 bits a weight less.",
         shown_when={**QLORA, "quantization": ["nf4"]},
     )
+    quantize_moe_experts = Switch(
+        False,
+        group="method",
+        label="Quantise experts",
+        help="Also quantises fused experts, which are no linears: Axolotl's setting of this name, "
+        "and what Unsloth always does.",
+        shown_when={**QLORA, "quantization": ["nf4", "int8"]},
+    )
+    bnb_4bit_quant_storage: Choice[QuantStorage] = Choice(
+        "bfloat16",
+        {"bfloat16": "floats", "uint8": "integers"},
+        group="method",
+        label="4-bit storage",
+        help="What 4-bit weights are packed into: FSDP and ZeRO-3 leave integers on each GPU, "
+        "unsharded.",
+        shown_when={**QLORA, "sharding": ["zero3", "fsdp", "hsdp"]},
+    )
     prepare_model_for_kbit_training = Switch(
         False,
         group="method",
@@ -276,6 +295,14 @@ class TrainingConfig(HasTraits):
         help="Passes whose gradients are summed before one optimizer step.",
         slider=[1, 128],
         scale="log",
+    )
+    sync_each_batch = Switch(
+        False,
+        group="batch",
+        label="Sync each pass",
+        help="Accelerate's setting of this name: FSDP shards the gradients of each pass as they "
+        "come; else all stay on each GPU until the last of the accumulated passes.",
+        shown_when={"sharding": ["fsdp", "hsdp"], "trainer": ["trl", "axolotl", "llamafactory"]},
     )
     padded = Switch(
         False,
@@ -428,11 +455,13 @@ class TrainingConfig(HasTraits):
             "zero3": "ZeRO-3",
             "fsdp": "FSDP",
             "hsdp": "FSDP, hybrid",
+            "device_map": "Model split",
         },
         group="hardware",
         label="Sharding",
         help="What is sharded over the GPUs: nothing (DDP), optimizer states (ZeRO-1), "
-        "gradients too (ZeRO-2), everything (ZeRO-3, FSDP), or within a node only (hybrid).",
+        "gradients too (ZeRO-2), everything (ZeRO-3, FSDP), or within a node only (hybrid); or one process's layers "
+        "are spread over its cards, which work one after another (model split).",
         shown_when=SEVERAL_GPUS,
     )
     cpu_offload: Choice[Offload] = Choice(
@@ -441,6 +470,12 @@ class TrainingConfig(HasTraits):
         group="hardware",
         label="CPU offload",
         help="What is offloaded to the host's memory.",
+    )
+    zero_optimization = ZeroOptimization(
+        group="",
+        label="ZeRO's sizes",
+        help="DeepSpeed's buckets and limits by its names for them, in elements. None is its "
+        "defaults.",
     )
 
     # -- run -----------------------------------------------------------------------------------
@@ -605,6 +640,11 @@ class TrainingConfig(HasTraits):
         return int(self.max_tokens_per_gpu or self.micro_batch_size * self.max_seq_len)
 
     @property
+    def num_processes(self) -> int:
+        """How many micro-batches run at once: one for each GPU, unless it is one model's part."""
+        return 1 if self.sharding == "device_map" else int(self.num_gpus)
+
+    @property
     def adapts(self) -> bool:
         """Whether adapters are trained beside a frozen base, as LoRA and QLoRA do."""
         return self.training_method in LORA["training_method"]
@@ -631,11 +671,42 @@ class TrainingConfig(HasTraits):
                 f"num_gpus = {self.num_gpus:,} cannot be spread evenly over num_nodes = "
                 f"{self.num_nodes:,}: num_gpus counts the GPUs of all nodes together."
             )
+        self._check_strategy()
         # ParamWrapper in PEFT's tuners/lora/layer.py
         if self.adapts and self.target_parameters and (self.lora_dropout or self.use_dora):
             raise ConfigError(
                 "PEFT adapts target_parameters with neither dropout nor DoRA: set lora_dropout=0 "
                 "and use_dora=False."
+            )
+
+    def _check_strategy(self) -> None:
+        trainer, method = trainers.TRAINERS[self.trainer], self.training_method
+        if self.cpu_offload != "none" and method not in trainer.offloads:
+            raise ConfigError(
+                f"{trainer.label} keeps nothing of {method} in the host's memory: take "
+                "cpu_offload='none', or another trainer."
+            )
+        if self.num_gpus == 1:
+            return
+        labels = self.fields()["sharding"].metadata["options"]
+        if not trainer.can_run(method, self.sharding):
+            own = [f"'{name}'" for name in labels if trainer.can_run(method, name)]
+            others = [
+                trainers.TRAINERS[name].label for name in trainers.running(method, self.sharding)
+            ]
+            elsewhere = f", or the trainer {_either(others)}" if others else ""
+            raise ConfigError(
+                f"{trainer.label} does not run {method} by {labels[self.sharding]}: choose "
+                f"sharding={_either(own)}{elsewhere}."
+            )
+        if self.sharding == "device_map" and self.num_nodes > 1:
+            raise ConfigError(
+                "A model split is one process on one node: take num_nodes=1, or a strategy that "
+                "shards."
+            )
+        if self.sharding == "device_map" and self.cpu_offload != "none":
+            raise ConfigError(
+                "A model split that trains keeps its weights on the cards: take cpu_offload='none'."
             )
 
     def replace(self, **choices: Unpack[Choices]) -> TrainingConfig:
@@ -658,6 +729,12 @@ class TrainingConfig(HasTraits):
             chosen["trainer"] = self.trainer
         chosen |= self._chosen
         return f"TrainingConfig({', '.join(f'{k}={v!r}' for k, v in chosen.items())})"
+
+
+def _either(names: list[str]) -> str:
+    """Return names as a sentence offers them."""
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 #: What the functions take for a configuration: one, its fields, or only the model.

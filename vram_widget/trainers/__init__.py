@@ -20,6 +20,7 @@ __all__ = [
     "Targets",
     "Trainer",
     "defaults",
+    "running",
     "supporting",
     "supports",
 ]
@@ -44,6 +45,17 @@ def supports(trainer: str, training_method: str) -> bool:
     (True, False)
     """
     return trainer in TRAINERS and training_method in TRAINERS[trainer].defaults
+
+
+def running(training_method: str, sharding: str) -> list[str]:
+    """Return the trainers that run `training_method` on several GPUs by `sharding`.
+
+    Examples
+    --------
+    >>> running("osft", "fsdp"), "training_hub" in running("lora", "zero3")
+    (['training_hub'], False)
+    """
+    return [name for name, each in TRAINERS.items() if each.can_run(training_method, sharding)]
 
 
 def supporting(training_method: str) -> list[str]:

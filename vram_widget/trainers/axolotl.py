@@ -9,7 +9,7 @@ Checkpointing is re-entrant where neither its kwargs nor unfrozen_parameters are
 
 from __future__ import annotations
 
-from .trainer import Settings, Trainer
+from .trainer import STRATEGIES, Settings, Trainer
 
 SFT: Settings = {
     "mixed_precision": "bf16",
@@ -93,9 +93,13 @@ TRAINER = Trainer(
             "gradient_accumulation_steps": 4,
         },
     },
+    # its own fsdp2_prepare_model (monkeypatch/accelerate/fsdp2.py) upcasts nothing
+    upcasts_trained=frozenset({1}),
+    # transformers' Trainer by Accelerate, and the key device_map (loaders/model.py)
+    strategies=dict.fromkeys(("sft", "lora", "qlora"), STRATEGIES),
     reduces_gradients_in_last_pass=True,
     float32_modules=float32_modules,
     # loaders/model.py packs NF4 into floats
     shardable_quantization=frozenset({"nf4"}),
-)
     use_reentrant=use_reentrant,
+)

@@ -15,7 +15,7 @@ model/adapter.py). Blocks are checkpointed unless `disable_gradient_checkpointin
 
 from __future__ import annotations
 
-from .trainer import Settings, Trainer
+from .trainer import STRATEGIES, Settings, Trainer
 
 SFT: Settings = {
     "mixed_precision": "bf16",
@@ -49,10 +49,14 @@ TRAINER = Trainer(
         "lora": LORA,
         "qlora": {**LORA, "bnb_4bit_use_double_quant": True},
     },
-    # its CustomSeq2SeqTrainer is a transformers Trainer
+    # its CustomSeq2SeqTrainer is a transformers Trainer, which leaves FSDP to Accelerate
+    upcasts_trained=frozenset({1, 2}),
+    shards_tables_apart=True,
+    # a model that trains is loaded onto the card of its process (get_train_args, hparams/parser.py)
+    strategies=dict.fromkeys(("sft", "lora", "qlora"), STRATEGIES - {"device_map"}),
     reduces_gradients_in_last_pass=True,
     # bnb_4bit_quant_storage is the compute dtype; checkpoints that are quantised already are
     # refused with FSDP and ZeRO-3 (model_utils/quantization.py)
     shardable_quantization=frozenset({"nf4"}),
-)
     use_reentrant=lambda chosen, adapts, sharding, *_: chosen and sharding not in ("fsdp", "hsdp"),
+)

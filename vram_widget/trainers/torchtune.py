@@ -8,7 +8,7 @@ backward).
 
 from __future__ import annotations
 
-from .trainer import Settings, Trainer
+from .trainer import FSDP, Settings, Trainer
 
 SFT: Settings = {
     "gradient_checkpointing": True,
@@ -37,6 +37,10 @@ TRAINER = Trainer(
         "lora": LORA,
         "qlora": {**LORA, "bnb_4bit_use_double_quant": True},
     },
+    # "DDP is currently not supported" (full_finetune_distributed.py, lora_finetune_distributed.py):
+    # they run FSDP alone, hybrid by data_parallel_replicate_dim; its SHARD_GRAD_OP
+    # (fsdp_reshard_after_forward: false) shards what ZeRO-2 does
+    strategies=dict.fromkeys(("sft", "lora", "qlora"), frozenset({"zero2"}) | FSDP),
     # its NF4 is torchao's, a tensor of its own that FSDP shards, scales and all
     shardable_quantization=frozenset({"nf4"}),
     shards_quantization_scales=True,

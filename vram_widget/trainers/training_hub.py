@@ -10,8 +10,9 @@ Unsloth with TRL: _apply_lora_config, _build_training_args.
 
 from __future__ import annotations
 
-from .trainer import Settings, Trainer
+from .trainer import FSDP, Settings, Trainer
 from .unsloth import LORA as UNSLOTH_LORA
+from .unsloth import TRAINER as UNSLOTH
 
 FULL: Settings = {
     "param_dtype": "float32",
@@ -32,6 +33,18 @@ TRAINER = Trainer(
         "lora": LORA,
         "qlora": LORA,
     },
+    # sft: ShardingStrategies in instructlab-training's config.py, and get_ds_plugin in its
+    # accelerator.py, which is ZeRO-2; osft: wrap_fsdp2 in mini-trainer's
+    # setup_model_for_training.py; lora_sft starts no launcher and sets neither FSDP nor DeepSpeed:
+    # DDP under torchrun, or device_map="balanced" (_load_unsloth_model in algorithms/lora.py)
+    strategies={
+        "sft": frozenset({"ddp", "zero2"}) | FSDP,
+        "osft": frozenset({"fsdp"}),
+        "lora": frozenset({"ddp", "device_map"}),
+        "qlora": frozenset({"ddp", "device_map"}),
+    },
+    # cpu_offload_params and cpu_offload_optimizer in instructlab-training's config.py
+    offloads=frozenset({"sft"}),
     # get_fsdp_config in instructlab-training's accelerator.py
     runs_fsdp1=frozenset({"sft"}),
     # instructlab-training leaves FSDP to Accelerate
@@ -41,4 +54,5 @@ TRAINER = Trainer(
     reduces_in_float32=frozenset({"osft"}),
     # cross_entropy=True, fused_linear_cross_entropy=False in instructlab-training's model.py
     liger_makes_logits=frozenset({"sft"}),
+    dequantizes_experts_again=UNSLOTH.dequantizes_experts_again,
 )

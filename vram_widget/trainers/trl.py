@@ -10,7 +10,7 @@ them to PEFT.
 from __future__ import annotations
 
 from .peft import QUERY_AND_VALUE
-from .trainer import Settings, Trainer
+from .trainer import STRATEGIES, Settings, Trainer
 
 SFT: Settings = {
     "param_dtype": "float32",
@@ -42,10 +42,12 @@ TRAINER = Trainer(
     # its Trainer is transformers', which leaves FSDP to Accelerate
     upcasts_trained=frozenset({1, 2}),
     shards_tables_apart=True,
+    # transformers' Trainer by Accelerate, and a device_map among model_init_kwargs
+    strategies=dict.fromkeys(("sft", "lora", "qlora"), STRATEGIES),
     reduces_gradients_in_last_pass=True,
     # bnb_4bit_quant_storage packs NF4 into floats, where it is set to their dtype
     shardable_quantization=frozenset({"nf4"}),
     leaves_targets_to_peft=True,
-)
     # SFTTrainer forces it under ZeRO-3 with PEFT
     use_reentrant=lambda chosen, adapts, sharding, *_: chosen or (adapts and sharding == "zero3"),
+)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from ...config import TrainingConfig
 from ...estimate.estimate import MemoryEstimate
+from ...trainers import TRAINERS
 
 
 class Change(NamedTuple):
@@ -64,6 +65,9 @@ def switch(methods: tuple[str, ...], method: str, what: str, cost: str) -> Ladde
         if config.training_method not in methods:
             return []
         fields = {"training_method": method, **{name: getattr(config, name) for name in batch}}
+        sharding = TRAINERS[config.trainer].strategy(method, config.sharding)
+        if config.num_gpus > 1 and sharding != config.sharding:
+            fields["sharding"] = sharding
         return [Change(fields, what, cost)]
 
     return ladder

@@ -44,6 +44,10 @@ def can(config: TrainingConfig, changes: Mapping[str, Any]) -> bool:
     trainer, method = after.trainer, after.training_method
     if not (supports(trainer, method) and consistent(after.config)):
         return False
+    try:
+        after.check()
+    except ConfigError:
+        return False
     fields = tuple((name, value) for name, value in changes.items() if name not in ALWAYS)
     if trainer not in TARGETS:
         return {name for name, _ in fields} <= TRAINERS[trainer].configurable
@@ -64,7 +68,7 @@ def consistent(values: Mapping[str, Any]) -> bool:
     """
     if values["optimizer_in_backward"] and values["gradient_accumulation_steps"] > 1:
         return False  # a gradient is gone before the next pass could add to it
-    if values["num_gpus"] == 1 or values["sharding"] == "ddp":
+    if values["num_gpus"] == 1 or values["sharding"] in ("ddp", "device_map"):
         return True
     if values["optim"] in BITSANDBYTES:
         return False

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from ...config import TrainingConfig
 from ...estimate.estimate import MemoryEstimate
+from ...estimate.why import no_sync
 from ...step.liger import FAMILIES
+from ...trainers import SHARDS_PARAMETERS, TRAINERS
 from .change import FREE, Change, flip
 from .feasible import can
 
@@ -101,10 +103,34 @@ def shard(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
     """Shard the states over the GPUs there are."""
     if config.num_gpus == 1 or (config.sharding == "hsdp" and config.num_nodes == 1):
         return []
+    trainer, method = TRAINERS[config.trainer], config.training_method
+    if config.sharding == "ddp" and not SHARDS_PARAMETERS & trainer.strategies[method]:
+        passes = config.gradient_accumulation_steps * config.num_processes
+        fields = {"sharding": "device_map", "gradient_accumulation_steps": passes}
+        cost = "same effective batch, as slow as one card: one works at a time"
+        return [Change(fields, "Spread the layers over the GPUs (model split)", cost)]
     return [
         Change({"sharding": name}, what, f"same results, {cost} between them")
         for name, what, cost in MORE_SHARDED.get(config.sharding, ())
     ]
+
+
+#: FSDP then shards the gradients of each pass; each pass reduces them over the GPUs.
+sync_each_batch = flip(
+    no_sync,
+    {"sync_each_batch": True},
+    "Shard the gradients of each pass (sync_each_batch)",
+    "same results, more traffic between the GPUs",
+)
+
+
+#: FSDP and ZeRO-3 leave 4-bit weights that are packed into integers on each GPU.
+pack_into_floats = flip(
+    lambda config: config.bnb_4bit_quant_storage == "uint8",
+    {"bnb_4bit_quant_storage": "bfloat16"},
+    "Pack the 4-bit weights into bfloat16, which is sharded",
+    "same results, they are gathered as they run",
+)
 
 
 def smaller_passes(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:

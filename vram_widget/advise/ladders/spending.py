@@ -109,14 +109,16 @@ every_weight = switch(
 def fewer_gpus(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
     """Give GPUs back, and take as many passes more."""
     each, passes = config.num_gpus // config.num_nodes, config.gradient_accumulation_steps
+    alone = config.num_processes == 1
     return [
         Change(
             {
                 "num_gpus": config.num_gpus // times,
-                "gradient_accumulation_steps": passes * times,
+                "gradient_accumulation_steps": passes if alone else passes * times,
             },
             f"Run on {config.num_gpus // times} GPU{'s' * (config.num_gpus > times)}",
-            f"frees {config.num_gpus - config.num_gpus // times}, same effective batch, slower",
+            f"frees {config.num_gpus - config.num_gpus // times}, same effective batch"
+            f"{'' if alone else ', slower'}",
         )
         for times in range(2, each + 1)
         if each % times == 0

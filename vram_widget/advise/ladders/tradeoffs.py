@@ -76,18 +76,20 @@ def more_gpus(config: TrainingConfig, now: MemoryEstimate) -> list[Change]:
     while nodes * each * 2 <= config.num_gpus * MOST_TIMES:
         nodes, each = (nodes, each * 2) if each * 2 <= GPUS_IN_NODE else (nodes * 2, each)
         sharding = _full_sharding(config, nodes)
-        if sharding is None:
+        if sharding is None or (sharding == "device_map" and nodes > 1):
             break
         rungs.append(_on_gpus(config, each * nodes, nodes, sharding))
     return rungs
 
 
 def _full_sharding(config: TrainingConfig, nodes: int) -> str | None:
-    """Return a sharding of the trainer that shards everything over all GPUs."""
-    spans = config.sharding in ("zero3", "fsdp") or (config.sharding == "hsdp" and nodes == 1)
+    """Return what spreads everything over all GPUs, if the trainer runs anything that does."""
+    spans = config.sharding in ("zero3", "fsdp", "device_map") or (
+        config.sharding == "hsdp" and nodes == 1
+    )
     if spans:
         return str(config.sharding)
-    for name in ("zero3", "fsdp"):
+    for name in ("zero3", "fsdp", "device_map"):
         if can(config, {"num_gpus": 2, "sharding": name}):
             return name
     return None
@@ -100,6 +102,12 @@ def _on_gpus(config: TrainingConfig, count: int, nodes: int, sharding: str) -> C
         fields["num_nodes"] = nodes
     if sharding != config.sharding:
         fields["sharding"] = sharding
+    if sharding == "device_map":
+        cost = f"{count} cards in place of {config.num_gpus}, one at work at a time"
+        fields["gradient_accumulation_steps"] = (
+            config.gradient_accumulation_steps * config.num_processes
+        )
+        return Change(fields, f"Spread the layers over {count} GPUs", cost)
     passes, rest = divmod(config.gradient_accumulation_steps, times)
     batch = "the same effective batch"
     if rest:
