@@ -22,6 +22,8 @@ GENTLEST_FIRST: tuple[Ladder, ...] = (
     lossless.liger,
     lossless.base_in_half,
     lossless.optimizer_in_backward,
+    lossless.sync_each_batch,
+    lossless.pack_into_floats,
     lossless.shard,
     lossless.smaller_passes,
     lossless.checkpointing,

@@ -5,10 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 from math import prod
 
+from ..config import TrainingConfig
 from ..show.result import Result
 from ..step.timeline import COMPONENTS
+from ..trainers import TRAINERS
 from ..units import quantity
 from .explain import Node
+
+
+def no_sync(config: TrainingConfig) -> bool:
+    """Whether FSDP leaves gradients unsharded from pass to pass (``accelerator.no_sync``)."""
+    return (
+        config.num_gpus > 1
+        and config.sharding in ("fsdp", "hsdp")
+        and config.gradient_accumulation_steps > 1
+        and not config.sync_each_batch
+        and TRAINERS[config.trainer].reduces_gradients_in_last_pass
+    )
 
 
 def notes(result: Result, tree: Node) -> dict[str, str]:
@@ -74,7 +87,8 @@ def _optimizer(result: Result, node: Node) -> str:
 
 def _gradients(result: Result, node: Node) -> str:
     dtype = max(leaves(node), key=lambda leaf: leaf.bytes).dtype
-    return f"of {quantity(result.num_trainable)} trained weights, {dtype}"
+    words = f"of {quantity(result.num_trainable)} trained weights, {dtype}"
+    return words + ("; unsharded until the last pass (no_sync)" if no_sync(result.config) else "")
 
 
 def _activations(result: Result, node: Node) -> str:

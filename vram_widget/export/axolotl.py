@@ -13,7 +13,7 @@ from ..config import TrainingConfig
 from ..errors import ConfigError
 from ..trainers.axolotl import TRAINER
 from . import deepspeed
-from .draft import Draft
+from .draft import SYNC_EACH_BATCH, Draft
 from .target import Target
 
 #: Keys that take our field's value as it is.
@@ -94,6 +94,8 @@ def export(config: TrainingConfig) -> Draft:
         _adapter(draft)
     elif config.trainable_parameters:
         _unfrozen(draft)
+    if config.sync_each_batch:
+        draft.put("accelerator_config", SYNC_EACH_BATCH, "sync_each_batch")
     if config.num_gpus > 1:
         _sharding(draft)
         draft.cover("num_gpus", "num_nodes")
@@ -157,9 +159,14 @@ def _adapter(draft: Draft) -> None:
     if config.quantization == "nf4":
         draft.put("adapter", "qlora")
         draft.put("load_in_4bit", True)
+        options: dict[str, Any] = {}
         if not config.bnb_4bit_use_double_quant:
-            draft.put("bnb_config_kwargs", {"bnb_4bit_use_double_quant": False})
-        draft.cover("bnb_4bit_use_double_quant")
+            options["bnb_4bit_use_double_quant"] = False
+        if config.bnb_4bit_quant_storage != "bfloat16":
+            options["bnb_4bit_quant_storage"] = config.bnb_4bit_quant_storage
+        if options:
+            draft.put("bnb_config_kwargs", options)
+        draft.cover("bnb_4bit_use_double_quant", "bnb_4bit_quant_storage")
     elif config.quantization == "int8":
         draft.put("load_in_8bit", True)
     elif config.quantization == "gptq":

@@ -143,6 +143,10 @@ class Draft:
         return self
 
 
+#: Accelerate's GradientAccumulationPlugin, as TrainingArguments hold it in accelerator_config.
+SYNC_EACH_BATCH = {"gradient_accumulation_kwargs": {"sync_each_batch": True}}
+
+
 def applies(config: TrainingConfig, name: str) -> bool:
     """Return whether the field `name` matters for the other choices of `config`.
 

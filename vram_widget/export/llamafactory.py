@@ -10,7 +10,7 @@ from ..config import TrainingConfig
 from ..errors import ConfigError
 from ..trainers.llamafactory import TRAINER
 from . import deepspeed
-from .draft import Draft
+from .draft import SYNC_EACH_BATCH, Draft
 from .target import Target
 
 #: Keys that take our field's value as it is.
@@ -143,6 +143,8 @@ def _quantised(draft: Draft) -> None:
 
 def _sharding(draft: Draft) -> None:
     config = draft.config
+    if config.sync_each_batch:
+        draft.put("accelerator_config", SYNC_EACH_BATCH, "sync_each_batch")
     if deepspeed.holds(config.sharding, config.cpu_offload):
         stage = deepspeed.write(config.sharding, config.cpu_offload)
         draft.put("deepspeed", stage, "sharding", "cpu_offload")

@@ -18,7 +18,7 @@ from ..model import catalog
 from ..trainers import SHARDS_PARAMETERS, TRAINERS
 from ..trainers.trl import TRAINER
 from . import deepspeed
-from .draft import Draft
+from .draft import SYNC_EACH_BATCH, Draft
 from .target import Target
 
 #: Fields of SFTConfig that take ours as they are.
@@ -127,6 +127,9 @@ def _arguments(draft: Draft) -> dict[str, Any]:
             f"With {config.attn_implementation} TRL's packed samples attend to each other; "
             "with flash_attention_2 they do not."
         )
+    if config.sync_each_batch:
+        arguments["accelerator_config"] = SYNC_EACH_BATCH
+        draft.cover("sync_each_batch")
     if config.num_gpus > 1:
         arguments |= _sharding(draft)
     return arguments
@@ -160,7 +163,9 @@ def _quantised(draft: Draft) -> None:
             "bnb_4bit_use_double_quant": config.bnb_4bit_use_double_quant,
         }
         if config.num_gpus > 1 and config.sharding in SHARDS_PARAMETERS:
-            options["bnb_4bit_quant_storage"] = half
+            integers = config.bnb_4bit_quant_storage == "uint8"
+            options["bnb_4bit_quant_storage"] = "uint8" if integers else half
+            draft.cover("bnb_4bit_quant_storage")
         draft.put("BitsAndBytesConfig", options, "quantization", "bnb_4bit_use_double_quant")
     elif config.quantization == "int8":
         draft.put("BitsAndBytesConfig", {"load_in_8bit": True}, "quantization")

@@ -35,11 +35,13 @@ class Settings(NamedTuple):
     trainable_parameters: tuple[str, ...]
     quantization: str
     bnb_4bit_use_double_quant: bool
+    bnb_4bit_quant_storage: str
     prepare_model_for_kbit_training: bool
     unfreeze_rank_ratio: float
     tokens: int
     max_seq_len: int
     gradient_accumulation_steps: int
+    sync_each_batch: bool
     padded: bool
     param_dtype: str
     mixed_precision: str

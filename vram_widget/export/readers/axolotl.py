@@ -15,7 +15,7 @@ from ...config.uncounted import Effect
 from ...errors import ConfigError, shown
 from ...trainers import SHARDS_PARAMETERS
 from ..axolotl import DEFAULTS, LOSSES
-from . import commands, deepspeed
+from . import accelerate, commands, deepspeed
 from .reader import Reader
 from .reading import Names, Reading, count, word
 from .source import Source, opened
@@ -194,7 +194,7 @@ def from_axolotl(settings: Source, **choices: Unpack[Choices]) -> TrainingConfig
     found |= _read_sharding(reading, choices, fsdp)
     found = _read_gpus(reading, choices, found)
     found |= _read_checkpointing(reading, choices, fsdp, method)
-    _read_accumulation(reading, found)
+    found |= _read_accumulation(reading)
     if method == "sft":
         reading.skip(*ADAPTER)
         if _is_fsdp1(reading, fsdp, found) and found["mixed_precision"] != "no":
@@ -535,11 +535,11 @@ def _read_checkpointing(
     }
 
 
-def _read_accumulation(reading: Reading, found: Mapping[str, Any]) -> None:
-    """Say where gradients are reduced in each pass, which is counted in the last alone."""
+def _read_accumulation(reading: Reading) -> dict[str, Any]:
+    """Return whether gradients are reduced in each pass."""
     inner = reading.inside("accelerator_config").inside("gradient_accumulation_kwargs")
-    if inner.get("sync_each_batch") and found.get("sharding", "ddp") != "ddp":
-        inner.uncounted("sync_each_batch", "too_much", "gradients are sharded in each pass")
+    synchronises = accelerate.switched(inner.get("sync_each_batch"))
+    return {"sync_each_batch": True} if synchronises else {}
 
 
 def _read_adapter(reading: Reading, found: Mapping[str, Any]) -> dict[str, Any]:
@@ -576,7 +576,7 @@ def _read_adapter(reading: Reading, found: Mapping[str, Any]) -> dict[str, Any]:
     adapter |= bnb.fields({"bnb_4bit_use_double_quant": "bnb_4bit_use_double_quant"})
     sharded = found.get("sharding") in SHARDS_PARAMETERS
     if not str(bnb.get("bnb_4bit_quant_storage", "bfloat16")).endswith(("16", "32")) and sharded:
-        bnb.uncounted("bnb_4bit_quant_storage", "too_little", "integers are not sharded")
+        adapter["bnb_4bit_quant_storage"] = "uint8"
     # PEFT's k-bit preparation turns a base to float32, and load_in_4bit asks for it although
     # adapter: lora loads no 4-bit weights (loaders/model.py)
     if found["training_method"] == "lora" and reading.get("load_in_4bit") and not sharded:

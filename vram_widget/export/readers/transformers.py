@@ -76,7 +76,9 @@ def read(reading: Reading, folder: Path | None = None) -> dict[str, Any]:
     if "parallelism_config" in reading:
         found |= accelerate.parallelism(reading, reading.get("parallelism_config"))
     if isinstance(reading.get("accelerator_config"), Mapping):
-        reading.inside("accelerator_config")
+        inner = reading.inside("accelerator_config").inside("gradient_accumulation_kwargs")
+        if accelerate.switched(inner.get("sync_each_batch")):
+            found["sync_each_batch"] = True
     elif "accelerator_config" in reading:
         reading.uncounted("accelerator_config", "unknown", "it is not looked into")
     return found

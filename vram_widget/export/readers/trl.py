@@ -586,13 +586,9 @@ def _quantized(reading: Reading, parts: Parts, loading: Reading, sharded: bool) 
             "Products with 4-bit weights run in float32 (bnb_4bit_compute_dtype), and in the dtype "
             "of mixed precision is counted",
         )
-    if sharded and not str(plain(storage) or "uint8").endswith(FLOATS):
-        inner.note(
-            "too_little",
-            "FSDP and ZeRO-3 do not shard 4-bit weights that are packed into integers: with "
-            'bnb_4bit_quant_storage="bfloat16" they do, as is counted here',
-        )
+    packs_integers = sharded and not str(plain(storage) or "uint8").endswith(FLOATS)
     return {
+        **({"bnb_4bit_quant_storage": "uint8"} if packs_integers else {}),
         "quantization": "nf4",
         "bnb_4bit_use_double_quant": bool(accelerate.switched(double)),
     }

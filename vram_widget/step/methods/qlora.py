@@ -31,6 +31,7 @@ class QLoRA(LoRA):
         self.is_linear = is_linear
         self.quantization = quantization
         self.double = settings.bnb_4bit_use_double_quant
+        self.packs_integers = quantization == "nf4" and settings.bnb_4bit_quant_storage == "uint8"
         trainer = TRAINERS[settings.trainer]
         self.shards_scales = quantization != "nf4" or trainer.shards_quantization_scales
         self.compute_dtype = BFLOAT16
@@ -41,7 +42,11 @@ class QLoRA(LoRA):
         if module == name or not self.is_linear(module):
             return super().base(name, shape)
         matrix = as_matrix(shape)
-        return [*quantized(self.quantization, name, *matrix, self.double, self.shards_scales)]
+        stored = quantized(self.quantization, name, *matrix, self.double, self.shards_scales)
+        if self.packs_integers and not self.shards_scales:
+            # Accelerate ignores such weights (fsdp2_prepare_model in utils/fsdp_utils.py)
+            return [p._replace(sharded=False) for p in stored]
+        return [*stored]
 
     def linear(self, weights: Weights, name: str, x: Tensor) -> Tensor:
         """Run the base and add the adapter's share, as PEFT does over a quantised linear.

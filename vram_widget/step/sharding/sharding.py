@@ -115,7 +115,11 @@ def sharding(settings: Settings) -> Sharding:
         if strategy == "fsdp2" and mixed and method in trainer.reduces_in_float32
         else None,
         reduces_in_last_pass=strategy == "zero1"
-        or (strategy == "fsdp2" and trainer.reduces_gradients_in_last_pass),
+        or (
+            strategy == "fsdp2"
+            and trainer.reduces_gradients_in_last_pass
+            and not settings.sync_each_batch
+        ),
         masters=deepspeed,
         buckets=strategy == "ddp" and gpus > 1,
         parameters_on_host=on_host,
