@@ -97,8 +97,6 @@ TRAINER = Trainer(
     upcasts_trained=frozenset({1}),
     # transformers' Trainer by Accelerate, and the key device_map (loaders/model.py)
     strategies=dict.fromkeys(("sft", "lora", "qlora"), STRATEGIES),
-    # its own fsdp2_prepare_model (monkeypatch/accelerate/fsdp2.py) upcasts nothing
-    upcasts_trained=frozenset({1}),
     reduces_gradients_in_last_pass=True,
     float32_modules=float32_modules,
     # loaders/model.py packs NF4 into floats
