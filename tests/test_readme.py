@@ -50,7 +50,7 @@ def test_the_api_in_one_screen_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 @pytest.mark.filterwarnings("ignore::vram_widget.export.readers.reading.ReadingWarning")
 @pytest.mark.filterwarnings("ignore::vram_widget.export.ExportWarning")
 def test_the_file_that_is_read_is_answered_as_it_says() -> None:
-    _, code = blocks()
+    _, code, _ = blocks()
     found: dict[str, Any] = {"vw": vw}
     exec(code, found)
     config = found["config"]
@@ -58,6 +58,15 @@ def test_the_file_that_is_read_is_answered_as_it_says() -> None:
     est = vw.estimate(config)
     assert est.verdict == "likely"
     assert est.high <= est.gpu.usable
+
+
+def test_odd_lengths_leave_in_the_cache_what_segments_that_expand_do_not() -> None:
+    *lines, expanded = blocks()[2].splitlines()
+    found: dict[str, Any] = {"vw": vw}
+    exec("\n".join(lines), found)
+    plain, pages = found["est"].reserved, eval(expanded, found)
+    assert plain.varied > 1.2 * plain.steady
+    assert pages.varied < 1.05 * pages.steady
 
 
 def test_every_reader_is_in_the_table() -> None:
@@ -76,7 +85,7 @@ def claims() -> list[Accuracy]:
 @pytest.mark.parametrize(
     ("errors", "claim"),
     list(zip(YARDSTICKS.values(), claims(), strict=True)),
-    ids=["reference steps", "traced steps", "published runs"],
+    ids=["reference steps", "traced", "sharded", "published runs", "what is reserved"],
 )
 def test_the_accuracy_is_what_is_claimed(errors, claim) -> None:
     found = Accuracy.of(list(errors()))

@@ -12,7 +12,8 @@ import csv
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
+from functools import partial
 from math import ceil
 from pathlib import Path
 from statistics import median, quantiles
@@ -22,6 +23,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 import reference_steps  # noqa: E402
+from recorded import SCRATCH, as_traced  # noqa: E402
 from reference import make_measured  # noqa: E402
 
 import vram_widget as vw  # noqa: E402
@@ -50,26 +52,33 @@ class Accuracy(NamedTuple):
         return cls(len(sizes), median(sizes), quantiles(sizes, n=10)[-1], max(sizes))
 
 
-def allocated(config: dict[str, Any], choices: dict[str, Any]) -> int:
-    """Return the predicted peak of a model that a config.json describes, in bytes."""
+def allocated(config: dict[str, Any], choices: dict[str, Any], without: Container[str] = ()) -> int:
+    """Return the predicted peak of a model that a config.json describes, in bytes.
+
+    As fake tensors see it: cuBLAS's workspaces are not among them, nor what is `without`.
+    """
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "config.json").write_text(json.dumps(config))
-        return vw.estimate(folder, **choices, gpu="H100").allocated
+        return as_traced(vw.estimate(folder, **choices, gpu="H100"), without).peak
 
 
 def reference_errors() -> Iterator[float]:
     """Yield the relative error of each of the 110 reference steps."""
     for row in reference_steps.rows():
-        predicted = allocated(reference_steps.model_config(row), reference_steps.choices(row))
+        choices = reference_steps.choices(row)
+        predicted = allocated(reference_steps.model_config(row), choices, without=SCRATCH)
         yield predicted / int(row["peak_bytes"]) - 1
 
 
-def grid_errors() -> Iterator[float]:
-    """Yield the relative error of each traced step of the grid."""
-    with (HERE / "grid.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
-            config = json.loads((HERE / "configs" / row["config"]).read_text())
-            yield allocated(config, json.loads(row["choices"])) / int(row["allocated"]) - 1
+def traced_errors(tables: Iterable[str], sharded: bool) -> Iterator[float]:
+    """Yield the relative error of each traced step of some tables, sharded ones or the others."""
+    for table in tables:
+        with (HERE / table).open(newline="") as file:
+            for row in csv.DictReader(file):
+                choices = json.loads(row["choices"])
+                if (choices.get("num_gpus", 1) > 1) is sharded:
+                    config = json.loads((HERE / "configs" / row["config"]).read_text())
+                    yield allocated(config, choices) / int(row["allocated"]) - 1
 
 
 def measured_errors() -> Iterator[float]:
@@ -92,11 +101,16 @@ def reserved_errors() -> Iterator[float]:
 YARDSTICKS = {
     "real training steps of transformers and PEFT on fake tensors, every storage counted "
     "(`tests/reference/step_memory.csv`)": reference_errors,
-    "steps of every family by every method, traced by `vw.trace` "
-    "(`tests/reference/grid.csv`)": grid_errors,
-    "published runs on real GPUs (`tests/reference/measured_predicted.csv`)": measured_errors,
-    "what PyTorch's allocator reserved in published runs of FSDP and DDP, most with CPU offload or "
-    "a full card (`est.reserved`, the same table)": reserved_errors,
+    "steps of every family by every method on one GPU, traced by `vw.trace` "
+    "(`tests/reference/grid.csv`)": partial(traced_errors, ["grid.csv"], sharded=False),
+    "steps sharded by Accelerate's FSDP, PyTorch's and DeepSpeed's own engine, traced "
+    "(`grid.csv`, `tests/reference/zero.csv`)": partial(
+        traced_errors, ["grid.csv", "zero.csv"], sharded=True
+    ),
+    "the most that published runs on real GPUs allocated "
+    "(`tests/reference/measured_predicted.csv`)": measured_errors,
+    "what PyTorch's allocator reserved in published runs of FSDP and DDP, many with CPU offload or "
+    "on a card that is nearly full (`est.reserved`, the same table)": reserved_errors,
 }
 
 
