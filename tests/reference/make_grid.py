@@ -131,6 +131,7 @@ def rows() -> Iterator[Row]:
     yield from cast_by_axolotl()
     yield from reentrant()
     for model in DENSE + EXPERTS + HYBRIDS:
+    yield from quantised_experts()
         yield from a_few_methods(model)
     yield from long_sequences()
 
@@ -485,6 +486,17 @@ def measure(name: str, model: str, choices: Choices) -> dict[str, Any]:
     return {
         "id": name,
         "config": f"{model}.json",
+def quantised_experts() -> Iterator[Row]:
+    """Yield mixtures whose fused experts are quantised too, as Axolotl does if it is told to."""
+    for model in ("qwen3-30b-a3b", "olmoe-1b-7b", "gpt-oss-20b"):
+        row = {**METHODS["qlora"], **EAGER, "quantize_moe_experts": True}
+        row["target_modules"] = ["q_proj", "k_proj", "v_proj", "o_proj"]
+        name = f"{model} qlora quantised experts"
+        yield name, model, row
+        yield f"{name} re-entrant", model, {**row, **CHECKPOINTING, "use_reentrant": True}
+    yield f"{name} single", model, {**row, "bnb_4bit_use_double_quant": False}
+
+
         "choices": json.dumps(choices),
         **result.versions,
         "num_parameters": result.num_parameters,

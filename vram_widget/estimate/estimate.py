@@ -24,7 +24,7 @@ from ..step.replay import replay
 from ..step.run import Run
 from ..step.timeline import COMPONENTS, Timeline
 from ..trainers import QUERY_AND_VALUE, TRAINERS
-from . import explain, published
+from . import experts, explain, published, versions
 from .overhead import FRAGMENTED_SLACK, USUAL_SLACK, fixed
 from .why import notes
 
@@ -87,7 +87,7 @@ class MemoryEstimate:
         self.architecture = run.architecture
         self.gpu = gpu
         self.num_trainable = run.num_trainable
-        self.notices = run.architecture.notices
+        self.notices = (*run.architecture.notices, *experts.notices(run), *versions.notices(run))
 
     def __iter__(self) -> Iterator[int]:
         return iter((self.low, self.expected, self.high))

@@ -105,6 +105,13 @@ class Layer:
         self.end(outer)
         return out
 
+    def experts(self, name: str) -> Tensor:
+        """Return the stacked weights of experts as the method has a grouped product take them."""
+        outer = self.begin(name)
+        out = self.method.experts(self.weights, name)
+        self.end(outer)
+        return out
+
     def embedding(self, name: str, tokens: Tensor) -> Tensor:
         """Look up rows of the table `name` as the method does."""
         outer = self.begin(name)

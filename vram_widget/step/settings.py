@@ -36,6 +36,7 @@ class Settings(NamedTuple):
     quantization: str
     bnb_4bit_use_double_quant: bool
     bnb_4bit_quant_storage: str
+    quantize_moe_experts: bool
     prepare_model_for_kbit_training: bool
     unfreeze_rank_ratio: float
     tokens: int

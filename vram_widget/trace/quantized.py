@@ -8,6 +8,7 @@ out: how many there are depends on the data.
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any, cast
 
 import torch
@@ -15,6 +16,7 @@ from peft import LoraConfig
 from peft.tuners.lora import Linear as LoraLinear
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrize
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
@@ -57,6 +59,35 @@ def quantize(model: PreTrainedModel, config: TrainingConfig) -> None:
             stand_in = Int8Linear(linear)
         parent, _, last = name.rpartition(".")
         setattr(model.get_submodule(parent), last, stand_in)
+    if config.quantize_moe_experts:
+        _quantize_experts(model, config)
+
+
+def _quantize_experts(model: PreTrainedModel, config: TrainingConfig) -> None:
+    """Put a parametrization over the fused experts, as Axolotl does (monkeypatch/moe_quant.py)."""
+    if config.quantization != "nf4":
+        raise ConfigError("Quantised experts can be traced in NF4 alone; set quantization='nf4'.")
+    parametrize._cache_enabled, parametrize._cache = 0, {}
+    for name, module in list(model.named_modules()):
+        for own, parameter in list(module.named_parameters(recurse=False)):
+            if parameter.ndim < 3 or "expert" not in f"{name}.{own}":
+                continue
+            packed = torch.empty(-(-parameter.numel() // 2), 1, dtype=torch.uint8)
+            setattr(module, own, nn.Parameter(packed, requires_grad=False))
+            dequantised = NF4Experts(parameter, config.bnb_4bit_use_double_quant)
+            parametrize.register_parametrization(module, own, dequantised, unsafe=True)
+            module.register_forward_pre_hook(_keep_dequantised)
+            module.register_forward_hook(_drop_dequantised)
+
+
+def _keep_dequantised(*_: object) -> None:
+    parametrize._cache_enabled += 1
+
+
+def _drop_dequantised(*_: object) -> None:
+    parametrize._cache_enabled -= 1
+    if not parametrize._cache_enabled:
+        parametrize._cache = {}
 
 
 def widths(linear: nn.Linear | Conv1D) -> tuple[int, int]:
@@ -100,6 +131,32 @@ class NF4Linear(nn.Linear):
         low = input.to(COMPUTE_DTYPE)
         out: Tensor = _NF4Product.apply(low, bias, self)  # type: ignore[no-untyped-call]
         return out.to(input.dtype)
+
+
+class NF4Experts(nn.Module):
+    """Dequantises all experts at once, whenever their weight is read."""
+
+    def __init__(self, experts: nn.Parameter, double_quant: bool) -> None:
+        super().__init__()
+        self.shape = experts.shape
+        scales = -(-experts.numel() // WEIGHTS_A_SCALE)
+        self.register_buffer("quant_map", torch.empty(16))
+        if double_quant:
+            self.register_buffer("absmax", torch.empty(scales, dtype=torch.uint8))
+            self.register_buffer("nested_absmax", torch.empty(-(-scales // SCALES_A_SCALE)))
+            self.register_buffer("nested_quant_map", torch.empty(256))
+            self.register_buffer("nested_offset", torch.empty(()))
+        else:
+            self.register_buffer("absmax", torch.empty(scales))
+
+    @torch.no_grad()
+    def forward(self, packed: Tensor) -> Tensor:
+        """Return the weights in the compute dtype."""
+        absmax = cast(Tensor, self.absmax)
+        scales = absmax if absmax.dtype is torch.float32 else absmax.float()
+        *outer, columns = self.shape
+        weight: Tensor = dequantize_nf4(packed, scales, prod(outer), columns)
+        return weight.view(self.shape)
 
 
 @torch.library.custom_op("vram_widget::dequantize_nf4", mutates_args=())

@@ -549,6 +549,7 @@ def _read_adapter(reading: Reading, found: Mapping[str, Any]) -> dict[str, Any]:
             "lora_alpha": "lora_alpha",
             "lora_modules_to_save": "modules_to_save",
             "lora_target_parameters": "target_parameters",
+            "quantize_moe_experts": "quantize_moe_experts",
         }
     )
     adapter["lora_dropout"] = reading.get("lora_dropout", DEFAULTS["lora_dropout"])

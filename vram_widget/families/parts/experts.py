@@ -16,7 +16,7 @@ from ...step.context import Context
 from ...step.decoder import Block, Decoder
 from ...step.layer import Layer
 from ...step.ops import experts as mixture
-from ...step.tape import FLOAT32, Tensor
+from ...step.tape import BFLOAT16, FLOAT32, Tensor
 from .layers import DecoderLayer, decoder, grouped, prenorm
 from .mlp import gated_mlp, gated_mlp_weights
 from .weights import Config, Weights
@@ -135,10 +135,10 @@ def experts(
     scores = mixture.gather(pairs, order, "scores, expert by expert")
     ends = mixture.offsets(int(context.config["num_experts"]), of=order)
     biases = chosen_biases(layer, f"{name}.{first}", in_order)
-    up = layer.weight(f"{name}.{first}")  # with an adapter a whole copy, there until the end
+    up = layer.experts(f"{name}.{first}")  # with an adapter a whole copy, there until the end
     out = gated(grouped_linear(up, selected, biases, ends))
     biases = chosen_biases(layer, f"{name}.down_proj", in_order)
-    down = layer.weight(f"{name}.down_proj")
+    down = layer.experts(f"{name}.down_proj")
     out = grouped_linear(down, out, biases, ends)
     weighted = ops.mul(out, scores, "weighted outputs")
     inverse = mixture.like(order, "place of each pair")
@@ -158,7 +158,10 @@ def grouped_linear(weight: Tensor, x: Tensor, biases: Tensor | None, ends: Tenso
     outputs = weight.rows // ends.rows
     if weight.width != x.width:  # gpt-oss stores its experts transposed
         outputs = weight.width
-    out = mixture.grouped_mm(ops.to(x, weight.dtype), weight, ends, outputs)
+    if weight.dtype.packed > 1:
+        out = mixture.quantized_grouped_mm(ops.to(x, BFLOAT16), weight, ends, outputs)
+    else:
+        out = mixture.grouped_mm(ops.to(x, weight.dtype), weight, ends, outputs)
     return ops.add_in_place(out, biases) if biases else out
 
 

@@ -41,6 +41,10 @@ class Full:
         """Return the weight `name` as operators use it."""
         return weights[name]
 
+    def experts(self, weights: Weights, name: str) -> Tensor:
+        """Return the stacked weights of experts as a grouped product takes them."""
+        return self.weight(weights, name)
+
     def embedding(self, weights: Weights, name: str, tokens: Tensor) -> Tensor:
         """Look up the rows of the table `name`."""
         return ops.embedding(tokens, self.weight(weights, f"{name}.weight"))

@@ -35,11 +35,17 @@ class QLoRA(LoRA):
         trainer = TRAINERS[settings.trainer]
         self.shards_scales = quantization != "nf4" or trainer.shards_quantization_scales
         self.compute_dtype = BFLOAT16
+        self.quantizes_experts = settings.quantize_moe_experts and quantization in ("nf4", "int8")
+        self.dequantizes_experts_again = trainer.dequantizes_experts_again
 
     def base(self, name: str, shape: Shape) -> list[Parameter]:
-        """Return the packed weight and its scales; what is no linear is not quantised."""
+        """Return the packed weight and its scales.
+
+        What is neither a linear nor, where those are quantised, fused experts is stored as it is.
+        """
         module = name.removesuffix(".weight")
-        if module == name or not self.is_linear(module):
+        experts = self.quantizes_experts and len(shape) > 2 and "expert" in name
+        if not experts and (module == name or not self.is_linear(module)):
             return super().base(name, shape)
         matrix = as_matrix(shape)
         stored = quantized(self.quantization, name, *matrix, self.double, self.shards_scales)
@@ -47,6 +53,25 @@ class QLoRA(LoRA):
             # Accelerate ignores such weights (fsdp2_prepare_model in utils/fsdp_utils.py)
             return [p._replace(sharded=False) for p in stored]
         return [*stored]
+
+    def weight(self, weights: Weights, name: str) -> Tensor:
+        """Return a weight; quantised experts are dequantised all at once.
+
+        So are those that a parametrization stands for (bitsandbytes/nn/parametrize.py).
+        """
+        packed = weights[name]
+        if packed.dtype in (NF4, INT8):
+            whole = packed.tape.new(
+                packed.rows, packed.width, self.compute_dtype, "dequantised experts", "buffers"
+            )
+            weights = {**weights, name: whole}
+        return super().weight(weights, name)
+
+    def experts(self, weights: Weights, name: str) -> Tensor:
+        """Return the weights of experts: packed, where each product dequantises them itself."""
+        if self.dequantizes_experts_again and f"{name}.lora_A" not in weights:
+            return weights[name]
+        return self.weight(weights, name)
 
     def linear(self, weights: Weights, name: str, x: Tensor) -> Tensor:
         """Run the base and add the adapter's share, as PEFT does over a quantised linear.

@@ -71,6 +71,30 @@ def grouped_mm(x: Tensor, weight: Tensor, ends: Tensor, outputs: int) -> Tensor:
     return out
 
 
+def quantized_grouped_mm(x: Tensor, weight: Tensor, ends: Tensor, outputs: int) -> Tensor:
+    """Multiply by matrices that are frozen and packed: dequantised here, and again in backward."""
+    tape, rows, inputs, dtype = x.tape, x.rows, x.width, x.dtype
+    shape = weight.rows, weight.width
+    whole = tape.new(*shape, dtype, "dequantised experts", "buffers")
+    out = tape.new(rows, outputs, dtype, "output")
+    del whole
+    flops = 2.0 * rows * inputs * outputs
+    tape.work(flops)
+    if tape.recording and x.node is not None:
+        saved = ends
+
+        def backward(grad: Tensor) -> Gradients:
+            _ = saved
+            whole = tape.new(*shape, dtype, "dequantised experts", "buffers")
+            tape.work(flops)
+            to_x = tape.new(rows, inputs, dtype, "gradient")
+            del whole
+            return (to_x,)
+
+        tape.record(out, (x.node,), backward)
+    return out
+
+
 def sum_groups(x: Tensor, count: int) -> Tensor:
     """Sum every `count` rows, under autocast in float32; the gradient is repeated for each."""
     dtype = FLOAT32 if x.tape.autocast else x.dtype
