@@ -19,6 +19,7 @@ from ..model.load import load
 from ..show import text
 from ..step.architecture import Architecture
 from ..step.methods.methods import PACKED
+from ..step.model_split import cards
 from ..step.record import Moment
 from ..step.replay import replay
 from ..step.run import Run
@@ -50,7 +51,11 @@ class MemoryEstimate:
     config, architecture, gpu
         What it is of: the choices, the model and the card.
     allocated : int
-        The peak of ``torch.cuda.max_memory_allocated()``, bytes.
+        The peak of ``torch.cuda.max_memory_allocated()``, bytes: of a model split over cards, that
+        of the fullest.
+    per_gpu : tuple of int
+        The same of each card that a process has: several for a model split alone, in the order of
+        its layers.
     low, expected, high : int
         Bytes of the card in use at the peak: tensors and the least that CUDA and NCCL take; with
         what they usually take and the allocator's usual slack; their most, and a fragmented cache.
@@ -71,6 +76,7 @@ class MemoryEstimate:
     architecture: Architecture
     gpu: GPU
     allocated: int
+    per_gpu: tuple[int, ...]
     low: int
     expected: int
     high: int
@@ -154,7 +160,9 @@ class ReplayedEstimate(MemoryEstimate):
 
     def __init__(self, config: TrainingConfig, run: Run, gpu: GPU) -> None:
         super().__init__(config, run, gpu)
-        self._run = run
+        parts = cards(run)
+        self.per_gpu = tuple(replay(part).peak for part in parts)
+        self._run = run = parts[self.per_gpu.index(max(self.per_gpu))]
         self._record = record = replay(run)
         self.allocated = record.peak
         unknown = 0.0 if run.architecture.known else UNKNOWN_FAMILY
@@ -265,6 +273,7 @@ class PublishedEstimate(MemoryEstimate):
         self.components = {**dict.fromkeys(COMPONENTS, 0), **formula.components}
         self.components["overhead"] += self.expected - sum(self.components.values())
         self.allocated = self.expected - self.components["overhead"]
+        self.per_gpu = (self.allocated,)
         self.peak_phase, self.peak_step = formula.peak_phase, 1
         levels = [self.components[component] for component in COMPONENTS]
         self.timeline = Timeline()

@@ -51,7 +51,7 @@ def fixed(config: TrainingConfig, gpu: GPU) -> dict[tuple[str, str], Bytes]:
     688
     """
     taken = {("CUDA", "context"): CONTEXT}
-    if config.num_gpus > 1:
+    if config.num_processes > 1:
         each = OVER_PCIE if gpu.link == PCIE else OVER_NVLINK
         # Hybrid FSDP gathers weights within a node, and reduces gradients across nodes.
         count = 2 if config.sharding == "hsdp" and config.num_nodes > 1 else 1

@@ -172,7 +172,7 @@ class Batches:
         self.sample = int(min(config.tokens_per_sample, config.max_seq_len))
         self.rows = max(1, int(config.tokens // config.max_seq_len))
         self.tokens: int = round(config.num_samples * self.sample * config.num_epochs)
-        self.parallel = int(config.num_gpus * config.gradient_accumulation_steps)
+        self.parallel = config.num_processes * int(config.gradient_accumulation_steps)
 
     def steps(self, pace: Pace) -> int:
         """Return the optimizer steps of the run."""
@@ -251,7 +251,7 @@ def _communication(config: TrainingConfig, run: Run, gpu: GPU, pace: Pace) -> fl
     An all-gather and a reduce-scatter over n GPUs move (n - 1) / n of their bytes over each GPU's
     link, an all-reduce twice that. Weights that are sharded are gathered twice a pass, in 2 bytes.
     """
-    gpus, passes = config.num_gpus, config.gradient_accumulation_steps
+    gpus, passes = config.num_processes, config.gradient_accumulation_steps
     if gpus == 1:
         return 0.0
     sharding, trained = run.sharding, run.num_trainable

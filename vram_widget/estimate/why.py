@@ -111,7 +111,7 @@ def _outputs(result: Result, node: Node) -> str:
 
 
 def _overhead(result: Result, node: Node) -> str:
-    nccl = ", NCCL's buffers" if result.config.num_gpus > 1 else ""
+    nccl = ", NCCL's buffers" if result.config.num_processes > 1 else ""
     return f"the CUDA context{nccl}, and what the allocator keeps for later"
 
 

@@ -133,7 +133,7 @@ def control_text(name: str, value: object) -> str:
 def batch(config: TrainingConfig) -> str:
     """Return what a pass and an optimizer step hold."""
     sequences = max(config.tokens // config.max_seq_len, 1)
-    together = sequences * config.gradient_accumulation_steps * config.num_gpus
+    together = sequences * config.gradient_accumulation_steps * config.num_processes
     return f"{config.tokens:,} tokens a pass · effective batch {together:,}"
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from . import losses, ops
 from .context import Context
 from .norms import layer_norm
-from .tape import BOOL, FLOAT32, INT64, Boundary, DType, Node, Tensor
+from .tape import BOOL, DTYPES, FLOAT32, INT64, Boundary, DType, Node, Tensor
 
 if TYPE_CHECKING:
     from .passes import Pass
@@ -27,6 +27,8 @@ def forward(step: Pass) -> Tensor:
     labels = tape.new(settings.tokens, 1, INT64, "labels")
     step.keep(tokens, labels)
     outputs = base_model(step, tokens)  # held until the loss is there
+    if not step.run.has_lm_head:
+        return outputs  # another card goes on with it
     x = ops.scale(outputs) if family.scaled_hidden_state else outputs
     step.cut("forward")
     lm_head = lm_head_weight(step)
@@ -93,7 +95,10 @@ def base_model(step: Pass, tokens: Tensor) -> Tensor:
     settings, architecture = step.settings, step.architecture
     family = architecture.family
     length = min(settings.max_seq_len, settings.tokens)
-    x, embedded, leaf = embeddings(step, tokens, length)
+    if step.run.has_embedding:
+        x, embedded, leaf = embeddings(step, tokens, length)
+    else:
+        x, embedded, leaf = from_another_card(step), (), None
     cos, sin = rotary_positions(step, length, x)
     attention = attn_implementation(step)
     eager_masks, mask, sliding_mask = attention_masks(step, attention, length, x.dtype)
@@ -125,7 +130,8 @@ def base_model(step: Pass, tokens: Tensor) -> Tensor:
     if by_layer is not None and isinstance(by_layer.node, Node):
         # one gradient for the inputs of all layers, to which each layer adds its own
         Boundary(step.tape, partial(_start_gradient, by_layer.node, by_layer))
-    x = family.norm(step.outside, architecture.norm_name, x)
+    if step.run.has_lm_head:
+        x = family.norm(step.outside, architecture.norm_name, x)
     del held, embedded
     return x
 
@@ -160,6 +166,15 @@ def embeddings(
         held = (x,)
         x = ops.dropout(x)
     return x, held, None if leaf is x else leaf
+
+
+def from_another_card(step: Pass) -> Tensor:
+    """Return the hidden state that the layers before these have left on another card."""
+    settings = step.settings
+    dtype = FLOAT32 if "embedding" in settings.float32_modules else DTYPES[settings.param_dtype]
+    x = step.tape.new(settings.tokens, step.architecture.hidden_size, dtype, "hidden state")
+    ops.require_grad(x)
+    return x
 
 
 def learned_positions(step: Pass, length: int) -> tuple[Tensor, Tensor]:

@@ -24,7 +24,7 @@ from .sharding.fsdp2 import FullyShard
 from .sharding.sharding import COMPUTE
 from .sharding.tables_apart import TablesApart
 from .sharding.zero import STAGES
-from .tape import FLOAT32, Allocation, Boundary, Leaf, Node, Tape, Tensor
+from .tape import Allocation, Boundary, Leaf, Node, Tape, Tensor
 
 #: A strategy -> what is communicated then.
 COMMUNICATIONS: dict[str, type[Communication]] = {
@@ -103,7 +103,7 @@ class Pass:
         loss, self.loss = self.loss, None
         assert loss is not None
         assert isinstance(loss.node, Node)
-        loss.node.accumulate(self.tape.new(1, 1, FLOAT32, "gradient"))
+        loss.node.accumulate(self.tape.new(loss.rows, loss.width, loss.dtype, "gradient"))
         del loss
         self.tape.backward()
         self.communication.root_post_backward(self.outside)

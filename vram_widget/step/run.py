@@ -39,6 +39,10 @@ class Run:
         The card's: FLOPs and bytes a second, for the time axis.
     blas_workspace : int
         Bytes of a workspace of its BLAS library (`GPU.blas_workspace`).
+    cards : int
+        Over how many the layers of its one process are spread (`model_split`).
+    has_embedding, has_lm_head : bool
+        Whether this card begins and ends the model, where it holds a part of one.
     """
 
     architecture: Architecture
@@ -47,6 +51,9 @@ class Run:
     flops: float
     bandwidth: float
     blas_workspace: int
+    cards: int = 1
+    has_embedding: bool = True
+    has_lm_head: bool = True
 
     @classmethod
     def of(cls, config: TrainingConfig, architecture: Architecture, gpu: GPU) -> Run:
@@ -77,13 +84,16 @@ class Run:
         41943040
         """
         settings = Settings.of(config, architecture.model_type)
+        settings = settings._replace(num_gpus=config.num_processes)
         settings = with_saved_vocabulary(settings, architecture)
         architecture = split_by_adapters(architecture, settings)
         architecture = split_by_training(architecture, settings)
         if settings.adapts:
             check_adapters(architecture, settings)
         speeds = gpu.bf16_flops, gpu.bandwidth
-        return cls(architecture, settings, sharding(settings), *speeds, gpu.blas_workspace)
+        own, cards = sharding(settings), config.num_gpus
+        cards //= config.num_processes
+        return cls(architecture, settings, own, *speeds, gpu.blas_workspace, cards)
 
     def at(self, tokens: int, max_seq_len: int) -> Run:
         """Return the same run with other micro-batches."""
@@ -99,7 +109,7 @@ class Run:
         """The weights outside the layers, a tied lm_head that trains among them."""
         model, settings = self.architecture, self.settings
         lm_head = f"{model.lm_head_name}.weight"
-        if not settings.adapts or lm_head in model.outside:
+        if not settings.adapts or lm_head in model.outside or not self.has_lm_head:
             return model.outside
         adapted = model.lm_head_name in targets_outside_layers(settings, model)
         if adapted or model.lm_head_name.endswith(settings.modules_to_save):
