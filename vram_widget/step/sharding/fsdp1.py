@@ -17,6 +17,11 @@ class FlatParameters(FullyShard):
     `all_gather_output` is what backward prefetched; forward prefetches nothing, and holds nothing.
     """
 
+    #: ``_init_streams``; autograd joins gradients in the default one.
+    copy_in_stream = "pre_unshard"
+    all_gather_stream = "unshard"
+    reduce_stream = "post_backward"
+
     def pre_forward(self, layer: Layer | Group) -> None:
         """All-gather a layer's weights (``_pre_forward_unshard``)."""
         self.sizes[layer] = self._sizes(layer)

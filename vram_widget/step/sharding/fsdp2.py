@@ -112,6 +112,10 @@ class FullyShard(Communication):
     """
 
     operator = "FSDP"
+    #: The CUDA streams in which an all-gather's input and output are made (``foreach_all_gather``)
+    #: and what is reduced (``foreach_reduce``). What is copied out, or in, is in the default one.
+    copy_in_stream = all_gather_stream = "all_gather"
+    reduce_stream = "reduce_scatter"
 
     def __init__(self, tape: Tape, sharding: Sharding, elements: int) -> None:
         super().__init__(tape, sharding, elements)
@@ -199,9 +203,11 @@ class FullyShard(Communication):
         """Return what repeated layers prefetch in place of what the last of them prefetched."""
         size = self.sizes[layer]
         return {
-            self.all_gather_input: _described("all-gather input", size.all_gather_input),
+            self.all_gather_input: _described(
+                "all-gather input", size.all_gather_input, self.copy_in_stream
+            ),
             _allocation(self.all_gather_output): _described(
-                "all-gather output", size.all_gather_output
+                "all-gather output", size.all_gather_output, self.all_gather_stream
             ),
         }
 
@@ -222,9 +228,13 @@ class FullyShard(Communication):
 
     def _all_gather(self, sizes: Sizes) -> Tensor:
         """Gather the shards of all GPUs (``foreach_all_gather``)."""
-        taken_in = self.buffer("all-gather input", sizes.all_gather_input)
+        taken_in = self.buffer(
+            "all-gather input", sizes.all_gather_input, stream=self.copy_in_stream
+        )
         self.all_gather_input = _allocation(taken_in)
-        return self.buffer("all-gather output", sizes.all_gather_output)
+        return self.buffer(
+            "all-gather output", sizes.all_gather_output, stream=self.all_gather_stream
+        )
 
     def _prefetch(self) -> None:
         """All-gather the next layer to run backward, if there is one (``_prefetch_unshard``)."""
@@ -285,7 +295,9 @@ class FullyShard(Communication):
         """Keep the shards; return what was reduced, where that is not itself the shards."""
         p, leaf = grads[0]
         is_shard = leaf.grad is None and dtype is p.dtype and not self.sharding.parameters_on_host
-        reduced = None if is_shard else self.buffer("reduce-scatter output", elements, dtype)
+        reduced = None
+        if not is_shard:
+            reduced = self.buffer("reduce-scatter output", elements, dtype, self.reduce_stream)
         for p, leaf in grads:
             self._keep_shard(p, leaf)
         return reduced
@@ -297,6 +309,7 @@ class FullyShard(Communication):
         tape, shard = self.tape, self.sharding.shard(p, self.sharding.gradients)
         outer, tape.operator = tape.operator, p.name
         grad = tape.new(shard.rows, shard.width, p.dtype, "gradient", "gradients")
+        _allocation(grad).stream = self.reduce_stream
         if leaf.temporaries is None:
             leaf.grad = grad
         else:  # the optimizer updates the weight at once, and drops the gradient
@@ -325,5 +338,7 @@ def _allocation(tensor: Tensor) -> Allocation:
     return tensor.storage.allocation
 
 
-def _described(what: str, nbytes: int) -> Allocation:
-    return Allocation("buffers", "FSDP", what, 1, nbytes, UINT8, rounded(nbytes))
+def _described(what: str, nbytes: int, stream: str) -> Allocation:
+    described = Allocation("buffers", "FSDP", what, 1, nbytes, UINT8, rounded(nbytes))
+    described.stream = stream
+    return described
