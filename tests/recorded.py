@@ -24,13 +24,17 @@ SCRATCH = {
 }
 
 
-def as_traced(est: vw.MemoryEstimate, without: Container[str] = ()) -> Record:
-    """Return the record of an estimate without workspaces, and without this scratch too."""
+def record_of(est: vw.MemoryEstimate) -> Record:
+    """Return the record that an estimate reads."""
+    return replay(Run.of(est.config, est.architecture, est.gpu))
+
+
+def as_traced(record: Record, without: Container[str] = ()) -> Record:
+    """Return a record without workspaces, and without this scratch too."""
 
     def is_seen(allocation: Allocation) -> bool:
         return allocation.operator != "cuBLAS" and allocation.what not in without
 
-    record = replay(Run.of(est.config, est.architecture, est.gpu))
     steps: list[tuple[int, list[Segment]]] = []
     for step, segment in zip(record.steps, record.segments, strict=True):
         events = [event for event in segment.events if is_seen(event[1])]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 import reference_steps
-from recorded import SCRATCH, as_traced, highest
+from recorded import SCRATCH, as_traced, highest, record_of
 from reference_steps import REFERENCE
 
 import vram_widget as vw
@@ -114,7 +114,7 @@ GAPS = (
     ),
     Gap(
         r"^falcon-7b (bf16|lora|lora-autocast) 4096 tokens$",
-        {"peak": 0.0136, "forward": 0.0164, "loss": 0.0215, "backward": 0.0136},
+        {"peak": 0.0116, "forward": 0.0164, "loss": 0.0215, "backward": 0.0116},
         "of one row alone SDPA does not copy the one head of keys and values for each of queries",
     ),
     Gap(
@@ -126,6 +126,11 @@ GAPS = (
         r"^mixtral-8x7b zero3$",
         {"peak": 0.0039, "forward": 0.0104},
         "which weights are fetched ahead of a layer that is larger than what may live",
+    ),
+    Gap(
+        r"^llama-3.2-1b zero3 sizes$",
+        {"peak": 0.0182, "loss": 0.0101, "backward": 0.0182},
+        "what was released is fetched again layer by layer, and not up to the limit throughout",
     ),
     Gap(
         r"^llama-3.2-1b lora( checkpointing)? zero3$",
@@ -163,7 +168,7 @@ def replayed(tmp_path_factory: pytest.TempPathFactory) -> Replayed:
             folder = tmp_path_factory.mktemp("model")
             shutil.copy(REFERENCE / "configs" / row["config"], folder / "config.json")
             est = vw.estimate(folder, **json.loads(row["choices"]), gpu="H100")
-            found[row["id"]] = Replay(est, as_traced(est))
+            found[row["id"]] = Replay(est, as_traced(record_of(est)))
         return found[row["id"]]
 
     return replay
@@ -213,7 +218,7 @@ def test_most_traced_steps_are_replayed_more_closely_still(replayed):
 
 
 #: Both steps of SGD, which keeps no states, peak alike: the trace names the first, the replay the
-#: second. Mixtral under ZeRO-2 is named in GAPS.
+#: second.
 ELSEWHERE = ("llama-3.2-1b bf16 sgd", "llama-3.2-1b lora sgd")
 
 
@@ -236,7 +241,7 @@ MADE_UP = {
     "are joined in to the gradients",
     r"^llama-3.2-1b zero1 accumulates$": "the trace takes gradients of earlier passes for "
     "activations",
-    r"^gemma-4-e2b bf16 1536 tokens flash$|^falcon-7b .* 4096 tokens$|^mixtral-8x7b zero3$|"
+    r"^gemma-4-e2b bf16 1536 tokens flash$|^falcon-7b .* 4096 tokens$|^llama-3.2-1b zero3 sizes$|"
     r"^llama-3.2-1b lora( checkpointing)? zero3$": "named in GAPS",
 }
 
@@ -274,7 +279,7 @@ def estimated(row: reference_steps.Row, folder: Path) -> vw.MemoryEstimate:
 @pytest.mark.parametrize("row", reference_steps.rows(), ids=lambda row: row["id"])
 def test_a_reference_step_is_replayed(row, tmp_path):
     est = estimated(row, tmp_path)
-    record = as_traced(est, without=SCRATCH)
+    record = as_traced(record_of(est), without=SCRATCH)
     assert record.peak == pytest.approx(int(row["peak_bytes"]), rel=PEAK)
     assert record.peak_phase in reference_steps.PHASES[row["peak_phase"]]
     assert record.peak_step == 2
