@@ -15,6 +15,7 @@ import vram_widget as vw
 from vram_widget.config import fields
 from vram_widget.config.choices import Choices
 from vram_widget.config.uncounted import UncountedSettings
+from vram_widget.config.zero_optimization import ZeroOptimization
 
 TYPES = Choices.__annotations__
 
@@ -31,6 +32,7 @@ def accepted(field: fields.Field[Any]) -> set[object]:
         fields.Names: set(),
         fields.Expressions: set(),
         UncountedSettings: set(),
+        ZeroOptimization: set(),
         fields.Choice: set(field.metadata.get("options", ())),
     }[type(field)]
     return taken | ({type(None)} if field.allow_none else set())
@@ -51,7 +53,7 @@ def test_a_keyword_has_the_type_that_its_field_takes(name: str) -> None:
     assert (get_origin(TYPES[name]) is Literal) == isinstance(field, fields.Choice)
     more = parts(TYPES[name]) - accepted(field)
     assert accepted(field) <= parts(TYPES[name])
-    several = isinstance(field, (fields.Modules, UncountedSettings))
+    several = isinstance(field, (fields.Modules, UncountedSettings, ZeroOptimization))
     assert bool(more) == (several or name == "model_path"), more  # a path, several names
 
 

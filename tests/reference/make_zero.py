@@ -15,6 +15,8 @@ from pathlib import Path
 
 from make_grid import CHECKPOINTING, LORA, Choices, Row, main
 
+from vram_widget.config.zero_optimization import AUTO
+
 TABLE = Path(__file__).parent / "zero.csv"
 
 #: What TRL trains in, by default.
@@ -25,6 +27,14 @@ METHODS: dict[str, Choices] = {
     "bf16 checkpointing long": {**BF16, **CHECKPOINTING, "max_seq_len": 2048},
     "lora": {**BF16, **LORA},
     "lora checkpointing": {**BF16, **LORA, **CHECKPOINTING, "max_seq_len": 1024},
+}
+#: A file's own sizes: small buckets, and less than the model may live.
+SIZES = {
+    "reduce_bucket_size": 20_000_000,
+    "stage3_max_live_parameters": 300_000_000,
+    "stage3_max_reuse_distance": 300_000_000,
+    "stage3_prefetch_bucket_size": 10_000_000,
+    "sub_group_size": 50_000_000,
 }
 STAGES = ("zero1", "zero2", "zero3")
 
@@ -42,6 +52,8 @@ def rows() -> Iterator[Row]:
             "2 GPUs": {"num_gpus": 2},
             "accumulates": {"gradient_accumulation_steps": 4},
             "fp32": {"mixed_precision": "no"},
+            "sizes": {"zero_optimization": SIZES},
+            "auto sizes": {"zero_optimization": dict.fromkeys(AUTO, "auto")},
             "adamw_torch": {"optim": "adamw_torch"},
         }.items():
             yield f"llama-3.2-1b {stage} {name}", "llama-3.2-1b", {**small, **choices}

@@ -5,7 +5,7 @@ again, with the type of what it takes; tests/test_config.py holds the two equal.
 the trainers do not: each of those has a file of its own.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from os import PathLike
 from typing import Literal, TypedDict
 
@@ -35,7 +35,7 @@ Optimizer = Literal[
 Attention = Literal["eager", "sdpa", "flash_attention_2"]
 LossKernel = Literal["eager", "fused", "chunked", "liger", "cut"]
 Sharding = Literal["ddp", "zero1", "zero2", "zero3", "fsdp", "hsdp", "device_map"]
-Offload = Literal["none", "optimizer", "all"]
+Offload = Literal["none", "optimizer", "parameters", "all"]
 MemoryModel = Literal["replay", "training_hub", "rule_of_thumb"]
 
 

@@ -466,7 +466,12 @@ class TrainingConfig(HasTraits):
     )
     cpu_offload: Choice[Offload] = Choice(
         "none",
-        {"none": "none", "optimizer": "optimizer", "all": "optimizer and weights"},
+        {
+            "none": "none",
+            "optimizer": "optimizer",
+            "parameters": "weights",
+            "all": "optimizer and weights",
+        },
         group="hardware",
         label="CPU offload",
         help="What is offloaded to the host's memory.",
@@ -703,6 +708,11 @@ class TrainingConfig(HasTraits):
             raise ConfigError(
                 "A model split is one process on one node: take num_nodes=1, or a strategy that "
                 "shards."
+            )
+        if self.cpu_offload == "parameters" and self.sharding != "zero3":
+            raise ConfigError(
+                "Only ZeRO-3 takes weights off the GPU without the optimizer's states: take "
+                "sharding='zero3', or cpu_offload='all'."
             )
         if self.sharding == "device_map" and self.cpu_offload != "none":
             raise ConfigError(

@@ -278,7 +278,7 @@ def _optimizer(config: TrainingConfig, run: Run, gpu: GPU, pace: Pace) -> float:
     """Return the seconds of the optimizer's own step, on the card or on the host."""
     width = 4 if config.param_dtype == "float32" else 2
     held = run.num_trainable / run.sharding.optimizer
-    if config.cpu_offload == "none":
+    if config.cpu_offload in ("none", "parameters"):
         return OPTIMIZER_TRAFFIC * width * held / gpu.bandwidth
     on_host = OPTIMIZER_TRAFFIC * 4 * held / pace.host_memory
     return on_host + 2 * width * held / (PCIE * pace.link)
@@ -290,7 +290,7 @@ def _notices(config: TrainingConfig) -> list[str]:
         notices.append("float32 without mixed precision runs at a fraction of the card's rate.")
     if config.tokens_per_sample > config.max_seq_len:
         notices.append(f"Samples are cut to the {config.max_seq_len:,} tokens of a sequence.")
-    if config.cpu_offload == "all":
+    if config.cpu_offload in ("parameters", "all"):
         notices.append("Fetching the weights from the host for each pass is not counted.")
     if config.training_method == "osft":
         notices.append("OSFT's time is known from few runs: the range is wide.")

@@ -96,7 +96,14 @@ def export(config: TrainingConfig) -> Draft:
         _unfrozen(draft)
     if config.sync_each_batch:
         draft.put("accelerator_config", SYNC_EACH_BATCH, "sync_each_batch")
-    if config.num_gpus > 1:
+    if config.num_gpus > config.num_processes:
+        draft.put("device_map", "balanced", "sharding")
+        draft.cover("num_gpus", "num_nodes")
+        draft.note(
+            f"Start it as one process on {config.num_gpus} GPUs, with "
+            "axolotl train FILE --launcher python."
+        )
+    elif config.num_gpus > 1:
         _sharding(draft)
         draft.cover("num_gpus", "num_nodes")
         draft.note(
@@ -229,8 +236,8 @@ def _is_balanced(pattern: str) -> bool:
 def _sharding(draft: Draft) -> None:
     config = draft.config
     if deepspeed.holds(config.sharding, config.cpu_offload):
-        stage = deepspeed.write(config.sharding, config.cpu_offload)
-        draft.put("deepspeed", stage, "sharding", "cpu_offload")
+        stage = deepspeed.write(config)
+        draft.put("deepspeed", stage, "sharding", "cpu_offload", "zero_optimization")
     elif config.sharding in ("fsdp", "hsdp"):
         if config.optim in ("adamw_8bit", "adamw_bnb_8bit"):  # validation.py refuses it
             raise ConfigError(

@@ -18,22 +18,24 @@ STAGES = {"zero1": 1, "zero2": 2, "zero3": 3}
 
 def holds(sharding: str, cpu_offload: str) -> bool:
     """Return whether DeepSpeed can do both: it takes weights off the card in stage 3 alone."""
-    return sharding in STAGES and (cpu_offload != "all" or sharding == "zero3")
+    return sharding in STAGES and (cpu_offload in ("none", "optimizer") or sharding == "zero3")
 
 
-def write(sharding: str, cpu_offload: str) -> dict[str, Any]:
+def write(config: TrainingConfig) -> dict[str, Any]:
     """Return the DeepSpeed configuration; what the trainer knows it fills in for ``"auto"``.
 
     Examples
     --------
-    >>> write("zero2", "optimizer")["zero_optimization"]
+    >>> config = TrainingConfig("m", sharding="zero2", cpu_offload="optimizer", num_gpus=8)
+    >>> write(config)["zero_optimization"]
     {'stage': 2, 'offload_optimizer': {'device': 'cpu'}}
     """
-    zero: dict[str, Any] = {"stage": STAGES[sharding]}
-    if cpu_offload != "none":
+    zero: dict[str, Any] = {"stage": STAGES[config.sharding]}
+    if config.cpu_offload in ("optimizer", "all"):
         zero["offload_optimizer"] = {"device": "cpu"}
-    if cpu_offload == "all":
+    if config.cpu_offload in ("parameters", "all"):
         zero["offload_param"] = {"device": "cpu"}
+    zero |= config.zero_optimization or {}
     return {
         "zero_optimization": zero,
         "bf16": {"enabled": "auto"},
@@ -64,7 +66,7 @@ def export(config: TrainingConfig) -> Draft:
             "cpu_offload='optimizer'."
         )
     draft = Draft(config, TRAINERS[config.trainer])
-    draft.settings = write(config.sharding, config.cpu_offload)
+    draft.settings = write(config)
     for precision in ("bf16", "fp16"):
         draft.put(precision, {"enabled": config.mixed_precision == precision})
     draft.put("train_micro_batch_size_per_gpu", draft.rows())

@@ -146,8 +146,8 @@ def _sharding(draft: Draft) -> None:
     if config.sync_each_batch:
         draft.put("accelerator_config", SYNC_EACH_BATCH, "sync_each_batch")
     if deepspeed.holds(config.sharding, config.cpu_offload):
-        stage = deepspeed.write(config.sharding, config.cpu_offload)
-        draft.put("deepspeed", stage, "sharding", "cpu_offload")
+        stage = deepspeed.write(config)
+        draft.put("deepspeed", stage, "sharding", "cpu_offload", "zero_optimization")
     elif config.sharding in ("fsdp", "hsdp"):
         options = "full_shard auto_wrap"
         if config.cpu_offload == "all":

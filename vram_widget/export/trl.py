@@ -85,7 +85,13 @@ def export(config: TrainingConfig) -> Draft:
         draft.tokens("LoraConfig's trainable_token_indices")
     if config.training_method == "qlora":
         _quantised(draft)
-    if config.num_gpus > 1:
+    if config.num_gpus > config.num_processes:
+        draft.cover("num_gpus", "num_nodes")
+        draft.note(
+            f"Start it as one process: it spreads the layers over the {config.num_gpus} GPUs "
+            "that it sees."
+        )
+    elif config.num_gpus > 1:
         launch = {
             "distributed_type": "MULTI_GPU",
             "num_processes": config.num_gpus,
@@ -122,6 +128,9 @@ def _arguments(draft: Draft) -> dict[str, Any]:
     arguments["fp16"] = config.mixed_precision == "fp16"
     draft.cover("padded", "mixed_precision")
     arguments["model_init_kwargs"] = _taken(draft, LOADING)
+    if config.num_gpus > config.num_processes:
+        arguments["model_init_kwargs"]["device_map"] = "balanced"
+        draft.cover("sharding")
     if not config.padded and config.attn_implementation != "flash_attention_2":
         draft.note(
             f"With {config.attn_implementation} TRL's packed samples attend to each other; "
@@ -138,8 +147,8 @@ def _arguments(draft: Draft) -> dict[str, Any]:
 def _sharding(draft: Draft) -> dict[str, Any]:
     config = draft.config
     if deepspeed.holds(config.sharding, config.cpu_offload):
-        draft.cover("sharding", "cpu_offload")
-        return {"deepspeed": deepspeed.write(config.sharding, config.cpu_offload)}
+        draft.cover("sharding", "cpu_offload", "zero_optimization")
+        return {"deepspeed": deepspeed.write(config)}
     if config.sharding not in ("fsdp", "hsdp"):
         return {}
     draft.cover("sharding")

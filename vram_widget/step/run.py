@@ -91,7 +91,7 @@ class Run:
         if settings.adapts:
             check_adapters(architecture, settings)
         speeds = gpu.bf16_flops, gpu.bandwidth
-        own, cards = sharding(settings), config.num_gpus
+        own, cards = sharding(settings, architecture.hidden_size), config.num_gpus
         cards //= config.num_processes
         return cls(architecture, settings, own, *speeds, gpu.blas_workspace, cards)
 

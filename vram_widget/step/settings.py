@@ -59,6 +59,7 @@ class Settings(NamedTuple):
     num_nodes: int
     sharding: str
     cpu_offload: str
+    zero_optimization: tuple[tuple[str, int | str], ...]
     float32_modules: frozenset[str] = frozenset()
     ensure_weight_tying: bool = False
     offloads_originals: bool = False
@@ -84,6 +85,7 @@ class Settings(NamedTuple):
             target_parameters=tuple(given.target_parameters or ()),
             modules_to_save=tuple(given.modules_to_save or ()),
             trainable_parameters=tuple(given.trainable_parameters or ()),
+            zero_optimization=tuple(sorted(dict(given.zero_optimization or ()).items())),
             use_liger=use_liger,
             loss_kernel=loss_kernel,
             float32_modules=_float32_modules(given, model_type),

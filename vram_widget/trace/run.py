@@ -28,7 +28,8 @@ def run(
 ) -> tuple[list[Event], int, int]:
     """Return every storage event, the parameters, and how many of them are trained."""
     kernels, block = (CudaKernels, BLOCK) if device == "cuda" else (nullcontext, 1)
-    shards = sharding(Settings.of(config, str(model_config.get("model_type"))))
+    settings = Settings.of(config, str(model_config.get("model_type")))
+    shards = sharding(settings, int(model_config.get("hidden_size", 0)))
     deepspeed = by_deepspeed(followed(config))  # where it is not installed, nobody shards
     with ExitStack() as stack:
         log, take_steps = StorageLog(block), TrainingSteps

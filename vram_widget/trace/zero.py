@@ -26,6 +26,8 @@ from deepspeed.accelerator import get_accelerator, set_accelerator
 from deepspeed.accelerator.cpu_accelerator import CPU_Accelerator
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
+from ..config import TrainingConfig
+from ..config.zero_optimization import filled_in
 from ..errors import ConfigError
 from ..export.deepspeed import write
 from .events import Event
@@ -184,7 +186,7 @@ class ZeroSteps(TrainingSteps):
         """Return what the trainer tells DeepSpeed, with what it fills in (``"auto"``)."""
         config = self.config
         return {
-            **write(config.sharding, "none"),
+            **_sized(write(config), config, self.model.config.hidden_size),
             "bf16": {"enabled": config.mixed_precision == "bf16"},
             "fp16": {"enabled": config.mixed_precision == "fp16"},
             "train_batch_size": config.micro_batch_size
@@ -219,6 +221,14 @@ class ZeroSteps(TrainingSteps):
     def _update(self, optimizer: Any) -> None:
         self.log.enter("optimizer", "optimizer")
         self.engine.step()
+
+
+def _sized(written: dict[str, Any], config: TrainingConfig, hidden_size: int) -> dict[str, Any]:
+    """Return DeepSpeed's configuration with the sizes that are left to transformers."""
+    given = config.zero_optimization or {}
+    sizes = filled_in(given, hidden_size)
+    zero = {**written["zero_optimization"], **{name: sizes[name] for name in given}}
+    return {**written, "zero_optimization": zero}
 
 
 def _function_of_deepspeed() -> str:

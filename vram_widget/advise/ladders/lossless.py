@@ -187,4 +187,4 @@ def optimizer_on_host(config: TrainingConfig, now: MemoryEstimate) -> list[Chang
             "same results, much slower: weights cross to the card in every pass",
         ),
     ]
-    return rungs[{"none": 0, "optimizer": 1, "all": 2}[config.cpu_offload] :]
+    return rungs[{"none": 0, "optimizer": 1, "parameters": 1, "all": 2}[config.cpu_offload] :]

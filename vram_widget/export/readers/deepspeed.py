@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...config import TrainingConfig
 from ...config.fields import real
-from ...step.sharding.zero import BUCKET, LIVE, SUB_GROUP
+from ...config.zero_optimization import AUTO, DEFAULTS, MOST
 from ..deepspeed import STAGES
 from . import source
 from .reader import Reader
@@ -29,14 +29,12 @@ AUTO_STAGE = 2
 #: fused one does (ops/adam/fused_adam.py), and its Lion likewise.
 OPTIMIZERS = {"adam": "adamw_torch_fused", "adamw": "adamw_torch_fused", "lion": "lion_32bit"}
 
-#: Sizes of zero_optimization by their names, and what is counted: a larger one holds more.
-SIZES = {
-    "reduce_bucket_size": BUCKET,
-    "stage3_max_live_parameters": LIVE,
-    "stage3_max_reuse_distance": LIVE,
-    "max_live_parameters": LIVE,
-    "max_reuse_distance": LIVE,
-    "sub_group_size": SUB_GROUP,
+#: A size's older name -> its name.
+OLDER = {
+    "max_live_parameters": "stage3_max_live_parameters",
+    "max_reuse_distance": "stage3_max_reuse_distance",
+    "prefetch_bucket_size": "stage3_prefetch_bucket_size",
+    "param_persistence_threshold": "stage3_param_persistence_threshold",
 }
 
 #: Weights of up to so many elements may stay gathered: norms and biases, some MiB in all.
@@ -126,7 +124,7 @@ def read_into(reading: Reading) -> dict[str, Any]:
     found: dict[str, Any] = {"sharding": _sharding(zero)}
     stage = STAGES.get(found["sharding"], 0)
     found |= _offload(zero, stage)
-    _sizes(zero, stage)
+    found |= _sizes(zero, stage)
     _variants(reading, zero, stage)
     return found | _optimizer(reading)
 
@@ -156,34 +154,37 @@ def _offload(zero: Reading, stage: int) -> dict[str, str]:
     weights = on_host["offload_param"] and stage == 3  # stages 1 and 2 do not shard weights
     if on_host["offload_optimizer"]:
         return {"cpu_offload": "all" if weights else "optimizer"}
-    if weights:
-        zero.uncounted(
-            "offload_param",
-            "too_much",
-            "weights without the optimizer: the states stay on the GPU, and so do weights here",
-            "cpu_offload",
-        )
-    return {"cpu_offload": "none"}
+    return {"cpu_offload": "parameters" if weights else "none"}
 
 
-def _sizes(zero: Reading, stage: int) -> None:
-    for key, counted in SIZES.items():
-        of_stage3 = key != "reduce_bucket_size"
-        if key not in zero or not stage or (of_stage3 and stage != 3):
+def _sizes(zero: Reading, stage: int) -> dict[str, Any]:
+    """Return the sizes that are other than DeepSpeed's own."""
+    found: dict[str, int | str] = {}
+    for key in (*OLDER, *DEFAULTS):
+        if key not in zero:
             continue
-        value = zero.get(key)
-        if value == "auto" and not of_stage3:
-            # transformers fills in hidden_size squared (integrations/deepspeed.py)
-            zero.uncounted(key, "too_much", f"{counted:,} elements are counted")
-        elif (number := _number(value)) is None:
-            if value != "auto":
-                zero.uncounted(key, "unknown", f"{counted:,} elements are counted")
-        elif number != counted:
-            effect = "too_little" if number > counted else "too_much"
-            zero.uncounted(key, effect, f"{counted:,} elements are counted")  # type: ignore[arg-type]
-    for key in ("stage3_param_persistence_threshold", "param_persistence_threshold"):
-        if (_number(zero.get(key)) or 0) > SMALL_WEIGHT and stage == 3:
-            zero.uncounted(key, "too_little", "larger weights stay gathered")
+        name, value = OLDER.get(key, key), zero.get(key)
+        of_stage3 = name not in ("reduce_bucket_size", "allgather_bucket_size")
+        if not stage or (of_stage3 and stage != 3):
+            continue
+        number = _number(value)
+        if value == "auto":  # transformers fills some in, and leaves the others at their default
+            if name in AUTO:
+                found[name] = "auto"
+        elif number is None or number < 0 or number != number or number > MOST:
+            zero.uncounted(key, "unknown", f"{DEFAULTS[name]:,} elements are counted")
+        else:
+            found[name] = int(number)
+    if found.get("reduce_bucket_size") == 0:
+        del found["reduce_bucket_size"]
+        zero.uncounted("reduce_bucket_size", "unknown", "a bucket has elements")
+    threshold = found.get("stage3_param_persistence_threshold", 0)
+    if isinstance(threshold, int) and threshold > SMALL_WEIGHT:
+        key = "stage3_param_persistence_threshold"
+        key = key if key in zero else "param_persistence_threshold"
+        zero.uncounted(key, "too_little", "larger weights stay gathered")
+    found = {name: size for name, size in found.items() if size != DEFAULTS[name]}
+    return {"zero_optimization": found} if found else {}
 
 
 def _variants(reading: Reading, zero: Reading, stage: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ...config.zero_optimization import DEFAULTS, filled_in
 from ...trainers import TRAINERS
 from ..methods.parameter import Parameter
 from ..settings import Settings
@@ -14,6 +15,18 @@ COMPUTE = {"no": None, "bf16": BFLOAT16, "fp16": FLOAT16}
 
 #: A strategy -> the version of FSDP that it is.
 FSDP_VERSIONS = {"fsdp1": 1, "fsdp2": 2}
+
+
+class ZeroSizes(NamedTuple):
+    """DeepSpeed's buckets and limits by its names for them, in elements."""
+
+    reduce_bucket_size: int
+    allgather_bucket_size: int
+    stage3_max_live_parameters: int
+    stage3_max_reuse_distance: int
+    stage3_prefetch_bucket_size: int
+    stage3_param_persistence_threshold: int
+    sub_group_size: int
 
 
 class Sharding(NamedTuple):
@@ -48,6 +61,8 @@ class Sharding(NamedTuple):
         Whether gradients are copied to buckets that last (DDP).
     parameters_on_host, optimizer_on_host : bool
         What waits in the host's memory.
+    sizes : ZeroSizes
+        DeepSpeed's.
     """
 
     parameters: int = 1
@@ -65,6 +80,7 @@ class Sharding(NamedTuple):
     buckets: bool = False
     parameters_on_host: bool = False
     optimizer_on_host: bool = False
+    sizes: ZeroSizes = ZeroSizes(**DEFAULTS)
 
     def shard(self, parameter: Parameter, gpus: int) -> Parameter:
         """Return what one of `gpus` holds: ``fully_shard`` cuts the first dimension."""
@@ -73,7 +89,7 @@ class Sharding(NamedTuple):
         return parameter.chunk(gpus) if self.strategy == "fsdp2" else parameter.flat_shard(gpus)
 
 
-def sharding(settings: Settings) -> Sharding:
+def sharding(settings: Settings, hidden_size: int) -> Sharding:
     """Return how a run shards its states.
 
     Sources: the ZeRO paper (Rajbhandari et al. 2020, sections 3.1 and 5) for stages 1 to 3 and for
@@ -90,7 +106,7 @@ def sharding(settings: Settings) -> Sharding:
     members = gpus // settings.num_nodes if settings.sharding == "hsdp" else gpus
     stage = {"ddp": 0, "zero1": 1, "zero2": 2}.get(settings.sharding, 3)
     strategy = settings.sharding if gpus > 1 else "ddp"
-    on_host = settings.cpu_offload == "all"
+    on_host = settings.cpu_offload in ("parameters", "all")
     if strategy in ("fsdp", "hsdp") or (on_host and strategy != "zero3"):
         strategy = "fsdp2"
     trainer, method = TRAINERS[settings.trainer], settings.training_method
@@ -123,7 +139,8 @@ def sharding(settings: Settings) -> Sharding:
         masters=deepspeed,
         buckets=strategy == "ddp" and gpus > 1,
         parameters_on_host=on_host,
-        optimizer_on_host=settings.cpu_offload != "none",
+        optimizer_on_host=settings.cpu_offload in ("optimizer", "all"),
+        sizes=ZeroSizes(**filled_in(dict(settings.zero_optimization), hidden_size)),
     )
 
 

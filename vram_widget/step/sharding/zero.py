@@ -1,10 +1,9 @@
 """DeepSpeed's ZeRO: what its stages hold on one GPU beside weights, gradients and states.
 
 Sources: deepspeed/runtime/zero/stage_1_and_2.py and stage3.py (0.19.8), whose functions are named
-here, and traces of DeepSpeed's engine (tests/reference/zero.csv). The constants are DeepSpeed's
-defaults for ``zero_optimization``, by its names for them. Gradients are copied into a bucket as
-they arrive, and reduced to shards when it is full. The GPU is the last: its shard holds the last
-weights, whose gradients come first, so that it makes room for them before the others do.
+here, and traces of DeepSpeed's engine (tests/reference/zero.csv). Gradients are copied into a bucket
+as they arrive, and reduced to shards when it is full. The GPU is the last: its shard holds the
+last weights, whose gradients come first, so that it makes room for them before the others do.
 """
 
 from __future__ import annotations
@@ -18,17 +17,6 @@ from ..methods.parameter import Parameter, dropped, made
 from ..tape import FLOAT32, FLOAT64, DType, Event, Leaf, Storage, Tape, Tensor
 from .communication import Communication
 from .sharding import Sharding
-
-#: reduce_bucket_size: elements of the bucket, however small the model.
-BUCKET = 500_000_000
-#: stage3_max_live_parameters, stage3_max_reuse_distance: elements that stay gathered for reuse.
-LIVE = 1_000_000_000
-#: sub_group_size: elements that stage 3 updates at a time.
-SUB_GROUP = 1_000_000_000
-#: stage3_prefetch_bucket_size: elements that stage 3 gathers ahead at a time.
-PREFETCH = 50_000_000
-#: stage3_param_persistence_threshold: a weight of fewer elements stays gathered.
-PERSISTENT = 100_000
 
 
 class ZeROLeaf(Leaf):
@@ -86,6 +74,8 @@ class ZeRO1(Communication):
 
     Attributes
     ----------
+    bucket_size : int
+        Elements of the bucket, however small the model.
     buffers : list of Tensor
         What is there until backward is over, or until the last pass is.
     """
@@ -96,6 +86,7 @@ class ZeRO1(Communication):
 
     def __init__(self, tape: Tape, sharding: Sharding, elements: int) -> None:
         super().__init__(tape, sharding, elements)
+        self.bucket_size = sharding.sizes.reduce_bucket_size
         self.layers: list[Layer] = []
         self.buffers: list[Tensor] = []
 
@@ -132,6 +123,8 @@ class ZeRO1(Communication):
                 leaf.grad = None
             left, several = _left_for_room(self.layers, self.sharding)
             waiting = self.buffer("gradients to be reduced", left, _dtype(self.layers))
+            assert waiting.storage is not None
+            waiting.storage.allocation.component = "gradients"
             self.buffer("gradients to be reduced", several, _dtype(self.layers))
             self._make_room()
             del waiting
@@ -143,7 +136,7 @@ class ZeRO1(Communication):
 
     def _make_bucket(self) -> None:
         if not self.buffers:
-            self.hold("reduce bucket", BUCKET, _dtype(self.layers))
+            self.hold("reduce bucket", self.bucket_size, _dtype(self.layers))
 
     def _make_room(self) -> None:
         """Make room for the gradients of this GPU's shard (``copy_grads_in_partition``)."""
@@ -203,7 +196,7 @@ class ZeRO2(ZeRO1):
             self.reduce()
         self.filled += parameter.size
         self.gradients += 1
-        if parameter.size > BUCKET:
+        if parameter.size > self.bucket_size:
             self.beside = gradient
 
     def fill(self, copies: int) -> Iterator[tuple[int, int | None]]:
@@ -216,14 +209,15 @@ class ZeRO2(ZeRO1):
         self.arrived.clear()
         of_one = sum(elements for _, elements in arrived)
         while copies and self.reductions < 2:
-            fit = min(copies, max(0, (BUCKET - self.filled) // of_one) if of_one else copies)
+            room = max(0, self.bucket_size - self.filled)
+            fit = min(copies, room // of_one) if of_one else copies
             copies -= fit
             self.filled += fit * of_one
             self.gradients += fit * len(arrived)
             place = self._full_at(arrived) if copies else None
             yield fit, place
             copies -= place is not None
-        self.filled = min(self.filled + copies * of_one, BUCKET)
+        self.filled = min(self.filled + copies * of_one, self.bucket_size)
         self.gradients += copies * len(arrived)
         if copies:
             yield copies, None
@@ -242,13 +236,13 @@ class ZeRO2(ZeRO1):
         """Put the rest of a layer's gradients into the empty bucket, however often it is full."""
         self.behind = self.gradients_behind = 0
         for elements in sizes:
-            if self.behind and self.behind + elements > BUCKET:
+            if self.behind and self.behind + elements > self.bucket_size:
                 self.behind = self.gradients_behind = 0
             self.behind += elements
             self.gradients_behind += 1
 
     def _overflows(self, elements: int) -> bool:
-        return self.filled > 0 and self.filled + elements > BUCKET
+        return self.filled > 0 and self.filled + elements > self.bucket_size
 
     def root_post_backward(self, outside: Layer) -> None:
         """Reduce what is left in the bucket, and drop it."""
@@ -288,6 +282,8 @@ class ZeRO3(ZeRO2):
         Elements of layers that stay gathered.
     fits : bool
         Whether those are all: then each stays until backward has gone through it.
+    gathers : bool
+        Whether weights are copied at all: one GPU has them, unless they are on the host.
     gathered : dict of (Layer, str) to Tensor
         Gathered weights by layer and name: those outside the layers, and all if they fit.
     of_layers : Tensor or None
@@ -302,8 +298,10 @@ class ZeRO3(ZeRO2):
 
     def __init__(self, tape: Tape, sharding: Sharding, elements: int) -> None:
         super().__init__(tape, sharding, elements)
-        self.live = LIVE
-        self.fits = elements <= LIVE
+        sizes = sharding.sizes
+        self.live = max(sizes.stage3_max_live_parameters, sizes.stage3_max_reuse_distance)
+        self.fits = elements <= self.live
+        self.gathers = sharding.parameters > 1 or sharding.parameters_on_host
         self.gathered: dict[tuple[Layer, str], Tensor] = {}
         self.of_layers: Tensor | None = None
         self.beyond: Tensor | None = None
@@ -329,6 +327,8 @@ class ZeRO3(ZeRO2):
     def pre_forward(self, layer: Layer) -> None:
         """Gather, up to the limit; what a layer needs beyond it is gathered nevertheless."""
         super().pre_forward(layer)
+        if not self.gathers:
+            return
         if layer is self.layers[0]:
             self._gather_each(layer)
             self.live = max(0, self.live - _elements(layer))
@@ -336,7 +336,7 @@ class ZeRO3(ZeRO2):
                 left = min(self.live, self.elements - _elements(layer))
                 self.of_layers = self.buffer("gathered weights", left, _largest(layer).dtype)
             return
-        together, last = _fetched_together(layer)
+        together, last = _fetched_together(layer, self.sharding)
         flat = self.buffer("weights fetched together", together, _largest(layer).dtype)
         layer.until_used[last] = flat
         if self.fits:
@@ -351,12 +351,12 @@ class ZeRO3(ZeRO2):
 
     def layers_post_forward(self) -> None:
         """Keep all that the last layer needs."""
-        if not self.fits:
+        if self.gathers and not self.fits:
             self.beyond = self._beyond(self.layers[-1])
 
     def pre_backward(self, layer: Layer) -> None:
         """Gather again."""
-        if not self.fits:
+        if self.gathers and not self.fits:
             layer.unsharded = self._beyond(layer)
 
     def post_backward(self, layer: Layer) -> None:
@@ -368,7 +368,8 @@ class ZeRO3(ZeRO2):
         """Release what lies behind the layers."""
         super().layers_pre_backward()
         self.beyond = None
-        self._release(self.layers[0], self.layers[0].parameters[1:])
+        embedding, *behind = self.layers[0].parameters
+        self._release(self.layers[0], behind if embedding.trainable else [embedding, *behind])
 
     def layers_post_backward(self) -> None:
         """Keep of what was gathered only what lies outside the layers."""
@@ -415,7 +416,7 @@ def lasting(layers: list[Layer], sharding: Sharding) -> list[Event]:
         largest = max((p for _, p in trained(layers)), key=lambda p: p.size)
         events.append(made("buffers", "gradient, on its way to the host", largest))
     if sharding.strategy == "zero3":
-        bucket = Parameter("DeepSpeed", 1, BUCKET, _dtype(layers), False)
+        bucket = Parameter("DeepSpeed", 1, sharding.sizes.reduce_bucket_size, _dtype(layers), False)
         events.append(made("buffers", "reduce bucket", bucket))
         if not sharding.optimizer_on_host:
             for layer, p in trained(layers):
@@ -443,7 +444,7 @@ def step(
         return gone
     elements = _shard_of_all(layers, sharding)
     if sharding.strategy == "zero3":
-        elements = min(elements, SUB_GROUP)
+        elements = min(elements, sharding.sizes.sub_group_size)
         largest = max(p.flat_shard(sharding.gradients).size for _, p in trained(layers))
     else:
         _, largest = _in_shard(layers, sharding)
@@ -524,21 +525,21 @@ def _left_for_room(layers: list[Layer], sharding: Sharding) -> tuple[int, int]:
     waiting, lined_up : int
         Elements that are not in the bucket, and those that are lined up beside it.
     """
-    sizes = _sizes(layers)
+    sizes, bucket = _sizes(layers), sharding.sizes.reduce_bucket_size
     start = sum(sizes) - _in_shard(layers, sharding)[0]
     filled = gradients = passed = large = 0
     for size in sizes:
-        if filled + size > BUCKET:
+        if filled + size > bucket:
             if passed > start:
                 break
             filled = gradients = 0
-        if size > BUCKET:
+        if size > bucket:
             large += size
         filled += size
         gradients += 1
         passed += size
     waiting = sum(sizes) - passed + large
-    filled = min(filled, BUCKET)
+    filled = min(filled, bucket)
     return waiting, filled if gradients > 1 else 0
 
 
@@ -552,7 +553,7 @@ def _is_of_experts(parameter: Parameter) -> bool:
     return parameter.trainable and ".experts." in parameter.name
 
 
-def _fetched_together(layer: Layer) -> tuple[int, str]:
+def _fetched_together(layer: Layer, sharding: Sharding) -> tuple[int, str]:
     """Return the most elements that are gathered at once and then copied out, weight by weight.
 
     Weights are queued until they are enough (``fetch_sub_module``); one alone is not copied
@@ -564,14 +565,17 @@ def _fetched_together(layer: Layer) -> tuple[int, str]:
     elements, name : int, str
         The elements, and the linear of the layer that is the last to use some.
     """
+    sizes = sharding.sizes
     found, last = 0, ""
     elements = weights = 0
+    if sharding.parameters == 1:  # _no_gather_coalesced
+        return found, last
     for p in layer.parameters * 4:
-        if p.size < PERSISTENT:
+        if p.size < sizes.stage3_param_persistence_threshold:
             continue
         elements += p.size
         weights += 1
-        if elements >= PREFETCH:
+        if elements >= sizes.stage3_prefetch_bucket_size:
             if weights > 1 and elements > found:
                 found, last = elements, p.name.rpartition(".")[0]
             elements = weights = 0
