@@ -9,6 +9,8 @@ import on_meta
 import pytest
 
 import vram_widget as vw
+from vram_widget.export import draft
+from vram_widget.export.readers import from_axolotl, from_training_hub, from_trl, from_unsloth
 from vram_widget.gpu import resolve
 from vram_widget.model.load import load
 from vram_widget.step.model_split import cards, modules, placed
@@ -139,4 +141,42 @@ def test_one_gpu_is_not_split() -> None:
     model = "Qwen/Qwen2.5-0.5B"
     assert tuple(vw.estimate(model, sharding="device_map", **fields)) == tuple(
         vw.estimate(model, **fields)
+    )
+
+
+@pytest.mark.parametrize(
+    ("trainer", "reader"),
+    [("training_hub", from_training_hub), ("trl", from_trl), ("axolotl", from_axolotl)],
+)
+@pytest.mark.filterwarnings("ignore::vram_widget.export.readers.reading.ReadingWarning")
+def test_a_split_is_written_and_read_back(trainer: str, reader: Any) -> None:
+    fields = {"trainer": trainer, "training_method": "qlora"}
+    config = vw.TrainingConfig(LLAMA, num_gpus=8, sharding="device_map", **fields)
+    written = draft(config, trainer)
+    assert "sharding" not in written.unsupported
+    assert any("one process" in notice for notice in written.notices)
+    back = reader(written.settings, num_gpus=8)
+    assert (back.sharding, back.num_gpus) == ("device_map", 8)
+
+
+def test_training_hubs_splitting_takes_the_gpus_of_its_keywords() -> None:
+    keywords = {"model_path": "m", "lora_r": 8, "nproc_per_node": 4, "nnodes": 1}
+    found = from_training_hub({**keywords, "enable_model_splitting": True})
+    assert (found.sharding, found.num_gpus, found.uncounted) == ("device_map", 4, [])
+    assert from_training_hub(keywords).sharding == "ddp"
+
+
+@pytest.mark.parametrize("placed", ["auto", "balanced"])
+def test_unsloths_device_map_is_read_for_several_gpus(placed: str) -> None:
+    keywords = {"model_name": "m", "device_map": placed, "load_in_4bit": True}
+    assert from_unsloth(keywords, num_gpus=4).sharding == "device_map"
+
+
+def test_a_split_is_suggested_where_nothing_can_be_sharded() -> None:
+    config = estimate(sharding="ddp").config
+    found = [each for each in vw.suggest(config) if "sharding" in each.changes]
+    assert [each.changes["sharding"] for each in found] == ["device_map"]
+    assert found[0].fits
+    assert found[0].changes["gradient_accumulation_steps"] == (
+        8 * config.gradient_accumulation_steps
     )

@@ -43,7 +43,7 @@ def export(config: TrainingConfig) -> Draft:
         f"training_hub.{function}(**json.loads(os.environ['{ARGUMENTS}']))"
     )
     command = ["python", "-c", run]
-    if function == "lora_sft" and config.num_gpus > 1:
+    if function == "lora_sft" and config.num_processes > 1:
         command = ["torchrun", "--no-python", *command]
         draft.notices = [notice for notice in draft.notices if "torchrun" not in notice]
     draft.note(

@@ -103,7 +103,13 @@ def _lora(draft: Draft) -> None:
         draft.cover("mixed_precision")
     if config.training_method == "qlora":
         _quantised(draft)
-    if config.num_gpus > 1:
+    if config.num_gpus > 1 and config.sharding == "device_map":
+        draft.put("enable_model_splitting", True, "sharding")
+        draft.note(
+            f"Start it as one process: it spreads the layers over the {config.num_gpus} GPUs "
+            "that it sees."
+        )
+    elif config.num_gpus > 1:
         draft.note(
             "lora_sft does not start its own processes: run it under torchrun, one for each GPU."
         )

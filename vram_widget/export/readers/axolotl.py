@@ -243,7 +243,7 @@ def _read_model(reading: Reading) -> dict[str, Any]:
             f"Axolotl's model_type: {shown(kind)} is a run of classification, which is not "
             "estimated here; take it out to estimate the rest as a fine-tune."
         )
-    if reading.get("device_map") not in (None, "auto", {"": 0}):
+    if reading.get("device_map") not in (None, "auto", "balanced", {"": 0}):
         reading.uncounted("device_map", "too_much", "layers may be on other devices")
     if reading.get("experts_implementation") not in (None, "eager", "grouped_mm"):
         reading.uncounted("experts_implementation", "unknown", "it saves other tensors")
@@ -450,7 +450,7 @@ def _read_sharding(reading: Reading, choices: Mapping[str, Any], fsdp: Reading) 
     strategy = [str(each) for each in _several(reading.get("fsdp", [])) if each]
     policy = _old(fsdp, "auto_wrap_policy")
     if not (strategy or reading.get("fsdp_config")):
-        return {}
+        return {"sharding": "device_map"} if reading.get("device_map") == "balanced" else {}
     if policy not in (None, "TRANSFORMER_BASED_WRAP"):
         why = f"The layers that {shown(policy)} makes of a model are not counted"
         reading.note("unknown", why, "sharding")

@@ -80,6 +80,12 @@ def from_training_hub(
     if "nproc_per_node" in reading and "num_gpus" not in choices:
         found["num_gpus"] = nodes * _gpus_per_node(reading.get("nproc_per_node"))
     found |= _read_lora(reading) if method in ("lora", "qlora") else _read_packed(reading)
+    if (
+        found.get("sharding") == "device_map"
+        and {"num_gpus": 1, **found, **choices}["num_gpus"] == 1
+    ):
+        why = "layers are spread over the GPUs there are: give num_gpus"
+        reading.uncounted("enable_model_splitting", "too_much", why, "num_gpus")
     batch = reading.get("effective_batch_size")
     config = reading.configuration(found, choices, "model_path")
     return _with_accumulation(config, batch, choices)
@@ -169,6 +175,8 @@ def _read_lora(reading: Reading) -> dict[str, Any]:
     if str(reading.get("bnb_4bit_compute_dtype")).endswith("float32"):
         why = "weights are dequantised to twice the size"
         reading.uncounted("bnb_4bit_compute_dtype", "too_little", why)
+    if reading.get("enable_model_splitting"):
+        found["sharding"] = "device_map"
     rows = reading.get("per_device_eval_batch_size")
     if rows is not None and "eval_data_path" in reading and rows != found.get("micro_batch_size"):
         reading.uncounted("per_device_eval_batch_size", "unknown", "evaluation has another batch")
@@ -181,7 +189,7 @@ def _with_accumulation(
     """Return `config` with what an `effective_batch_size` means for each pass."""
     if batch is None:
         return config
-    passes = count(batch, "effective_batch_size") / config.num_gpus
+    passes = count(batch, "effective_batch_size") / config.num_processes
     if config.adapts:
         rows = max(1, int(passes // config.gradient_accumulation_steps))
         return config.replace(**{"micro_batch_size": rows, **choices})

@@ -210,7 +210,7 @@ def _for_steps(config: TrainingConfig, steps: object, choices: Mapping[str, Any]
     """Return `config` with as many samples as a number of steps takes."""
     if not isinstance(steps, int) or steps <= 0:
         return config
-    tokens = steps * config.gradient_accumulation_steps * config.num_gpus * config.tokens
+    tokens = steps * config.gradient_accumulation_steps * config.num_processes * config.tokens
     samples = tokens // (config.max_seq_len if config.padded else config.tokens_per_sample)
     samples = min(max(samples, 1), TrainingConfig.fields()["num_samples"].metadata["maximum"])
     return config.replace(**{"num_samples": samples, "num_epochs": 1, **choices})
@@ -400,6 +400,8 @@ def _model(reading: Reading, loading: Reading) -> dict[str, Any]:
         if "attn_implementation" in place:
             found |= transformers.attention(place, "attn_implementation")
     where = loading.get("device_map")
+    if where == "balanced":
+        return found | {"sharding": "device_map"}
     if where not in (None, "auto", "cuda", "cuda:0", 0) and not (
         isinstance(where, Mapping) and set(where) <= {""}
     ):

@@ -154,7 +154,9 @@ def _read_loading(
         if revision and loading.get("use_exact_model_name"):
             found["model_path"] = f"{model}@{revision}"
     placed = loading.get("device_map", "sequential")  # a full first GPU before the next
-    if placed != "sequential" and not (isinstance(placed, Mapping) and len(placed) == 1):
+    if placed in ("auto", "balanced") and choices.get("num_gpus", 1) != 1:
+        found["sharding"] = "device_map"
+    elif placed != "sequential" and not (isinstance(placed, Mapping) and len(placed) == 1):
         loading.uncounted("device_map", "too_much", "blocks are spread over the GPUs there are")
     if loading.get("offload_embedding", "auto") not in ("auto", False):
         loading.uncounted("offload_embedding", "too_much", "embed_tokens leaves the GPU")
