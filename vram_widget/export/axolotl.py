@@ -236,8 +236,8 @@ def _is_balanced(pattern: str) -> bool:
 def _sharding(draft: Draft) -> None:
     config = draft.config
     if deepspeed.holds(config.sharding, config.cpu_offload):
-        stage = deepspeed.write(config.sharding, config.cpu_offload)
-        draft.put("deepspeed", stage, "sharding", "cpu_offload")
+        stage = deepspeed.write(config)
+        draft.put("deepspeed", stage, "sharding", "cpu_offload", "zero_optimization")
     elif config.sharding in ("fsdp", "hsdp"):
         if config.optim in ("adamw_8bit", "adamw_bnb_8bit"):  # validation.py refuses it
             raise ConfigError(

@@ -147,8 +147,8 @@ def _arguments(draft: Draft) -> dict[str, Any]:
 def _sharding(draft: Draft) -> dict[str, Any]:
     config = draft.config
     if deepspeed.holds(config.sharding, config.cpu_offload):
-        draft.cover("sharding", "cpu_offload")
-        return {"deepspeed": deepspeed.write(config.sharding, config.cpu_offload)}
+        draft.cover("sharding", "cpu_offload", "zero_optimization")
+        return {"deepspeed": deepspeed.write(config)}
     if config.sharding not in ("fsdp", "hsdp"):
         return {}
     draft.cover("sharding")
