@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import vram_widget as vw
-from vram_widget.step import losses
-from vram_widget.step.tape import BFLOAT16, FLOAT32, Leaf, Node, Tape
+from vram_widget.step import losses, ops
+from vram_widget.step.tape import BFLOAT16, FLOAT32, INT64, Leaf, Node, Tape, Tensor
 
 TOKENS, WORDS = 2048, 128_000
 HIDDEN, INNER, HEADS, KEY_HEADS, HEAD = 1024, 4096, 8, 2, 128
@@ -116,3 +116,51 @@ def test_cut_cross_entropy_never_makes_the_logits(estimate):
     cut, liger = estimate(loss_kernel="cut"), estimate(loss_kernel="liger")
     assert max(cut.timeline.bytes["outputs"]) < max(liger.timeline.bytes["outputs"])
     assert most_outputs(cut) < 0.1
+
+
+def _peak_in_torch(trains: bool) -> int:
+    """Return the most bytes of torchtune's LinearCrossEntropyLoss, in PyTorch's own operators."""
+    torch = pytest.importorskip("torch")
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.nn import functional
+
+    from vram_widget.trace.storages import StorageLog
+
+    log = StorageLog(512)
+    with FakeTensorMode():
+        hidden = torch.empty(TOKENS, HIDDEN, dtype=torch.bfloat16, requires_grad=True)
+        weight = torch.empty(WORDS, HIDDEN, dtype=torch.bfloat16, requires_grad=trains)
+        labels = torch.zeros(TOKENS, dtype=torch.int64)
+        with log:
+            outputs = hidden.clone()
+            indices = torch.empty(TOKENS, dtype=torch.int64)
+            total = torch.zeros(())
+            parts = outputs.index_select(0, indices).tensor_split(8), labels.tensor_split(8)
+            for part, targets in zip(*parts, strict=True):
+                logits = functional.linear(part, weight).float()
+                total = total + functional.cross_entropy(logits, targets, reduction="sum")
+                del logits
+            del parts, part, outputs
+            total.backward()
+    return max(accumulate(event.nbytes for event in log.events)) - weight.nbytes
+
+
+@pytest.mark.parametrize("trains", [True, False])
+def test_torchtunes_loss_saves_the_log_probabilities_of_every_part(trains):
+    tape = Tape(1e12, 1e12)
+    leaf = Leaf() if trains else None
+    weight = Tensor(tape, WORDS, HIDDEN, BFLOAT16, None, leaf)
+    hidden = ops.linear(tape.new(TOKENS, HIDDEN, BFLOAT16, "input"), square(tape))
+    labels = tape.new(TOKENS, 1, INT64, "labels")
+    loss = losses.saved_parts(hidden, labels, lambda part: ops.linear(part, weight))
+    del hidden
+    assert isinstance(loss.node, Node)
+    loss.node.accumulate(tape.new(1, 1, FLOAT32, "gradient"))
+    tape.backward()
+    peak = max(accumulate(nbytes for nbytes, _ in tape.log))
+    assert peak == pytest.approx(_peak_in_torch(trains), rel=0.004)
+    assert peak > 4 * TOKENS * WORDS
+
+
+def square(tape: Tape) -> Tensor:
+    return Tensor(tape, HIDDEN, HIDDEN, BFLOAT16, None, Leaf())

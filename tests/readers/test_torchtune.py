@@ -179,9 +179,10 @@ def test_checkpointing_by_both_of_its_switches() -> None:
 
 def test_the_loss_that_keeps_all_of_its_parts() -> None:
     loss = {"_component_": "torchtune.modules.loss.LinearCrossEntropyLoss"}
-    assert effects(FULL, loss=loss) == ["too_much"]
-    assert read(FULL, {"loss_kernel": "chunked"}, loss=loss).loss_kernel == "chunked"
+    assert read(FULL, loss=loss).loss_kernel == "chunked"
     assert effects(FULL, loss=loss, compile=True) == ["unknown"]
+    of_logits = {"_component_": "torchtune.modules.loss.CEWithChunkedOutputLoss"}
+    assert read(FULL, loss=of_logits).loss_kernel == "fused"
 
 
 def test_a_length_that_a_file_leaves_open_is_asked_for() -> None:

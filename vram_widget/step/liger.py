@@ -67,7 +67,11 @@ def kernels(
     ((True, 'liger'), (False, 'eager'))
     >>> kernels(True, "eager", "granite", "trl", "sft")
     (True, 'fused')
+    >>> kernels(False, "chunked", "llama", "torchtune", "sft")
+    (False, 'saved_parts')
     """
+    if loss_kernel == "chunked" and TRAINERS[trainer].saves_parts_of_loss:
+        loss_kernel = "saved_parts"
     if not use_liger or model_type not in FAMILIES:
         return False, loss_kernel
     if loss_kernel == "cut":  # Axolotl's plugin, which takes Liger's place in the loss

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from . import ops
-from .tape import FLOAT32, INT32, Gradients, Tensor
+from .ops import experts as mixture
+from .tape import FLOAT32, INT32, INT64, Gradients, Tensor
 
 Head = Callable[[Tensor], Tensor]
 
-#: torchtune's CEWithChunkedOutputLoss (num_output_chunks) and Unsloth's fused loss use this many.
+#: torchtune's losses (num_output_chunks) and Unsloth's fused loss use this many.
 CHUNKS = 8
 
 
@@ -55,6 +56,25 @@ def chunked(x: Tensor, labels: Tensor, head: Head) -> Tensor:
         return _cross_entropy(head(part), labels)
 
     losses = [ops.checkpoint(run, part) for part in ops.first_rows(x, CHUNKS)]
+    total = tape.new(1, 1, FLOAT32, "loss")
+    if tape.recording:
+        edges = tuple(loss.node for loss in losses)
+        tape.record(total, edges, lambda grad: tuple(grad for _ in edges))
+    return total
+
+
+def saved_parts(x: Tensor, labels: Tensor, head: Head) -> Tensor:
+    """A part of the tokens at a time, whose log-probabilities are saved: nothing is made again.
+
+    Source: LinearCrossEntropyLoss in torchtune's modules/loss/cross_entropy_loss.py, which first
+    takes the tokens that have a label: all of them, at most.
+    """
+    tape = x.tape
+    labelled = mixture.gather(x, tape.new(x.rows, 1, INT64, "tokens with a label"), "hidden state")
+    parts = ops.tensor_split(labelled, CHUNKS)
+    losses = []
+    while parts:
+        losses.append(_cross_entropy(head(parts.pop(0)), labels))
     total = tape.new(1, 1, FLOAT32, "loss")
     if tape.recording:
         edges = tuple(loss.node for loss in losses)
@@ -134,6 +154,11 @@ def _power_of_two(number: int) -> int:
 
 
 #: loss_kernel -> the loss over what the head makes.
-OVER_LOGITS = {"eager": eager, "fused": fused, "chunked": chunked}
+OVER_LOGITS = {
+    "eager": eager,
+    "fused": fused,
+    "chunked": chunked,
+    "saved_parts": saved_parts,
+}
 #: loss_kernel -> the loss over the hidden state and the lm_head's weight.
 OVER_HIDDEN_STATES = {"liger": liger, "cut": cut}

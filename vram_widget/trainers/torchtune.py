@@ -3,7 +3,10 @@
 recipes/configs/llama3_1/8B_full_single_device.yaml, 8B_lora_single_device.yaml and
 8B_qlora_single_device.yaml. All of it in bf16, adapters too; batches are padded, not packed. On
 several GPUs its recipes use FSDP (and, for full fine-tuning, fused AdamW with an ordinary
-backward).
+backward): every layer is a group, and the rest one that stays unsharded from forward to backward
+(shard_model in training/_distributed.py). An optimizer in backward updates each shard once its
+group's gradients are reduced (full_finetune_distributed.py, by configuration). The loss goes
+through the tokens in parts and saves the log-probabilities of all (modules/loss).
 """
 
 from __future__ import annotations
@@ -44,6 +47,7 @@ TRAINER = Trainer(
     # its NF4 is torchao's, a tensor of its own that FSDP shards, scales and all
     shardable_quantization=frozenset({"nf4"}),
     shards_quantization_scales=True,
+    saves_parts_of_loss=True,
     # the keys of the files (8B_lora_single_device.yaml, 8B_full.yaml): loss, optimizer,
     # optimizer_in_bwd, enable_activation_checkpointing, enable_activation_offloading
     configurable=frozenset(

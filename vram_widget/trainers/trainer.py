@@ -81,6 +81,8 @@ class Trainer:
         Whether it trains an embedding or lm_head among `target_modules` in full, as
         `modules_to_save`; both together as one where they are tied. With activations offloaded, it
         takes the frozen originals off the GPU too.
+    saves_parts_of_loss : bool
+        Whether its chunked loss saves what it makes of each part, and makes nothing again.
     dequantizes_experts_again : bool
         Whether quantised experts are dequantised once more for backward. Else what forward
         dequantised is saved until then, as autograd does by itself.
@@ -108,6 +110,7 @@ class Trainer:
     shardable_quantization: frozenset[str] = frozenset()
     liger_makes_logits: frozenset[str] = frozenset()
     saves_targeted_vocabulary: bool = False
+    saves_parts_of_loss: bool = False
     dequantizes_experts_again: bool = False
     leaves_targets_to_peft: bool = False
     configurable: frozenset[str] = frozenset()

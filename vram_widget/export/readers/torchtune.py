@@ -362,24 +362,16 @@ def _savers(reading: Reading) -> dict[str, Any]:
 def _loss(reading: Reading, loss: str) -> dict[str, Any]:
     """Read the loss and what torch.compile does to it.
 
-    LinearCrossEntropyLoss and CEWithChunkedOutputLoss go through the tokens in parts but make
-    nothing again in backward: all log-probabilities wait there in float32. A fused loss holds as
-    much, and the logits of all tokens at once for a moment, not of a part.
+    CEWithChunkedOutputLoss takes logits that the model has made of all tokens: they wait beside
+    the log-probabilities, where LinearCrossEntropyLoss makes those of a part at a time.
     """
-    compiled = reading.get("compile")
-    compiles_loss = compiled.get("loss", True) if isinstance(compiled, Mapping) else compiled
-    if compiled:
+    if reading.get("compile"):
         reading.uncounted("compile", "unknown", "it fuses norms, activations and the loss")
     if loss == "torch.nn.CrossEntropyLoss":
         return {"loss_kernel": "eager"}
-    if compiles_loss:
-        return {"loss_kernel": "chunked"}
-    reading.note(
-        "too_much",
-        "The loss counts its logits of all tokens at once, torchtune's in parts",
-        "loss_kernel",
-    )
-    return {"loss_kernel": "fused"}
+    if loss.endswith("CEWithChunkedOutputLoss"):
+        return {"loss_kernel": "fused"}
+    return {"loss_kernel": "chunked"}
 
 
 def _hardware(reading: Reading, choices: Mapping[str, Any], comment: str) -> dict[str, Any]:

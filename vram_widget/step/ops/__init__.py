@@ -57,6 +57,7 @@ from .views import (
     reshape,
     split,
     split_widths,
+    tensor_split,
     transpose,
     view_of,
 )
@@ -114,6 +115,7 @@ __all__ = [
     "square",
     "sub",
     "tanh",
+    "tensor_split",
     "to",
     "transpose",
     "view_of",

@@ -95,6 +95,17 @@ def first_rows(x: Tensor, parts: int) -> list[Tensor]:
     return [first, other]
 
 
+def tensor_split(x: Tensor, parts: int) -> list[Tensor]:
+    """Return views of equal shares of x's rows, whose gradients are each as large as x."""
+    tape, rows, width, dtype = x.tape, x.rows, x.width, x.dtype
+    shares = [rows // parts + (part < rows % parts) for part in range(parts)]
+    views = [Tensor(tape, share, width, dtype, x.storage) for share in shares if share]
+    if tape.recording and x.node is not None:
+        for view in views:
+            tape.record(view, (x.node,), lambda grad: (tape.new(rows, width, dtype, "gradient"),))
+    return views
+
+
 def cat(*parts: Tensor) -> Tensor:
     """Concatenate features; the parts' gradients are views of its own."""
     first = parts[0]
