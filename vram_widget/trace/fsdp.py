@@ -19,7 +19,7 @@ import torch.distributed as dist
 from accelerate.utils import FullyShardedDataParallelPlugin
 from accelerate.utils.fsdp_utils import fsdp2_prepare_model
 from torch import nn
-from torch._subclasses.fake_tensor import unset_fake_temporarily
+from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import (
     FSDPModule,
@@ -38,6 +38,7 @@ from ..config import TrainingConfig
 from ..errors import ConfigError
 from ..step.sharding.sharding import Sharding
 from .events import Storage
+from .quantized import NF4Linear
 from .storages import Scope, StorageLog
 
 #: mixed_precision -> the dtype of matrix products.
@@ -133,7 +134,17 @@ def _prepare_by_accelerate(model: nn.Module, mesh: DeviceMesh, config: TrainingC
         is_main_process=False,
         device=torch.device("cpu"),
     )
-    return cast(nn.Module, fsdp2_prepare_model(accelerator, model))
+    packed = [module.weight for module in model.modules() if isinstance(module, NF4Linear)]
+    for weight in packed:
+        cast(Any, weight).__class__ = Params4bit
+    prepared = cast(nn.Module, fsdp2_prepare_model(accelerator, model))
+    for weight in packed:
+        cast(Any, weight).__class__ = FakeTensor
+    return prepared
+
+
+class Params4bit(FakeTensor):
+    """A weight as bitsandbytes names its class, by which Accelerate knows one of 4 bits."""
 
 
 def _fully_shard(

@@ -54,7 +54,8 @@ def quantize(model: PreTrainedModel, config: TrainingConfig) -> None:
     ]
     for name, linear in linears:
         if config.quantization == "nf4":
-            stand_in: nn.Module = NF4Linear(linear, config.bnb_4bit_use_double_quant)
+            storage = getattr(torch, config.bnb_4bit_quant_storage)
+            stand_in: nn.Module = NF4Linear(linear, config.bnb_4bit_use_double_quant, storage)
         else:
             stand_in = Int8Linear(linear)
         parent, _, last = name.rpartition(".")
@@ -102,13 +103,15 @@ class NF4Linear(nn.Linear):
 
     absmax: Tensor
 
-    def __init__(self, linear: nn.Linear | Conv1D, double_quant: bool) -> None:
+    def __init__(
+        self, linear: nn.Linear | Conv1D, double_quant: bool, storage: torch.dtype
+    ) -> None:
         nn.Module.__init__(self)
         self.in_features, self.out_features = widths(linear)
         self.bias = linear.bias
         weights = linear.weight.numel()
         scales = -(-weights // WEIGHTS_A_SCALE)
-        packed = torch.empty(-(-weights // 2), 1, dtype=torch.uint8)
+        packed = torch.empty(-(-weights // (2 * storage.itemsize)), 1, dtype=storage)
         self.weight = nn.Parameter(packed, requires_grad=False)
         self.register_buffer("quant_map", torch.empty(16))
         if double_quant:
