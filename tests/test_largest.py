@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import vram_widget as vw
 from vram_widget.advise import limit
 from vram_widget.advise.largest import GROWING, AdviceWarning
+from vram_widget.trainers import TRAINERS
 
 #: Small and large, tied and not, grouped, capped, windowed, of experts.
 MODELS = [
@@ -25,6 +26,14 @@ MODELS = [
     "Qwen/Qwen2.5-32B",
 ]
 CARDS = ["RTX 3060", "T4", "L4", "L40S", "A100-80GB", "B200"]
+
+
+def runnable(run: dict[str, Any]) -> dict[str, Any]:
+    """Leave out a strategy that the trainer does not run the method by."""
+    trainer = TRAINERS[run["trainer"]]
+    can_run = trainer.can_run(run["training_method"], run.get("sharding", ""))
+    return run if can_run else {k: each for k, each in run.items() if k != "sharding"}
+
 
 runs = st.fixed_dictionaries(
     {
@@ -51,7 +60,7 @@ runs = st.fixed_dictionaries(
         "sharding": st.sampled_from(["ddp", "zero2", "zero3", "fsdp", "hsdp"]),
         "memory_model": st.sampled_from(["replay", "replay", "training_hub"]),
     },
-)
+).map(runnable)
 hundreds = settings(
     max_examples=250, deadline=None, suppress_health_check=[HealthCheck.filter_too_much]
 )

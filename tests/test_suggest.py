@@ -13,6 +13,7 @@ from vram_widget.advise import Suggestion
 from vram_widget.advise.ladders.feasible import can, consistent
 from vram_widget.advise.saving import GENTLEST_FIRST
 from vram_widget.export import TARGETS, draft
+from vram_widget.trainers import TRAINERS
 
 GiB = 1024**3
 LLAMA = "meta-llama/Llama-3.1-8B"
@@ -44,6 +45,13 @@ def config(request: pytest.FixtureRequest) -> vw.TrainingConfig:
     return vw.TrainingConfig(LLAMA, **request.param)
 
 
+def runnable(run: dict[str, Any]) -> dict[str, Any]:
+    """Leave out a strategy that the trainer does not run the method by."""
+    trainer = TRAINERS[run["trainer"]]
+    can_run = trainer.can_run(run["training_method"], run.get("sharding", ""))
+    return run if can_run else {k: each for k, each in run.items() if k != "sharding"}
+
+
 runs = st.fixed_dictionaries(
     {
         "model_path": st.sampled_from(
@@ -71,10 +79,10 @@ runs = st.fixed_dictionaries(
         "lora_r": st.sampled_from([8, 64]),
         "optim": st.sampled_from(["adamw_torch", "paged_adamw_8bit"]),
         "num_gpus": st.sampled_from([1, 2, 8]),
-        "sharding": st.sampled_from(["ddp", "zero2", "zero3", "fsdp"]),
+        "sharding": st.sampled_from(["ddp", "zero2", "zero3", "fsdp", "device_map"]),
         "tokens_per_sample": st.sampled_from([100, 3000]),
     },
-)
+).map(runnable)
 
 
 def holds(config: vw.TrainingConfig, suggestion: Suggestion) -> None:

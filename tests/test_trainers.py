@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 import vram_widget as vw
-from vram_widget import TrainingConfig, trainers
+from vram_widget import TrainingConfig, advise, trainers
 from vram_widget.families import families
 from vram_widget.trainers import peft
 
@@ -137,3 +137,73 @@ def test_trl_preset_agrees_with_the_installed_transformers():
     settings = trainers.defaults("trl", "sft")
     assert settings["optim"] == fields["optim"].default
     assert settings["micro_batch_size"] == fields["per_device_train_batch_size"].default
+
+
+STRATEGIES = TrainingConfig.fields()["sharding"].metadata["options"]
+
+#: What each trainer's sources have, by method; all others have no way to it.
+RUNS = {
+    ("training_hub", "sft"): {"ddp", "zero2", "fsdp", "hsdp"},
+    ("training_hub", "osft"): {"fsdp"},
+    ("training_hub", "lora"): {"ddp", "device_map"},
+    ("training_hub", "qlora"): {"ddp", "device_map"},
+    **{("torchtune", method): {"zero2", "fsdp", "hsdp"} for method in METHODS[:3]},
+    **{("unsloth", method): set(STRATEGIES) - {"hsdp"} for method in METHODS[:3]},
+    **{("llamafactory", method): set(STRATEGIES) - {"device_map"} for method in METHODS[:3]},
+}
+
+
+@pytest.mark.parametrize("sharding", STRATEGIES)
+@pytest.mark.parametrize(("trainer", "method"), PAIRS)
+def test_a_strategy_is_run_or_refused_with_what_can_be(trainer, method, sharding):
+    config = TrainingConfig(
+        "m", trainer=trainer, training_method=method, num_gpus=2, sharding=sharding
+    )
+    runs = RUNS.get((trainer, method), set(STRATEGIES))
+    if sharding in runs:
+        config.check()
+        return
+    with pytest.raises(vw.ConfigError) as refused:
+        config.check()
+    said = str(refused.value)
+    assert trainers.TRAINERS[trainer].label in said
+    assert STRATEGIES[sharding] in said
+    assert all(f"'{name}'" in said for name in runs)
+    others = trainers.running(method, sharding)
+    assert all(trainers.TRAINERS[name].label in said for name in others)
+    config.replace(num_gpus=1).check()  # one GPU shards nothing
+
+
+@pytest.mark.parametrize(("trainer", "method"), PAIRS)
+def test_a_preset_is_run_on_several_gpus(trainer, method):
+    TrainingConfig("m", trainer=trainer, training_method=method, num_gpus=8).check()
+
+
+@pytest.mark.parametrize("start", PAIRS)
+def test_who_changes_trainer_and_method_is_not_held_to_a_strategy_that_followed(start):
+    trainer, method = start
+    config = TrainingConfig("m", trainer=trainer, training_method=method, num_gpus=8)
+    for name, other in PAIRS:
+        config.trainer, config.training_method = name, other
+        config.check()
+
+
+@pytest.mark.parametrize("method", ["lora", "qlora", "osft"])
+def test_training_hub_keeps_adapters_and_osft_off_the_host(method):
+    config = TrainingConfig("m", training_method=method, cpu_offload="all")
+    with pytest.raises(vw.ConfigError, match="host's memory"):
+        config.check()
+    TrainingConfig("m", training_method="sft", cpu_offload="all").check()
+
+
+def test_a_comparison_of_methods_runs_each_as_it_can_be():
+    config = {"trainer": "training_hub", "gpu": "H100", "num_gpus": 8, "sharding": "zero2"}
+    found = advise.methods(TrainingConfig("HuggingFaceTB/SmolLM2-135M", **config))
+    assert [each.config.sharding for each in found] == ["zero2", "ddp", "ddp", "fsdp"]
+
+
+def test_a_recommendation_goes_over_what_runs_by_the_strategy():
+    found = vw.recommend("H100", 8, ["HuggingFaceTB/SmolLM2-135M"], sharding="device_map")
+    assert found.methods == ("lora", "qlora")
+    with pytest.raises(vw.ConfigError, match="ZeRO-1"):
+        vw.recommend("H100", 8, ["HuggingFaceTB/SmolLM2-135M"], sharding="zero1")
