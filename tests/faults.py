@@ -621,4 +621,26 @@ FAULTS = (
         "hub/test_hostile.py",
         "lying",
     ),
+    # A model split over cards, and what a trainer runs.
+    Fault(
+        "step/model_split.py",
+        "(max(coming, default=0) if card == 0 else 0)",
+        "0",
+        "test_model_split.py",
+        "transformers",
+    ),
+    Fault(
+        "estimate/run_time.py",
+        "gpus, passes = config.num_processes,",
+        "gpus, passes = config.num_gpus,",
+        "test_model_split.py",
+        "works",
+    ),
+    Fault(
+        "trainers/training_hub.py",
+        '"lora": frozenset({"ddp", "device_map"}),',
+        '"lora": frozenset({"ddp", "zero3", "device_map"}),',
+        "test_trainers.py",
+        "refused",
+    ),
 )
