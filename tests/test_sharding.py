@@ -65,6 +65,44 @@ def test_zero_3_keeps_a_billion_weights_gathered_and_its_bucket_throughout():
     assert bytes_in(est, "buffers", "optimizer_step") == pytest.approx(5e8 * 2, rel=0.001)
 
 
+def test_zero_on_one_gpu_counts_where_it_offloads():
+    """stage_1_and_2.py: DeepSpeed has its bucket however few GPUs there are."""
+    alone = {"num_gpus": 1, "gpu_memory": "400 GiB"}
+    assert estimate(**alone, sharding="zero2").allocated == (
+        estimate(**alone, sharding="ddp").allocated
+    )
+    est = estimate(**alone, sharding="zero2", cpu_offload="optimizer")
+    assert bytes_in(est, "optimizer", "optimizer_step") == 0
+    assert bytes_in(est, "buffers", "backward") > 5e8 * 2
+    assert bytes_in(est, "parameters", "forward") == pytest.approx(2 * WEIGHTS, rel=0.001)
+
+
+def test_weights_offloaded_by_themselves_leave_the_states_on_the_gpu():
+    """``_configure_offloading`` in stage3.py takes the two apart."""
+    choices = {"sharding": "zero3"}
+    on_gpu, weights, both = (
+        estimate(**choices, cpu_offload=each) for each in ("none", "parameters", "all")
+    )
+    assert bytes_in(weights, "optimizer", "optimizer_step") == (
+        bytes_in(on_gpu, "optimizer", "optimizer_step")
+    )
+    assert bytes_in(weights, "parameters", "forward") == bytes_in(both, "parameters", "forward")
+
+
+def test_what_zero_3_gathers_names_the_stream_it_is_made_in():
+    """``__allgather_stream`` and ``reduce_and_partition_stream``; buckets are made before."""
+    streams = {
+        (allocation.what, allocation.stream)
+        for segment in record_of(estimate(sharding="zero3")).segments
+        for _, allocation in segment.events
+        if allocation.operator == "DeepSpeed" and allocation.component == "buffers"
+    }
+    assert {name for what, name in streams if what.startswith("gathered")} == {"all_gather"}
+    assert ("weights fetched together", "all_gather") in streams
+    assert ("gradients to be reduced", "reduce_and_partition") in streams
+    assert ("reduce bucket", "") in streams
+
+
 @pytest.mark.parametrize(
     ("sharding", "bytes_each"),
     [

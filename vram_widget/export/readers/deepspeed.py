@@ -83,12 +83,12 @@ def from_deepspeed(settings: Source, **choices: Unpack[Choices]) -> TrainingConf
 
 
 def on_one_gpu(reading: Reading, found: Mapping[str, Any], choices: Mapping[str, Any]) -> None:
-    """Name ZeRO on one GPU: it shards nothing, and is counted as if it were not there."""
+    """Name ZeRO on one GPU: unless it offloads, it is counted as if it were not there."""
     fields = {**found, **choices}
-    if str(fields.get("sharding")) in STAGES and fields.get("num_gpus") == 1:
-        offloads = fields.get("cpu_offload", "none") != "none"
+    offloads = fields.get("cpu_offload", "none") != "none"
+    if str(fields.get("sharding")) in STAGES and fields.get("num_gpus") == 1 and not offloads:
         reading.note(
-            "too_much" if offloads else "unknown",
+            "unknown",
             "On one GPU DeepSpeed's own copies and buckets are not counted, but the Trainer's",
             "sharding",
         )

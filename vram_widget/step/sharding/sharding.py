@@ -95,7 +95,9 @@ def sharding(settings: Settings, hidden_size: int) -> Sharding:
     Sources: the ZeRO paper (Rajbhandari et al. 2020, sections 3.1 and 5) for stages 1 to 3 and for
     what mixed precision keeps there: 2 bytes a weight, 2 a gradient and 12 of optimizer states.
     FSDP's FULL_SHARD is stage 3 on the stored dtype, HYBRID_SHARD is that within a node. One GPU
-    shards nothing.
+    shards nothing: `sharding` has no bearing there, unless something is offloaded to the host and
+    it is one of ZeRO's stages. Then DeepSpeed runs on the one GPU, with its float32 weights and
+    buckets.
 
     mini-trainer 0.9.0 (OSFT) runs ``fully_shard``, with gradients reduced in float32 and the last
     layer left unsharded (``wrap_fsdp2`` in setup_model_for_training.py). instructlab-training
@@ -105,7 +107,8 @@ def sharding(settings: Settings, hidden_size: int) -> Sharding:
     gpus = settings.num_gpus
     members = gpus // settings.num_nodes if settings.sharding == "hsdp" else gpus
     stage = {"ddp": 0, "zero1": 1, "zero2": 2}.get(settings.sharding, 3)
-    strategy = settings.sharding if gpus > 1 else "ddp"
+    offloads = settings.cpu_offload != "none" and settings.sharding.startswith("zero")
+    strategy = settings.sharding if gpus > 1 or offloads else "ddp"
     on_host = settings.cpu_offload in ("parameters", "all")
     if strategy in ("fsdp", "hsdp") or (on_host and strategy != "zero3"):
         strategy = "fsdp2"

@@ -1,9 +1,9 @@
 """DeepSpeed's ZeRO: what its stages hold on one GPU beside weights, gradients and states.
 
 Sources: deepspeed/runtime/zero/stage_1_and_2.py and stage3.py (0.19.8), whose functions are named
-here, and traces of DeepSpeed's engine (tests/reference/zero.csv). Gradients are copied into a bucket
-as they arrive, and reduced to shards when it is full. The GPU is the last: its shard holds the
-last weights, whose gradients come first, so that it makes room for them before the others do.
+here, and traces of DeepSpeed's engine (tests/reference/zero.csv). Gradients are copied into a
+bucket as they arrive, and reduced to shards when it is full. The GPU is the last: its shard holds
+the last weights, whose gradients come first, so that it makes room for them before others do.
 """
 
 from __future__ import annotations
@@ -82,6 +82,9 @@ class ZeRO1(Communication):
 
     operator = "DeepSpeed"
     fills_bucket = True
+    #: The CUDA stream that gradients are lined up in; stages 1 and 2 have one of its own for
+    #: overlap_comm alone, which is off by default there.
+    reduction_stream = ""
     kind_of_leaf: type[ZeROLeaf] = ZeRO1Leaf
 
     def __init__(self, tape: Tape, sharding: Sharding, elements: int) -> None:
@@ -261,7 +264,8 @@ class ZeRO2(ZeRO1):
 
     def _line_up(self) -> None:
         if self.gradients > 1:
-            self.buffer("gradients to be reduced", self.filled, _dtype(self.layers))
+            dtype, stream = _dtype(self.layers), self.reduction_stream
+            self.buffer("gradients to be reduced", self.filled, dtype, stream)
 
     def _make_room(self) -> None:
         if not self.sums:
@@ -295,6 +299,9 @@ class ZeRO3(ZeRO2):
     """
 
     kind_of_leaf = ZeRO3Leaf
+    #: overlap_comm is on by default: weights are gathered, and copied out, in a stream of their
+    #: own (``__allgather_stream``), and gradients joined in another.
+    reduction_stream = "reduce_and_partition"
 
     def __init__(self, tape: Tape, sharding: Sharding, elements: int) -> None:
         super().__init__(tape, sharding, elements)
@@ -334,10 +341,11 @@ class ZeRO3(ZeRO2):
             self.live = max(0, self.live - _elements(layer))
             if not self.fits:
                 left = min(self.live, self.elements - _elements(layer))
-                self.of_layers = self.buffer("gathered weights", left, _largest(layer).dtype)
+                self.of_layers = self._gathered(left, _largest(layer).dtype)
             return
         together, last = _fetched_together(layer, self.sharding)
-        flat = self.buffer("weights fetched together", together, _largest(layer).dtype)
+        dtype = _largest(layer).dtype
+        flat = self.buffer("weights fetched together", together, dtype, "all_gather")
         layer.until_used[last] = flat
         if self.fits:
             self._gather_each(layer)
@@ -386,9 +394,12 @@ class ZeRO3(ZeRO2):
     def _make_room(self) -> None:
         """It is there."""
 
+    def _gathered(self, elements: int, dtype: DType) -> Tensor:
+        return self.buffer("gathered weights", elements, dtype, "all_gather")
+
     def _gather_each(self, layer: Layer) -> None:
         for p in layer.parameters:
-            self.gathered[layer, p.name] = self.buffer("gathered weights", p.size, p.dtype)
+            self.gathered[layer, p.name] = self._gathered(p.size, p.dtype)
 
     def _release(self, layer: Layer, parameters: list[Parameter]) -> None:
         for p in parameters:
@@ -398,7 +409,7 @@ class ZeRO3(ZeRO2):
         elements = _elements(layer) - self.live
         if elements <= 0:
             return None
-        return self.buffer("gathered weights", elements, _largest(layer).dtype)
+        return self._gathered(elements, _largest(layer).dtype)
 
 
 #: sharding -> its stage.
