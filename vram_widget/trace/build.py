@@ -98,7 +98,8 @@ def _checkpoint(
     for module in base.modules():
         inner = getattr(module, "_gradient_checkpointing_func", None)
         if inner is not None:
-            module._gradient_checkpointing_func = partial(_reentrant, inner, kernels)
+            anew: Any = partial(_reentrant, inner, kernels)
+            module._gradient_checkpointing_func = anew
 
 
 def _reentrant(

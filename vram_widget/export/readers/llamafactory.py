@@ -477,8 +477,8 @@ def _read_unsloth(reading: Reading) -> dict[str, Any]:
     loss in chunks; its 4-bit scales are quantised too.
     """
     reading.skip("use_unsloth_gc", "use_reentrant_gc", "disable_gradient_checkpointing")
-    ours = {"gradient_checkpointing": True, "use_reentrant": True, "offload_activations": True}
-    ours["loss_kernel"] = "chunked"
+    always = ("gradient_checkpointing", "use_reentrant", "offload_activations")
+    ours: dict[str, Any] = {**dict.fromkeys(always, True), "loss_kernel": "chunked"}
     return ours | {"bnb_4bit_use_double_quant": True, "attn_implementation": "sdpa"}
 
 
