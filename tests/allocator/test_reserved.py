@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import islice, pairwise
 from statistics import mean, median
 
 import pytest
@@ -152,3 +152,26 @@ def test_a_published_formula_has_no_allocator():
     est = vw.estimate(MODEL, memory_model="training_hub", gpu="H100")
     with pytest.raises(vw.ConfigError, match="memory_model='replay'"):
         _ = est.reserved
+
+
+@pytest.mark.parametrize("choices", RUNS.values(), ids=list(RUNS))
+def test_what_is_reserved_lies_above_the_timeline_and_never_falls(choices):
+    est = vw.estimate(MODEL, **choices)
+    reserved_then, allocated = est.reserved_over_time, est._record.timeline[0].total
+    assert len(reserved_then) == len(est.timeline)
+    assert all(a <= b for a, b in pairwise(reserved_then))
+    fixed = reserved_then[0]  # nothing is loaded yet: what CUDA and NCCL take
+    for taken, held in zip(reserved_then, allocated, strict=True):
+        assert taken - fixed >= held
+    assert max(reserved_then) - fixed <= est.reserved.steady
+
+
+def test_the_picture_shows_what_is_cached_behind_the_tensors():
+    est = vw.estimate(MODEL, **RUNS["qlora"])
+    axes = est.plot().axes[0]
+    assert "Cached by PyTorch" in [text.get_text() for text in axes.texts]
+    behind = axes.collections[0].get_paths()[0].vertices[:, 1].max()
+    assert behind * GiB == pytest.approx(max(est.reserved_over_time))
+    formula = vw.estimate(MODEL, memory_model="rule_of_thumb", gpu="H100")
+    texts = [text.get_text() for text in formula.plot().axes[0].texts]
+    assert "Cached by PyTorch" not in texts

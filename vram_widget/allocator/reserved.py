@@ -7,7 +7,7 @@ repeat each by itself.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from ..step.record import Record, Segment
@@ -34,24 +34,30 @@ class Process:
 
     def run(self, segments: Iterable[Segment]) -> None:
         """Allocate and release what segments of a record do."""
-        malloc, free = self.allocator.malloc, self.allocator.free
         for segment in segments:
-            events = list(self._events(segment))
+            events = self.events(segment)
             for _ in range(segment.count):
-                for nbytes, times, stream, held, take in events:
-                    for _ in range(times):
-                        if nbytes > 0:
-                            held.append(malloc(nbytes, stream))
-                        else:
-                            free(take())
+                self.play(events)
 
-    def _events(self, segment: Segment) -> Iterator[Event]:
+    def events(self, segment: Segment) -> list[Event]:
+        """Return what a segment does once, as `play` takes it."""
+        found = []
         for nbytes, allocation in segment.events:
-            if nbytes:
-                held = self._held.setdefault(_who_holds(allocation), deque())
-                take = held.popleft if _first_goes_first(segment, allocation) else held.pop
-                times = 1 if segment.of_one else allocation.copies
-                yield nbytes, times, allocation.stream, held, take
+            held = self._held.setdefault(_who_holds(allocation), deque())
+            take = held.popleft if _first_goes_first(segment, allocation) else held.pop
+            times = 1 if segment.of_one else allocation.copies
+            found.append((nbytes, times if nbytes else 0, allocation.stream, held, take))
+        return found
+
+    def play(self, events: Iterable[Event]) -> None:
+        """Allocate and release, in order."""
+        malloc, free = self.allocator.malloc, self.allocator.free
+        for nbytes, times, stream, held, take in events:
+            for _ in range(times):
+                if nbytes > 0:
+                    held.append(malloc(nbytes, stream))
+                else:
+                    free(take())
 
 
 #: Bytes taken (positive) or released, how often, in which stream, what of it is held, and how to
@@ -135,3 +141,23 @@ def _trained(steps: Sequence[Record], allocator: CachingAllocator) -> int:
         if step is before and taken == (allocator.reserved, allocator.num_alloc_retries):
             break  # from here on steps are alike
     return allocator.max_reserved
+
+
+def over_time(record: Record, conf: AllocConf) -> list[int]:
+    """Return the bytes that are reserved at each moment of a record's timeline."""
+    process = Process(CachingAllocator(conf))
+    _, moments = record.timeline
+    wanted: dict[tuple[int, int], list[int]] = {}
+    for number, repeat, events in moments:
+        wanted.setdefault((number, repeat), []).append(events)
+    found: dict[tuple[int, int, int], int] = {}
+    for number, segment in enumerate(record.segments):
+        events = process.events(segment)
+        for repeat in range(segment.count):
+            played = 0
+            for place in sorted(wanted.get((number, repeat), ())):
+                process.play(events[played:place])
+                found[number, repeat, place] = process.allocator.reserved
+                played = place
+            process.play(events[played:])
+    return [found[moment] for moment in moments]

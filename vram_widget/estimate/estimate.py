@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..allocator.conf import AllocConf
 from ..allocator.lengths import Batch, drawn, packed, padded
-from ..allocator.reserved import Reserved, reserved
+from ..allocator.reserved import Reserved, over_time, reserved
 from ..config import AnyConfig, TrainingConfig
 from ..config.config import names_fields
 from ..errors import ConfigError
@@ -25,6 +25,7 @@ from ..step.replay import replay
 from ..step.run import Run
 from ..step.timeline import COMPONENTS, Timeline
 from ..trainers import QUERY_AND_VALUE, TRAINERS
+from ..units import gib
 from . import experts, explain, published, versions
 from .overhead import FRAGMENTED_SLACK, USUAL_SLACK, fixed
 from .why import notes
@@ -143,8 +144,13 @@ class MemoryEstimate:
         """Return what the allocator reserves where samples have these lengths, in tokens."""
         raise NotImplementedError
 
+    @property
+    def reserved_over_time(self) -> list[int]:
+        """Bytes that PyTorch reserves at each moment of the timeline; none by a formula."""
+        return []
+
     def plot(self) -> Figure:
-        """Return the stacked timeline as a matplotlib figure."""
+        """Return the stacked timeline as a matplotlib figure, and above it what is reserved."""
         from ..show.plot import timeline_figure
 
         return timeline_figure(self)
@@ -212,6 +218,13 @@ class ReplayedEstimate(MemoryEstimate):
             replay(self._run.at(batch.tokens, batch.length)) for batch in islice(batches, STEPS)
         ]
         return reserved(self._record, others, AllocConf.of(config.pytorch_alloc_conf))
+
+    @cached_property
+    def reserved_over_time(self) -> list[int]:  # type: ignore[override]  # computed once
+        """Bytes of the card that are reserved at each moment, with what CUDA and NCCL take."""
+        usual = sum(size.expected for size in self._fixed.values())
+        conf = AllocConf.of(self.config.pytorch_alloc_conf)
+        return [usual + nbytes for nbytes in over_time(self._record, conf)]
 
     @cached_property
     def timeline(self) -> Timeline:  # type: ignore[override]  # computed when it is read
@@ -355,5 +368,11 @@ def estimate(config: AnyConfig | None = None, **choices: Unpack[Choices]) -> Mem
         found = ReplayedEstimate(config, run, gpu)
     else:
         found = PublishedEstimate(config, run, gpu)
+    if len(found.per_gpu) > 1:
+        sizes = ", ".join(gib(each) for each in found.per_gpu)
+        notices.append(
+            f"The fullest of {config.num_gpus} GPUs, which hold {sizes} GiB in the order of the "
+            "layers; one works at a time."
+        )
     found.notices = (*found.notices, *notices)
     return found

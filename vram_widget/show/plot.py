@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 INK, MUTED, GRID = "#1a1a1a", "#595959", "#e2e2e2"
 
+#: What is reserved and holds no tensor.
+CACHED = "#f1f1f1"
+
 #: A card more than this many times the peak is left out, or the areas would be a thin strip.
 LARGEST_ROOM = 5
 HEADROOM = 1.06
@@ -69,8 +72,10 @@ def timeline_figure(result: Result) -> Figure:
     axes = figure.add_axes((0.05, 0.13, 0.935, 0.74))
     places = positions(result.timeline)
     shows_capacity = result.capacity <= LARGEST_ROOM * result.high
-    ceiling = HEADROOM * max(result.high, result.capacity if shows_capacity else 0) / GiB
+    most = max(result.high, *result.reserved_over_time, result.capacity if shows_capacity else 0)
+    ceiling = HEADROOM * most / GiB
     _frame(axes, ceiling)
+    _reserved(axes, result, np.array(places), ceiling)
     _areas(axes, result, np.array(places), ceiling)
     _phases(axes, result.timeline, places)
     _capacity(axes, result, ceiling, shows_capacity)
@@ -119,6 +124,18 @@ def _areas(axes: Axes, result: Result, places: Levels, ceiling: float) -> None:
     }
     over = floor > capacity
     axes.fill_between(places, capacity, floor, over, interpolate=True, linewidth=0, **excess)
+
+
+def _reserved(axes: Axes, result: Result, places: Levels, ceiling: float) -> None:
+    """Draw what PyTorch's allocator has taken of the card, behind the tensors that are there."""
+    if not result.reserved_over_time:
+        return
+    top = np.array(result.reserved_over_time) / GiB
+    axes.fill_between(places, top, color=CACHED, linewidth=0)
+    floor = np.array(result.timeline.total) / GiB
+    place = _name_place("Cached by PyTorch", places, floor, np.maximum(floor, top), ceiling)
+    if place:
+        axes.text(*place, "Cached by PyTorch", color=MUTED, ha="center", va="center", fontsize=9)
 
 
 def _name_place(

@@ -33,6 +33,10 @@ class Result(Protocol):
         """Memory by component from loading to the end of the second step."""
 
     @property
+    def reserved_over_time(self) -> Sequence[int]:
+        """Bytes that PyTorch has taken of the card at each moment; none where it is not known."""
+
+    @property
     def notes(self) -> dict[str, str]:
         """For each component at the peak, in a few words, what it is made of."""
 
