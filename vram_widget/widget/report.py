@@ -37,6 +37,7 @@ def report(estimate: MemoryEstimate, pinned: MemoryEstimate | None = None) -> di
             "modules_to_save": "none",
             "trainable_token_indices": "none",
             "trainable_parameters": "all",
+            "pytorch_alloc_conf": "PyTorch's own",
         },
         "gpu": estimate.gpu.name,
         "capacity": estimate.capacity,
