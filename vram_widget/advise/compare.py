@@ -148,6 +148,6 @@ def methods(config: AnyConfig) -> Comparison:
     configs = []
     for method in possible:
         config = start.replace(training_method=method)
-        own = trainer.strategy(method, config.sharding)
-        configs.append(config if own == config.sharding else config.replace(sharding=own))
+        changes: dict[str, Any] = {"sharding": trainer.strategy(method, config.sharding)}
+        configs.append(config.replace(**changes))
     return compare(*configs)

@@ -198,7 +198,7 @@ def recommend(
     trainer = trainers.TRAINERS[plain.trainer]
     own = plain.num_gpus == 1 or "sharding" not in choices
     methods = [each for each in possible if own or trainer.can_run(each, plain.sharding)]
-    plain.replace(training_method=(methods or possible)[0]).check()
+    TrainingConfig(**{**fields, "training_method": (methods or possible)[0]}).check()
     alike = _alike() if models is None else [_one(name) for name in listed(models, "models")]
     if not alike:
         raise ConfigError("Give a model to go over, or leave models out for the whole catalogue.")
