@@ -21,6 +21,7 @@ SCRATCH = {
     "gradient of the queries in float32",
     "gradient of each head",
     "attention in float32",
+    "sums of tokens",
 }
 
 

@@ -21,6 +21,7 @@ from ..step.ops.attention import (
     efficient_block,
     rounded_up,
 )
+from ..step.ops.products import embedding_sums
 
 Tensor = torch.Tensor
 aten = torch.ops.aten
@@ -247,6 +248,13 @@ def _efficient_backward(gradient: Tensor, query: Tensor, *_: Any, **__: Any) -> 
     return _float32(query, batch * heads * length), _float32(query, batch * heads * accumulated)
 
 
+def _embedding_backward(
+    gradient: Tensor, indices: Tensor, table: int, *_: Any, **__: Any
+) -> tuple[Tensor, ...]:
+    """The sums of each token's gradients (``grad_weight_per_segment``)."""
+    return (_float32(gradient, embedding_sums(indices.numel(), table) * gradient.shape[-1]),)
+
+
 def _float32(like: Tensor, elements: int) -> Tensor:
     return like.new_empty(elements, dtype=torch.float32)
 
@@ -254,6 +262,7 @@ def _float32(like: Tensor, elements: int) -> Tensor:
 #: An operator -> what CUDA's own code for it makes beside the result, and lets go with it.
 SCRATCH: dict[Any, Callable[..., tuple[Tensor, ...]]] = {
     aten._softmax_backward_data.default: _softmax_backward,
+    aten.embedding_dense_backward.default: _embedding_backward,
     aten._scaled_dot_product_flash_attention_backward.default: _flash_backward,
     aten._scaled_dot_product_efficient_attention.default: _efficient,
     aten._scaled_dot_product_efficient_attention_backward.default: _efficient_backward,

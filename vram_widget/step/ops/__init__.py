@@ -3,6 +3,22 @@
 Each is PyTorch's operator of the same name, with the backward of its derivative formula
 (tools/autograd/derivatives.yaml, torch/csrc/autograd/FunctionsManual.cpp): the tensors that a
 backward function refers to are the ones PyTorch saves, and the ones it makes are its temporaries.
+
+Memory that CUDA's own code takes and gives back within one call is counted where it is large:
+softmax's backward, flash and memory-efficient attention, embedding's backward. Read and left out,
+since each is under a thousandth of a usual step (PyTorch's aten/src/ATen/native/cuda unless said):
+
+- LayerNorm's backward (layer_norm_kernel.cu) and Liger's norms (ops/rms_norm.py, layer_norm.py of
+  0.8.5): sums of the weight's gradient, a row for each multiprocessor, in float32.
+- log-softmax and nll_loss, forwards and backwards (SoftMax.cu, Loss.cu), SiLU and GELU, dropout,
+  Liger's SwiGLU, GeGLU and rotary embedding: none.
+- index_put (Indexing.cu), sort, cumsum and top-k of a mixture's routing: some numbers a choice.
+- bitsandbytes' 4-bit dequantisation with scales quantised too (functional.dequantize_4bit): scales
+  in float32, 1/32 of the dequantised weight in 16 bits.
+- Fused and foreach AdamW beyond the optimizer's temporaries, and the norms of clip_grad_norm_
+  (ForeachReduceOp.cu): a number for each 65,536 elements.
+
+Not read: cuDNN's attention, which newer versions take on Hopper, and convolutions' workspaces.
 """
 
 from .attention import fused_attention

@@ -173,7 +173,11 @@ def add_bias(x: Tensor, bias: Tensor) -> Tensor:
 
 
 def embedding(tokens: Tensor, weight: Tensor) -> Tensor:
-    """Look up rows of `weight`; keeps the tokens, its gradient is as large as the table."""
+    """Look up rows of `weight`; keeps the tokens, its gradient is as large as the table.
+
+    Backward sums the gradients of each token in float32 first (``embedding_dense_backward_cuda``
+    and ``embedding_backward_cuda_kernel``, aten/src/ATen/native/cuda).
+    """
     tape, rows, width, dtype = tokens.tape, tokens.rows, weight.width, weight.dtype
     out = tape.new(rows, width, dtype, "hidden state")
     if tape.recording and weight.node is not None:
@@ -181,10 +185,28 @@ def embedding(tokens: Tensor, weight: Tensor) -> Tensor:
 
         def backward(grad: Tensor) -> Gradients:
             _ = saved
-            return (tape.new(table, width, dtype, "gradient", "gradients"),)
+            to_weight = tape.new(table, width, dtype, "gradient", "gradients")
+            sums = embedding_sums(rows, table)
+            scratch = tape.new(sums, width, FLOAT32, "sums of tokens") if sums else None
+            del scratch
+            return (to_weight,)
 
         tape.record(out, (weight.node,), backward)
     return out
+
+
+def embedding_sums(tokens: int, table: int) -> int:
+    """Return how many rows CUDA makes room for to sum gradients of an embedding in; 0 for few.
+
+    There is one for each ten tokens and one more for each kind of token that there may be:
+    ``max_partial_segment`` in aten/src/ATen/native/cuda/EmbeddingBackwardKernel.cu.
+
+    Examples
+    --------
+    >>> embedding_sums(3072, 32000), embedding_sums(4096, 32000)
+    (0, 4505)
+    """
+    return 0 if tokens <= 3072 else tokens // 10 + min(tokens, table)
 
 
 def index_copy(weight: Tensor, rows: Tensor) -> Tensor:
