@@ -163,6 +163,26 @@ def test_a_card_whose_driver_calls_it_pcie_talks_over_pci_express(spelling):
     assert gpu.lookup(spelling).link == PCIE
 
 
+@pytest.mark.parametrize(
+    ("name", "nbytes"),
+    [
+        ("A10G", 8519680),  # what one linear leaves behind: github.com/pytorch/pytorch/issues/95668
+        ("T4", 8519680),
+        ("RTX 4090", 8519680),
+        ("H100", 32 * 2**20),
+        ("H200 NVL", 32 * 2**20),
+        ("B200", 32 * 2**20),
+        ("RTX 5090", 32 * 2**20),
+        ("MI300X", 128 * 2**20),
+        ("MI210", 32 * 2**20),
+        ("M3 Max 64GB", 0),
+        ("Gaudi 3", 0),
+    ],
+)
+def test_a_workspace_is_as_large_as_the_architecture_has_it(name, nbytes):
+    assert gpu.lookup(name).blas_workspace == nbytes
+
+
 def test_no_measured_run_is_called_impossible():
     """Each published peak was measured on its card, so it is below that card's memory."""
     table = HERE / "reference" / "measured_public.csv"

@@ -111,3 +111,16 @@ def test_every_moment_of_the_timeline_is_explained(choices):
         assert all(
             leaf.count > 0 for c in tree.children for op in c.children for leaf in op.children
         )
+
+
+@pytest.mark.parametrize(("card", "nbytes"), [("T4", 8519680), ("H100", 32 * 2**20)])
+def test_each_of_two_threads_makes_a_workspace_and_keeps_it(card, nbytes):
+    est = vw.estimate("HuggingFaceTB/SmolLM2-135M", gradient_accumulation_steps=2, gpu=card)
+    record = replay(Run.of(est.config, est.architecture, est.gpu))
+    made = [
+        (step, segment.phase, change)
+        for step, segment in zip(record.steps, record.segments, strict=True)
+        for change, allocation in segment.events
+        if allocation.operator == "cuBLAS"
+    ]
+    assert made == [(1, "forward", nbytes), (1, "backward", nbytes)]
