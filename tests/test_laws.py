@@ -205,6 +205,7 @@ def states(est: vw.MemoryEstimate) -> dict[str, int]:
 def test_zero_shards_as_its_paper_says(sharding, weights, gradients, optimizer):
     est = vw.estimate(
         "meta-llama/Llama-2-7b-hf",
+        trainer="trl",
         training_method="sft",
         num_gpus=64,
         sharding=sharding,

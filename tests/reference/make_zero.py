@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from make_grid import CHECKPOINTING, LORA, Choices, Row, main
+from make_grid import CHECKPOINTING, LORA, QLORA, Choices, Row, main
 
 from vram_widget.config.zero_optimization import AUTO
 
@@ -48,6 +48,9 @@ def rows() -> Iterator[Row]:
         small = {**BF16, **CHECKPOINTING, "sharding": stage, "num_gpus": 4}
         for model in ("mistral-7b", "qwen2.5-0.5b-all-layers", "mixtral-8x7b"):
             yield f"{model} {stage}", model, small
+        adapts = {**QLORA, "mixed_precision": "bf16", "sharding": stage, "num_gpus": 8}
+        yield f"llama-3.2-1b qlora {stage}", "llama-3.2-1b", adapts
+        yield f"mistral-7b lora {stage}", "mistral-7b", {**small, **LORA}
         for name, choices in {
             "2 GPUs": {"num_gpus": 2},
             "accumulates": {"gradient_accumulation_steps": 4},

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from numbers import Integral
 from typing import Any
 
 from traitlets import HasTraits
 
 from ..errors import ConfigError, shown
-from .fields import Field, nearest
+from .fields import Field, nearest, real
 
 #: Size -> DeepSpeed's default, in elements (runtime/zero/config.py, 0.19.8).
 DEFAULTS: dict[str, int] = {
@@ -68,9 +67,10 @@ class ZeroOptimization(Field[dict[str, Any] | None]):
         if size == "auto" and name in AUTO:
             return "auto"
         least = 1 if name == "reduce_bucket_size" else 0
-        if isinstance(size, bool) or not isinstance(size, Integral) or not least <= size <= MOST:
+        number = real(size)
+        if not isinstance(number, int) or not least <= number <= MOST:
             raise ConfigError(
                 f"{self.name}: {name} must be a number of elements from {least} on, not "
                 f"{shown(size)}."
             )
-        return int(size)
+        return number
