@@ -136,22 +136,29 @@ NF4 = {"load_in_4bit": True, "bnb_4bit_compute_dtype": "bfloat16"}
 
 
 @pytest.mark.parametrize(
-    ("storage", "warns"),
-    [({}, True), ({"bnb_4bit_quant_storage": "bfloat16"}, False)],
+    ("storage", "packed"),
+    [({}, "uint8"), ({"bnb_4bit_quant_storage": "bfloat16"}, "bfloat16")],
 )
-def test_4_bit_weights_that_fsdp_does_not_shard_get_a_warning(storage, warns):
-    with warnings.catch_warnings(record=True) as warned:
-        warnings.simplefilter("always")
-        vw.from_trl(
-            {
-                "model": MODEL,
-                "SFTConfig": {"fsdp": True},
-                "LoraConfig": {"r": 8},
-                "BitsAndBytesConfig": {**NF4, **storage},
-                "accelerate": {"num_processes": 2},
-            }
-        )
-    assert [("do not shard" in str(each.message)) for each in warned] == [True] * warns
+def test_4_bit_weights_are_read_as_they_are_packed_under_fsdp(storage, packed):
+    config = vw.from_trl(
+        {
+            "model": MODEL,
+            "SFTConfig": {"fsdp": True},
+            "LoraConfig": {"r": 8},
+            "BitsAndBytesConfig": {**NF4, **storage},
+            "accelerate": {"num_processes": 2},
+        }
+    )
+    assert (config.bnb_4bit_quant_storage, config.uncounted) == (packed, [])
+
+
+def test_sync_each_batch_is_read_and_written():
+    plugin = {"gradient_accumulation_kwargs": {"sync_each_batch": True}}
+    sharded = {"SFTConfig": {"fsdp": True, "accelerator_config": plugin}}
+    config = vw.from_trl({"model": MODEL, **sharded, "accelerate": {"num_processes": 2}})
+    assert (config.sync_each_batch, config.uncounted) == (True, [])
+    axolotl = {"base_model": MODEL, "fsdp_version": 2, "fsdp_config": {"version": 2}}
+    assert vw.from_axolotl({**axolotl, "accelerator_config": plugin}).sync_each_batch
 
 
 def test_axolotls_qlora_in_16_bits_is_refused_as_axolotl_does():
