@@ -129,7 +129,8 @@ def trace(
     -----
     Storages are followed by weak reference, in the manner of PyTorch's own ``MemTracker``
     (torch/distributed/_tools/mem_tracker.py). Memory that a kernel takes and gives back within
-    one call is not seen.
+    one call is seen where the trace knows it (``SCRATCH`` in ``cuda.py``), and cuBLAS's workspaces
+    are not.
 
     Examples
     --------
