@@ -638,6 +638,8 @@ NOTICED = {
     "trainable_token_indices": "tokens that train",
     "quantization": "checkpoint itself must be",
     "training_method": "checkpoint itself must be",
+    "use_reentrant": "use_reentrant_gc is false",
+    "quantize_moe_experts": "quantize_moe_experts does not go with all linears",
 }
 
 

@@ -163,13 +163,14 @@ def _adapter(draft: Draft) -> None:
     if config.training_method == "lora":
         return
     draft.cover("quantization")
-    if config.quantize_moe_experts and config.target_modules == "all-linear":
+    quantises = config.quantize_moe_experts and config.quantization in ("nf4", "int8")
+    if quantises and config.target_modules == "all-linear":
         draft.cover("quantize_moe_experts")
         draft.note(
             "Axolotl's quantize_moe_experts does not go with all linears as targets, and is left "
             "out: name the modules to quantise fused experts."
         )
-    elif config.quantize_moe_experts:
+    elif quantises:
         draft.put("quantize_moe_experts", True, "quantize_moe_experts")
     if config.quantization == "nf4":
         draft.put("adapter", "qlora")

@@ -156,6 +156,9 @@ def _sharding(draft: Draft) -> None:
         draft.put("fsdp", options, "sharding")
         draft.put("fsdp_config", {"fsdp_version": 2, "reshard_after_forward": True})
         draft.put("use_reentrant_gc", False)  # FSDP2 cannot run with it
+        if config.gradient_checkpointing and config.use_reentrant:
+            draft.cover("use_reentrant")
+            draft.note("FSDP2 does not run with re-entrant checkpoints: use_reentrant_gc is false.")
         if config.sharding == "hsdp":
             draft.note("LLaMA-Factory shards over all GPUs: FSDP, hybrid (sharding) became FSDP.")
 
