@@ -48,7 +48,7 @@ FAULTS = (
         "tokens // 10 + min(tokens, table)",
         "min(tokens, table)",
         "test_scratch.py",
-        "many",
+        "many or tens",
     ),
     Fault(
         "step/replay.py",
@@ -129,10 +129,10 @@ FAULTS = (
     ),
     Fault(
         "step/ops/elementwise.py",
-        'return _keeps_result(to(x, dtype), "softmax")',
-        'return scale(to(x, dtype), "softmax")',
+        "        saved = detach(out)\n\n        def backward(grad: Tensor) -> Gradients:",
+        "        saved = None\n\n        def backward(grad: Tensor) -> Gradients:",
         "test_traced.py",
-        "eager and llama",
+        "llama-3.2-1b and eager",
     ),
     Fault(
         "step/ops/products.py",
@@ -149,21 +149,21 @@ FAULTS = (
         "llama-3.2-1b and autocast",
     ),
     Fault(
-        "step/ops/products.py",
-        'bias = None if mask is None else tape.new(q.rows, length, dtype, "mask as numbers")',
+        "step/ops/attention.py",
+        'bias = None if mask is None else tape.new(rows, length, dtype, "mask as numbers")',
         "bias = None",
         "test_traced.py",
         "padded",
     ),
     Fault(
-        "step/ops/products.py",
+        "step/ops/attention.py",
         "saved = q, k, v, detach(out), logsumexp, bias",
         "saved = q, k, v, logsumexp, bias",
         "test_traced.py",
         "lora-qv",
     ),
     Fault(
-        "step/ops/products.py",
+        "step/ops/attention.py",
         "tape.work(2.5 * flops)",
         "tape.work(2 * flops)",
         "test_runtime.py",
@@ -450,13 +450,6 @@ FAULTS = (
         "test_sharding.py",
     ),
     Fault(
-        "config/zero_optimization.py",
-        "int(0.9 * square)",
-        "square",
-        "test_traced.py",
-        "zero3 and auto",
-    ),
-    Fault(
         "step/sharding/zero.py",
         "layer.until_used[last] = flat",
         "del flat",
@@ -476,13 +469,6 @@ FAULTS = (
         "for size in _sizes(layers):",
         "test_traced.py",
         "mixtral and zero1",
-    ),
-    Fault(
-        "step/sharding/zero.py",
-        "if self.gradients > 1:",
-        "if True:",
-        "test_traced.py",
-        "mixtral and zero2",
     ),
     Fault(
         "step/sharding/sharding.py",

@@ -13,6 +13,7 @@ import vram_widget as vw
 from vram_widget.families import from_config
 from vram_widget.gpu import lookup
 from vram_widget.step import ops
+from vram_widget.step.ops.products import embedding_sums
 from vram_widget.step.record import Record
 from vram_widget.step.replay import replay
 from vram_widget.step.run import Run
@@ -105,3 +106,9 @@ def test_softmax_backward_holds_its_product_too(dtype, bytes_a_score):
         level += nbytes
         highest = max(highest, level)
     assert highest == bytes_a_score * 512 * 512
+
+
+def test_an_embedding_of_many_tokens_is_summed_by_tens_and_by_kinds():
+    assert embedding_sums(3072, 32000) == 0
+    assert embedding_sums(4096, 32000) == 409 + 4096
+    assert embedding_sums(8192, 1000) == 819 + 1000
