@@ -77,6 +77,11 @@ def test_who_leaves_experts_as_they_are_is_named():
     assert most == pytest.approx(54 * 1024**3 + 0.9e9 * 0.516 + 0.622e9 * 2, rel=0.01)
 
 
+def test_who_cannot_quantise_experts_is_named_where_it_is_asked_to():
+    (low,), _ = experts("trl", quantize_moe_experts=True)
+    assert low.startswith("The figure is too low by TRL. TRL does not quantise fused experts")
+
+
 def test_axolotl_casts_experts_unless_it_quantises_them():
     (cast,), _ = experts("axolotl")
     assert "float32, to which the k-bit preparation casts them" in cast

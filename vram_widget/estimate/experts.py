@@ -10,6 +10,9 @@ from ..step.tape import DTYPES, FLOAT32
 from ..trainers import TRAINERS
 from ..units import amount
 
+#: Trainers that quantise fused experts, or can.
+QUANTISE = ("axolotl", "unsloth", "training_hub")
+
 
 def notices(run: Run) -> Iterator[str]:
     """Yield a sentence where fused experts are not quantised, or do not stay so."""
@@ -32,6 +35,8 @@ def notices(run: Run) -> Iterator[str]:
         prepared = stored is FLOAT32 and "other" in settings.float32_modules
         cast = ", to which the k-bit preparation casts them" if prepared else ""
         yield (f"The experts stay in {stored.name}{cast}: {whole} of weights. {_who(trainer.name)}")
+    elif trainer.name not in QUANTISE:
+        yield f"The figure is too low by {trainer.label}. {_who(trainer.name)}"
     elif trainer.name == "axolotl" and settings.gradient_checkpointing > settings.use_reentrant:
         # the early stop leaves the experts' forward before its hook that empties the cache
         # (bitsandbytes/nn/parametrize.py)
@@ -43,7 +48,7 @@ def notices(run: Run) -> Iterator[str]:
 
 def _who(trainer: str) -> str:
     """Return who quantises fused experts."""
-    if trainer in ("axolotl", "unsloth", "training_hub"):
+    if trainer in QUANTISE:
         return "quantize_moe_experts is off."
     return (
         f"{TRAINERS[trainer].label} does not quantise fused experts; Unsloth does, and Axolotl "
