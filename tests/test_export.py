@@ -622,7 +622,7 @@ def configurations(draw, target):
 def read_back(target, exported, config):
     """Read an export, adding what it does not hold."""
     beside = {name: getattr(config, name) for name in BESIDE - {"trainer", "training_method"}}
-    if target in ("axolotl", "llamafactory"):
+    if target in ("axolotl", "llamafactory") or config.sharding == "device_map":
         beside |= {"num_gpus": config.num_gpus, "num_nodes": config.num_nodes}
     if target == "training_hub":
         beside["training_method"] = config.training_method
