@@ -124,14 +124,15 @@ def rows() -> Iterator[Row]:
         yield from flattened(model)
     yield from sharded_at_depth()
     yield from sharded_unevenly()
+    yield from prepared()
     yield from other_choices()
     yield from seldom_together()
     yield from beside_adapters()
     yield from frozen()
     yield from cast_by_axolotl()
     yield from reentrant()
-    for model in DENSE + EXPERTS + HYBRIDS:
     yield from quantised_experts()
+    for model in DENSE + EXPERTS + HYBRIDS:
         yield from a_few_methods(model)
     yield from long_sequences()
 
@@ -326,6 +327,32 @@ def sharded_unevenly() -> Iterator[Row]:
         yield f"llama-3.2-1b {method} fsdp 6 GPUs adamw_torch", "llama-3.2-1b", foreach
 
 
+def prepared() -> Iterator[Row]:
+    """Yield what trainers prepare for FSDP: through Accelerate's own functions, or as Axolotl."""
+    fsdp = {"sharding": "fsdp", "num_gpus": 4, "mixed_precision": "bf16"}
+    hybrid = {**fsdp, "sharding": "hsdp", "num_gpus": 8, "num_nodes": 2}
+    summed = {"gradient_accumulation_steps": 4}
+    of_lora: Choices = {**LORA, "lora_dtype": "bfloat16"}
+    in_4_bits: Choices = {**QLORA, "trainer": "trl"}
+    for model in ("llama-3.2-1b", "mistral-7b"):  # one ties its lm_head, the other does not
+        for name, choices in (
+            ("bf16", fsdp),
+            ("bf16 accumulates", {**fsdp, **summed}),
+            ("bf16 synchronises each pass", {**fsdp, **summed, "sync_each_batch": True}),
+            ("bf16 hybrid", hybrid),
+            ("lora-bf16", {**fsdp, **of_lora}),
+            ("lora-bf16 q and v", {**fsdp, **of_lora, "target_modules": ["q_proj", "v_proj"]}),
+            ("qlora", {**in_4_bits, **fsdp}),
+            ("qlora in integers", {**in_4_bits, **fsdp, "bnb_4bit_quant_storage": "uint8"}),
+            ("qlora bf16 adapters", {**in_4_bits, **fsdp, "lora_dtype": "bfloat16"}),
+            ("axolotl bf16", {**fsdp, "trainer": "axolotl"}),
+            ("axolotl lora-bf16", {**of_lora, **fsdp, "trainer": "axolotl"}),
+            ("flat bf16", {**fsdp, "trainer": "training_hub"}),
+        ):
+            yield f"{model} prepared {name}", model, choices
+            yield f"{model} prepared {name} checkpointing", model, {**choices, **CHECKPOINTING}
+
+
 def other_choices() -> Iterator[Row]:
     """Yield rows for optimizers, batches and lengths, on one llama-like model each."""
     small = "llama-3.2-1b"
@@ -461,6 +488,17 @@ def reentrant() -> Iterator[Row]:
     yield "mistral-7b bf16 re-entrant accumulates", "mistral-7b", summed
 
 
+def quantised_experts() -> Iterator[Row]:
+    """Yield mixtures whose fused experts are quantised too, as Axolotl does if it is told to."""
+    for model in ("qwen3-30b-a3b", "olmoe-1b-7b", "gpt-oss-20b"):
+        row = {**METHODS["qlora"], **EAGER, "quantize_moe_experts": True}
+        row["target_modules"] = ["q_proj", "k_proj", "v_proj", "o_proj"]
+        name = f"{model} qlora quantised experts"
+        yield name, model, row
+        yield f"{name} re-entrant", model, {**row, **CHECKPOINTING, "use_reentrant": True}
+    yield f"{name} single", model, {**row, "bnb_4bit_use_double_quant": False}
+
+
 def after_outputs(result: Trace) -> int:
     """Return the most bytes in backward once nothing of the logits and the loss is left."""
     line = result.timeline
@@ -486,17 +524,6 @@ def measure(name: str, model: str, choices: Choices) -> dict[str, Any]:
     return {
         "id": name,
         "config": f"{model}.json",
-def quantised_experts() -> Iterator[Row]:
-    """Yield mixtures whose fused experts are quantised too, as Axolotl does if it is told to."""
-    for model in ("qwen3-30b-a3b", "olmoe-1b-7b", "gpt-oss-20b"):
-        row = {**METHODS["qlora"], **EAGER, "quantize_moe_experts": True}
-        row["target_modules"] = ["q_proj", "k_proj", "v_proj", "o_proj"]
-        name = f"{model} qlora quantised experts"
-        yield name, model, row
-        yield f"{name} re-entrant", model, {**row, **CHECKPOINTING, "use_reentrant": True}
-    yield f"{name} single", model, {**row, "bnb_4bit_use_double_quant": False}
-
-
         "choices": json.dumps(choices),
         **result.versions,
         "num_parameters": result.num_parameters,
