@@ -38,6 +38,16 @@ LLAMAS = r"^(llama-3.2-1b|mistral-7b|qwen2.5-0.5b|granite-3.3-2b)"
 #: The first that names a row counts.
 GAPS = (
     Gap(
+        r"^mistral-7b prepared qlora( bf16 adapters)?( checkpointing)?$",
+        {"forward": 0.019},
+        "not found: 8 to 16 MiB more amid a forward whose 4-bit weights are sharded",
+    ),
+    Gap(
+        r"^mistral-7b prepared qlora in integers( checkpointing)?$",
+        {"forward": 0.022},
+        "not found: 22 to 30 MiB less amid a forward whose 4-bit weights are not",
+    ),
+    Gap(
         r"^(gpt-oss-20b|olmoe-1b-7b|qwen3-30b-a3b) lora-autocast parameters$",
         {"peak": 0.006, "forward": 0.008, "loss": 0.0063, "backward": 0.006},
         "not found: 8 to 40 MiB more of a layer's experts are here, where some of them are adapted",
@@ -133,9 +143,10 @@ GAPS = (
         "what was released is fetched again layer by layer, and not up to the limit throughout",
     ),
     Gap(
-        r"^llama-3.2-1b lora( checkpointing)? zero3$",
+        r"^llama-3.2-1b (q?lora( checkpointing)?) zero3$",
         {"peak": 0.0034, "forward": 0.0052},
-        "adapters stay gathered on their own",
+        "adapters stay gathered on their own, and queries, keys and values of the first layer, "
+        "whose input needs no gradient, go after forward",
     ),
 )
 
@@ -243,6 +254,7 @@ MADE_UP = {
     "activations",
     r"^gemma-4-e2b bf16 1536 tokens flash$|^falcon-7b .* 4096 tokens$|^llama-3.2-1b zero3 sizes$|"
     r"^llama-3.2-1b lora( checkpointing)? zero3$": "named in GAPS",
+    r"^llama-3.2-1b qlora zero[123]$|^mistral-7b lora zero3$": "PLACEHOLDER",
 }
 
 
