@@ -14,7 +14,7 @@ from functools import partial
 from ..layer import Layer
 from ..methods.optimizers import update
 from ..methods.parameter import Parameter, dropped, made
-from ..tape import FLOAT32, FLOAT64, DType, Event, Leaf, Storage, Tape, Tensor
+from ..tape import BFLOAT16, FLOAT32, FLOAT64, DType, Event, Leaf, Storage, Tape, Tensor
 from .communication import Communication
 from .sharding import Sharding
 
@@ -341,10 +341,10 @@ class ZeRO3(ZeRO2):
             self.live = max(0, self.live - _elements(layer))
             if not self.fits:
                 left = min(self.live, self.elements - _elements(layer))
-                self.of_layers = self._gathered(left, _largest(layer).dtype)
+                self.of_layers = self._gathered(left, _as_stored(_largest(layer))[1])
             return
         together, last = _fetched_together(layer, self.sharding)
-        dtype = _largest(layer).dtype
+        dtype = _as_stored(_largest(layer))[1]
         flat = self.buffer("weights fetched together", together, dtype, "all_gather")
         layer.until_used[last] = flat
         if self.fits:
@@ -399,7 +399,7 @@ class ZeRO3(ZeRO2):
 
     def _gather_each(self, layer: Layer) -> None:
         for p in layer.parameters:
-            self.gathered[layer, p.name] = self._gathered(p.size, p.dtype)
+            self.gathered[layer, p.name] = self._gathered(*_as_stored(p))
 
     def _release(self, layer: Layer, parameters: list[Parameter]) -> None:
         for p in parameters:
@@ -409,7 +409,7 @@ class ZeRO3(ZeRO2):
         elements = _elements(layer) - self.live
         if elements <= 0:
             return None
-        return self._gathered(elements, _largest(layer).dtype)
+        return self._gathered(elements, _as_stored(_largest(layer))[1])
 
 
 #: sharding -> its stage.
@@ -554,9 +554,17 @@ def _left_for_room(layers: list[Layer], sharding: Sharding) -> tuple[int, int]:
     return waiting, filled if gradients > 1 else 0
 
 
+def _as_stored(parameter: Parameter) -> tuple[int, DType]:
+    """Return a weight's elements and dtype, in bfloat16 if it is packed into that."""
+    p = parameter
+    if p.dtype.packed == 1:
+        return p.size, p.dtype
+    return p.size * p.dtype.itemsize // (p.dtype.packed * BFLOAT16.itemsize), BFLOAT16
+
+
 def _elements(layer: Layer) -> int:
     """Return the elements of a layer's weights."""
-    return sum(p.size for p in layer.parameters)
+    return sum(_as_stored(p)[0] for p in layer.parameters)
 
 
 def _is_of_experts(parameter: Parameter) -> bool:
@@ -584,7 +592,7 @@ def _fetched_together(layer: Layer, sharding: Sharding) -> tuple[int, str]:
     for p in layer.parameters * 4:
         if p.size < sizes.stage3_param_persistence_threshold:
             continue
-        elements += p.size
+        elements += _as_stored(p)[0]
         weights += 1
         if elements >= sizes.stage3_prefetch_bucket_size:
             if weights > 1 and elements > found:
