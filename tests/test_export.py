@@ -561,6 +561,13 @@ NAMES = {
     "trainable_parameters": [[r"layers\.3[01]\.", "^lm_head"], [r"(up|down)_proj"], ["q.proj"]],
 }
 
+#: Values of fields that hold a line of text.
+TEXTS = {
+    "model_path": "another/model",
+    "gpu": "H100",
+    "pytorch_alloc_conf": "expandable_segments:True",
+}
+
 
 def other_values(field):
     """Return values of a field beside its default."""
@@ -572,10 +579,11 @@ def other_values(field):
         "switch": [True, False],
         "count": [2, 3072],
         "number": [0.5, min(2.5, most)],
-        "text": ["another/model"],
+        "text": [TEXTS.get(field.name)],
         "modules": NAMES.get(field.name),
         "bytes": ["48GiB"],
         "uncountedsettings": [[]],
+        "zerooptimization": [{"reduce_bucket_size": 200_000_000}],
     }[kind]
 
 
@@ -636,6 +644,7 @@ NOTICED = {
     "num_epochs": "is an integer",
     "sharding": "became FSDP",
     "trainable_token_indices": "tokens that train",
+    "pytorch_alloc_conf": "in no file",
     "quantization": "checkpoint itself must be",
     "training_method": "checkpoint itself must be",
     "use_reentrant": "use_reentrant_gc is false",

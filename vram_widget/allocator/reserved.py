@@ -148,8 +148,8 @@ def over_time(record: Record, conf: AllocConf) -> list[int]:
     process = Process(CachingAllocator(conf))
     _, moments = record.timeline
     wanted: dict[tuple[int, int], list[int]] = {}
-    for number, repeat, events in moments:
-        wanted.setdefault((number, repeat), []).append(events)
+    for number, repeat, place in moments:
+        wanted.setdefault((number, repeat), []).append(place)
     found: dict[tuple[int, int, int], int] = {}
     for number, segment in enumerate(record.segments):
         events = process.events(segment)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from traitlets import HasTraits
 
@@ -70,6 +71,10 @@ def options(text: str) -> dict[str, str]:
 
 class AllocatorSettings(Text[str]):
     """The variable's text; options that it does not have are refused."""
+
+    def __init__(self, default: str, **described: Any) -> None:
+        super().__init__(default, **described)
+        self.tag(kind="text")
 
     def validate(self, obj: HasTraits, value: object) -> str:
         """Return the text."""

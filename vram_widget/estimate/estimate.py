@@ -220,7 +220,7 @@ class ReplayedEstimate(MemoryEstimate):
         return reserved(self._record, others, AllocConf.of(config.pytorch_alloc_conf))
 
     @cached_property
-    def reserved_over_time(self) -> list[int]:  # type: ignore[override]  # computed once
+    def reserved_over_time(self) -> list[int]:
         """Bytes of the card that are reserved at each moment, with what CUDA and NCCL take."""
         usual = sum(size.expected for size in self._fixed.values())
         conf = AllocConf.of(self.config.pytorch_alloc_conf)
