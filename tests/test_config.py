@@ -13,6 +13,7 @@ import pytest
 
 import vram_widget as vw
 from vram_widget.config import fields
+from vram_widget.config.alloc_conf import AllocatorSettings
 from vram_widget.config.choices import Choices
 from vram_widget.config.uncounted import UncountedSettings
 from vram_widget.config.zero_optimization import ZeroOptimization
@@ -24,6 +25,7 @@ def accepted(field: fields.Field[Any]) -> set[object]:
     """Return the types of what a field takes."""
     taken: set[object] = {
         fields.Text: {str},
+        AllocatorSettings: {str},
         fields.Switch: {bool},
         fields.Count: {int},
         fields.Number: {float},

@@ -82,12 +82,17 @@ def variants(trainer, method):
 
 def cases(target):
     """Return configurations that a target can run."""
-    trainer = target if target in TRAINERS else "training_hub"
-    return [
-        TrainingConfig("org/model", trainer=trainer, training_method=method, **choices)
-        for method in TRAINERS[trainer].defaults
-        for choices in variants(trainer, method)
-    ]
+    trainer = TRAINERS[target if target in TRAINERS else "training_hub"]
+    found = []
+    for method in trainer.defaults:
+        for choices in variants(trainer.name, method):
+            if "sharding" in choices:
+                choices["sharding"] = trainer.strategy(method, choices["sharding"])
+            if method not in trainer.offloads:
+                choices.pop("cpu_offload", None)
+            chosen = {"trainer": trainer.name, "training_method": method, **choices}
+            found.append(TrainingConfig("org/model", **chosen))
+    return found
 
 
 # -- Training Hub -----------------------------------------------------------------------------

@@ -199,7 +199,13 @@ EXPORTS = {"kubeflow": "trainjob", **{target: target for target in TARGETS if ta
 VARIANTS: list[dict[str, Any]] = [
     {"training_method": "qlora", "num_gpus": 2},
     {"training_method": "sft", "num_gpus": 2, "sharding": "fsdp"},
-    {"training_method": "sft", "num_gpus": 8, "sharding": "zero3", "cpu_offload": "all"},
+    {
+        "training_method": "sft",
+        "trainer": "trl",
+        "num_gpus": 8,
+        "sharding": "zero3",
+        "cpu_offload": "all",
+    },
 ]
 #: Settings that people write and no export does.
 WRITTEN: dict[str, dict[str, Any]] = {

@@ -66,6 +66,8 @@ def choices(row: Row) -> Choices:
         "max_seq_len": int(row["seq_len"]),
         "gradient_accumulation_steps": 1,
         "gradient_checkpointing": row["grad_checkpointing"].startswith("true"),
+        # transformers before 5 leaves it to PyTorch, whose default it is; torchtune sets it to False
+        "use_reentrant": not row["id"].startswith("torchtune"),
         "offload_activations": "activations" in row["offload"],
         "attn_implementation": "flash_attention_2",
         "loss_kernel": loss_kernel(row["fused_ce"]),

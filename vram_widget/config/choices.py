@@ -59,8 +59,8 @@ class Choices(TypedDict, total=False):
     lora_dtype: AdapterDtype
     quantization: Quantization
     bnb_4bit_use_double_quant: bool
-    bnb_4bit_quant_storage: QuantStorage
     quantize_moe_experts: bool
+    bnb_4bit_quant_storage: QuantStorage
     prepare_model_for_kbit_training: bool
     unfreeze_rank_ratio: float
 
