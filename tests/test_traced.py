@@ -83,7 +83,7 @@ GAPS = (
         "at the peak one product of k_proj's or v_proj's halves, of 4 or 8 MiB, is there or not",
     ),
     Gap(
-        r"^mistral-7b osft (fsdp [28] GPUs checkpointing|[fh]sdp 8 GPUs( checkpointing)?)$",
+        r"^mistral-7b osft fsdp ([28] GPUs checkpointing|8 GPUs)$",
         {"peak": 0.0006},
         "the same product, of 2 MiB",
     ),
@@ -248,8 +248,9 @@ MADE_UP = {
     " trace takes the gradients of experts, which their adapters need, for activations",
     r"^(gpt-oss-20b|olmoe-1b-7b) lora-autocast parameters checkpointing$|"
     r"^qwen3-30b-a3b lora( axolotl .* checkpointing|-autocast parameters)$": "the same",
-    r"^mistral-7b flat |^llama-3.2-1b bf16 hsdp 8 GPUs in bf16$": "the trace counts what gradients "
-    "are joined in to the gradients",
+    r"^mistral-7b (prepared )?flat |prepared bf16 hybrid|"
+    r"bf16 hsdp 8 GPUs in bf16$|fp32-autocast hsdp 8 GPUs( in bf16| checkpointing)?$": "the trace "
+    "counts what gradients are joined in to the gradients",
     r"^llama-3.2-1b zero1 accumulates$": "the trace takes gradients of earlier passes for "
     "activations",
     r"^gemma-4-e2b bf16 1536 tokens flash$|^falcon-7b .* 4096 tokens$|^llama-3.2-1b zero3 sizes$|"

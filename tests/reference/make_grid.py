@@ -256,6 +256,8 @@ def sharded(model: str) -> Iterator[Row]:
     methods = {name: METHODS[name] for name in ("fp32-autocast", "fp32", "bf16", "lora")}
     for method, own in {**methods, "osft": OSFT}.items():
         for gpus, nodes in ((8, 1), (2, 1), (8, 2)):
+            if nodes > 1 and method == "osft":  # mini-trainer shards over all GPUs
+                continue
             strategy = "fsdp" if nodes == 1 else "hsdp"
             cluster = {"sharding": strategy, "num_gpus": gpus, "num_nodes": nodes}
             choices = {**own, **cluster}
