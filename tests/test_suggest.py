@@ -29,7 +29,7 @@ CASES: list[dict[str, Any]] = [
     {"gpu": "L40S", "trainer": "trl", "training_method": "lora", "gradient_checkpointing": False},
     {"gpu": "H100", "trainer": "axolotl", "max_seq_len": 32768, "attn_implementation": "eager"},
     {"gpu": "L4", "trainer": "axolotl", "training_method": "qlora", "micro_batch_size": 12},
-    {"gpu": "RTX 3090", "trainer": "torchtune"},
+    {"gpu": "RTX 3090", "trainer": "torchtune", "max_seq_len": 1024},
     {"gpu": "L40S", "trainer": "torchtune", "optim": "adamw_torch", "loss_kernel": "eager"},
     {"gpu": "T4", "trainer": "unsloth", "training_method": "lora"},
     {"gpu": "T4", "trainer": "unsloth", "training_method": "qlora", "use_dora": True},

@@ -295,7 +295,11 @@ def test_what_nobody_chooses_has_no_control() -> None:
     widget = VRAMWidget(GRANITE, gpu="L40S")
     drawn = {field["name"] for group in widget.form["groups"] for field in group["fields"]}
     assert widget.config["objective"] == "sft"
-    assert set(TrainingConfig.field_names()) - drawn == {"objective", "uncounted"}
+    assert set(TrainingConfig.field_names()) - drawn == {
+        "objective",
+        "uncounted",
+        "zero_optimization",
+    }
 
 
 @pytest.mark.parametrize("controls", [["max_seq_length"], "max_seq_length", ["gpu", "num_epoch"]])

@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 import reference_steps  # noqa: E402
-from recorded import SCRATCH, as_traced  # noqa: E402
+from recorded import SCRATCH, as_traced, record_of  # noqa: E402
 from reference import make_measured  # noqa: E402
 
 import vram_widget as vw  # noqa: E402
@@ -59,7 +59,8 @@ def allocated(config: dict[str, Any], choices: dict[str, Any], without: Containe
     """
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "config.json").write_text(json.dumps(config))
-        return as_traced(vw.estimate(folder, **choices, gpu="H100"), without).peak
+        est = vw.estimate(folder, **choices, gpu="H100")
+        return as_traced(record_of(est), without).peak
 
 
 def reference_errors() -> Iterator[float]:
