@@ -66,7 +66,7 @@ def choices(row: Row) -> Choices:
         "max_seq_len": int(row["seq_len"]),
         "gradient_accumulation_steps": 1,
         "gradient_checkpointing": row["grad_checkpointing"].startswith("true"),
-        # transformers before 5 leaves it to PyTorch, whose default it is; torchtune sets it to False
+        # transformers before 5 leaves it to PyTorch, whose default it is; torchtune says no
         "use_reentrant": not row["id"].startswith("torchtune"),
         "offload_activations": "activations" in row["offload"],
         "attn_implementation": "flash_attention_2",

@@ -460,8 +460,8 @@ class TrainingConfig(HasTraits):
         group="hardware",
         label="Sharding",
         help="What is sharded over the GPUs: nothing (DDP), optimizer states (ZeRO-1), "
-        "gradients too (ZeRO-2), everything (ZeRO-3, FSDP), or within a node only (hybrid); or one process's layers "
-        "are spread over its cards, which work one after another (model split).",
+        "gradients too (ZeRO-2), everything (ZeRO-3, FSDP), or within a node only (hybrid); or the "
+        "layers of one process are spread over its cards, which work in turn (model split).",
         shown_when=SEVERAL_GPUS,
     )
     cpu_offload: Choice[Offload] = Choice(

@@ -130,8 +130,8 @@ class Draft:
         """Add a notice for every field that matters and was not expressed, or was never read."""
         if self.config.pytorch_alloc_conf:
             self.note(
-                f"Set PYTORCH_ALLOC_CONF={self.config.pytorch_alloc_conf} in the environment of the "
-                "run: the allocator's settings (pytorch_alloc_conf) stand in no file."
+                f"Set PYTORCH_ALLOC_CONF={self.config.pytorch_alloc_conf} in the environment of "
+                "the run: the allocator's settings (pytorch_alloc_conf) stand in no file."
             )
         self.cover("pytorch_alloc_conf")
         for name, field in TrainingConfig.fields().items():
