@@ -376,10 +376,10 @@ FAULTS = (
     # Sharding: FSDP's two versions, DeepSpeed's three stages.
     Fault(
         "step/sharding/sharding.py",
-        'reduce=FLOAT32 if strategy == "fsdp2" and mixed else None',
-        "reduce=None",
+        'if strategy == "fsdp2" and mixed and method in trainer.reduces_in_float32',
+        "if False",
         "test_traced.py",
-        "mistral and fsdp",
+        "osft and fsdp",
     ),
     Fault(
         "step/sharding/sharding.py",

@@ -222,6 +222,6 @@ def test_what_fsdp_makes_names_the_stream_it_is_made_in():
             for _, each in segment.events
         }
         assert ("all-gather output", "buffers", gathered) in found
-        made_in = {kind[:2]: kind[2] for kind in found}
-        assert made_in["gradient", "gradients"] == reduced
-        assert made_in.get(("unsharded weights", "buffers"), "") == ""
+        assert ("gradient", "gradients", reduced) in found
+        copied_out = {kind[2] for kind in found if kind[0] == "unsharded weights"}
+        assert copied_out <= {""}

@@ -207,7 +207,7 @@ STATES = {
     "import-refused": (f"{LLAMA}, training_method='lora', gpu='L40S'", importing(PREFERENCES)),
     "uncounted": (f"{LLAMA}, training_method='lora', gpu='L40S'", put),
     "sharded": (
-        f"{LLAMA}, gpu='H100', num_gpus=8, sharding='zero3', uncounted=["
+        f"{LLAMA}, gpu='H100', trainer='trl', num_gpus=8, sharding='zero3', uncounted=["
         "{'text': 'tiled_mlp: True is not counted: the figure is too low without it.', "
         "'effect': 'too_little'}]",
         all_settings,
