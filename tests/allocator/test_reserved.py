@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import islice, pairwise
 from statistics import mean, median
 
+import numpy as np
 import pytest
 
 import vram_widget as vw
@@ -108,6 +109,18 @@ def test_lengths_are_drawn_as_it_is_said():
 def test_a_person_s_lengths_are_drawn_and_cut_off():
     draw = drawn(700, 512, [100, 900])
     assert {draw() for _ in range(100)} == {100, 512}
+
+
+@pytest.mark.parametrize("lengths", [[0], [-5, 3], [1.5], ["long"], "abc", 7, {"a": 1}, [None]])
+def test_lengths_that_are_none_are_refused(lengths):
+    est = vw.estimate(MODEL, **RUNS["lora"])
+    with pytest.raises(vw.ConfigError, match="whole numbers of tokens from 1 on"):
+        est.reserved_for(lengths)
+
+
+def test_lengths_may_come_from_numpy():
+    est = vw.estimate(MODEL, **RUNS["lora"])
+    assert est.reserved_for(np.array([100, 900])) == est.reserved_for([100, 900])
 
 
 def test_batches_are_padded_to_the_longest_or_filled_up():

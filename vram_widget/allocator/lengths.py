@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
+
+from ..config.fields import real
+from ..errors import ConfigError, shown
 
 #: Of the logarithm of a sample's length.
 SIGMA = 0.7
@@ -23,6 +26,28 @@ class Batch(NamedTuple):
 
     tokens: int
     length: int
+
+
+def checked(lengths: object) -> list[int]:
+    """Return the lengths of samples, in tokens.
+
+    Raises
+    ------
+    ConfigError
+        If one is no whole number from 1 on.
+
+    Examples
+    --------
+    >>> checked((310, 2048))
+    [310, 2048]
+    """
+    if isinstance(lengths, Iterable) and not isinstance(lengths, (str, bytes, Mapping)):
+        found = [real(length) for length in lengths]
+        if all(isinstance(length, int) and length > 0 for length in found):
+            return [int(length) for length in found if length is not None]
+    raise ConfigError(
+        f"The lengths of samples are whole numbers of tokens from 1 on, not {shown(lengths)}."
+    )
 
 
 def drawn(average: int, longest: int, given: Sequence[int] = ()) -> Callable[[], int]:

@@ -9,7 +9,7 @@ from itertools import accumulate, islice
 from typing import TYPE_CHECKING, Any
 
 from ..allocator.conf import AllocConf
-from ..allocator.lengths import Batch, drawn, packed, padded
+from ..allocator.lengths import Batch, checked, drawn, packed, padded
 from ..allocator.reserved import Reserved, over_time, reserved
 from ..config import AnyConfig, TrainingConfig
 from ..config.config import names_fields
@@ -200,6 +200,11 @@ class ReplayedEstimate(MemoryEstimate):
         Reserved
             Bytes, without what CUDA and NCCL take beside the allocator.
 
+        Raises
+        ------
+        ConfigError
+            If a length is no whole number from 1 on.
+
         Examples
         --------
         >>> est = estimate("HuggingFaceTB/SmolLM2-135M", trainer="trl", gpu="T4")
@@ -208,7 +213,7 @@ class ReplayedEstimate(MemoryEstimate):
         True
         """
         settings, config = self._run.settings, self.config
-        draw = drawn(config.tokens_per_sample, settings.max_seq_len, lengths)
+        draw = drawn(config.tokens_per_sample, settings.max_seq_len, checked(lengths))
         batches: Iterable[Batch] = ()
         if config.max_tokens_per_gpu:
             batches = packed(settings.tokens, draw)

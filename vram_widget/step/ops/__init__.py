@@ -5,8 +5,8 @@ Each is PyTorch's operator of the same name, with the backward of its derivative
 backward function refers to are the ones PyTorch saves, and the ones it makes are its temporaries.
 
 Memory that CUDA's own code takes and gives back within one call is counted where it is large:
-softmax's backward, flash and memory-efficient attention, embedding's backward. Read and left out,
-since each is under a thousandth of a usual step (PyTorch's aten/src/ATen/native/cuda unless said):
+softmax's backward, flash and memory-efficient attention, embedding's backward. Left out, as each is
+under a thousandth of a usual step (PyTorch's aten/src/ATen/native/cuda unless said):
 
 - LayerNorm's backward (layer_norm_kernel.cu) and Liger's norms (ops/rms_norm.py, layer_norm.py of
   0.8.5): sums of the weight's gradient, a row for each multiprocessor, in float32.
@@ -18,7 +18,8 @@ since each is under a thousandth of a usual step (PyTorch's aten/src/ATen/native
 - Fused and foreach AdamW beyond the optimizer's temporaries, and the norms of clip_grad_norm_
   (ForeachReduceOp.cu): a number for each 65,536 elements.
 
-Not read: cuDNN's attention, which newer versions take on Hopper, and convolutions' workspaces.
+Of these, Liger's kernels, softmax and attention were gone through line by line. Not looked into:
+cuDNN's attention, which newer versions take on Hopper, and convolutions' workspaces.
 """
 
 from .attention import fused_attention
