@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vram_widget.step import ops
-from vram_widget.step.tape import FLOAT32, Leaf, Tape, Tensor
+from vram_widget.step.tape import BFLOAT16, FLOAT32, Leaf, Node, Tape, Tensor
 
 
 @pytest.fixture
@@ -76,3 +76,19 @@ def test_gradients_of_two_uses_are_summed_before_they_are_taken(tape):
     out.node.accumulate(tape.new(16, 128, FLOAT32, "gradient"))
     tape.backward()
     assert (leaf.uses, leaf.taken) == (0, 1)
+
+
+def test_autocast_saves_the_copy_of_a_leaf_alone() -> None:
+    """``cached_cast`` asks for ``is_leaf()``: what is made of weights goes, and others come.
+
+    A copy that was saved for it would be found for whatever lies in its place by then.
+    """
+    tape = Tape(1e15, 1e12, BFLOAT16)
+    leaf = Tensor(tape, 4, 8, FLOAT32, None, Leaf())
+    assert ops.cast_weight(leaf) is ops.cast_weight(leaf)
+    made = ops.add(leaf, leaf)
+    assert isinstance(made.node, Node)
+    first = ops.cast_weight(made)
+    assert ops.cast_weight(made) is not first
+    del made, first
+    assert len(tape.casts) == 1

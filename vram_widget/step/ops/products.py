@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..tape import FLOAT16, FLOAT32, INT8, INT32, DType, Gradients, Tensor
+from ..tape import FLOAT16, FLOAT32, INT8, INT32, DType, Gradients, Leaf, Tensor
 from .elementwise import to, wider
 from .recorded import detach
 
@@ -10,7 +10,8 @@ from .recorded import detach
 def cast_weight(weight: Tensor) -> Tensor:
     """Return a weight in autocast's dtype; the copy of a trainable one is made once a pass.
 
-    That of a view is not saved (``cached_cast`` in aten/src/ATen/autocast_mode.cpp).
+    That of a view is not saved, nor that of what is itself made of weights (``cached_cast`` in
+    aten/src/ATen/autocast_mode.cpp).
     """
     tape, dtype = weight.tape, weight.tape.autocast
     if dtype is None or weight.dtype is dtype:
@@ -21,7 +22,7 @@ def cast_weight(weight: Tensor) -> Tensor:
     rows, width, before = weight.rows, weight.width, weight.dtype
     copy = tape.new(rows, width, dtype, "weight in the compute dtype", "buffers")
     if weight.node is not None:
-        if not weight.is_view:
+        if isinstance(weight.node, Leaf) and not weight.is_view:
             tape.casts[id(weight)] = copy
         if tape.recording:
 
