@@ -11,8 +11,9 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from typing import NamedTuple
 
+from ..step.tape import BLOCK
 from ..units import MiB
-from .conf import MIN_BLOCK_SIZE, AllocConf
+from .conf import AllocConf
 
 #: kSmallSize: the largest block of the small pool, whose segments are of kSmallBuffer.
 SMALL_SIZE = 1 * MiB
@@ -216,7 +217,7 @@ class CachingAllocator:
     def _should_split(self, block: Block, size: int) -> bool:
         remaining = block.size - size
         if block.pool.is_small or self.conf.expandable_segments:
-            return remaining >= MIN_BLOCK_SIZE
+            return remaining >= BLOCK
         limit = self.conf.max_split_size
         return remaining > SMALL_SIZE and (limit is None or size < limit)
 

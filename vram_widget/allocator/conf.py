@@ -6,10 +6,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ..config.alloc_conf import options
+from ..step.tape import BLOCK, rounded
 from ..units import MiB
-
-#: kMinBlockSize: all sizes are rounded to 512 bytes.
-MIN_BLOCK_SIZE = 512
 
 
 class AllocConf(NamedTuple):
@@ -56,7 +54,7 @@ class AllocConf(NamedTuple):
         (1024, 10240)
         """
         divisions = self.roundup_power2_divisions
-        if divisions > 1 and nbytes > MIN_BLOCK_SIZE * divisions:
+        if divisions > 1 and nbytes > BLOCK * divisions:
             step = (1 << (nbytes.bit_length() - 1)) // divisions
             return -(-nbytes // step) * step
-        return max(-(-nbytes // MIN_BLOCK_SIZE) * MIN_BLOCK_SIZE, MIN_BLOCK_SIZE)
+        return rounded(max(nbytes, 1))

@@ -185,9 +185,10 @@ class ReplayedEstimate(MemoryEstimate):
     def reserved_for(self, lengths: Sequence[int] = ()) -> Reserved:
         """Return what the allocator reserves where samples have these lengths.
 
-        It is replayed over the recorded steps until they are alike, then over STEPS batches of
-        samples drawn from the lengths. Batches are padded to their longest sample or filled up to
-        ``max_tokens_per_gpu``; else they are all full, and nothing varies.
+        It is replayed over the recorded steps until they are alike, and in another process over
+        STEPS batches of samples drawn from the lengths, of which the longest comes last. Batches
+        are padded to their longest sample or filled up to ``max_tokens_per_gpu``; else they are all
+        full, and nothing varies.
 
         Parameters
         ----------

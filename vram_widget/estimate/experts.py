@@ -7,11 +7,8 @@ from collections.abc import Iterator
 from ..step.methods.qlora import QLoRA
 from ..step.run import Run
 from ..step.tape import DTYPES, FLOAT32
-from ..trainers import TRAINERS
+from ..trainers import TRAINERS, Trainer
 from ..units import amount
-
-#: Trainers that quantise fused experts, or can.
-QUANTISE = ("axolotl", "unsloth", "training_hub")
 
 
 def notices(run: Run) -> Iterator[str]:
@@ -34,9 +31,9 @@ def notices(run: Run) -> Iterator[str]:
         whole = amount(nbytes * stored.itemsize // 2)
         prepared = stored is FLOAT32 and "other" in settings.float32_modules
         cast = ", to which the k-bit preparation casts them" if prepared else ""
-        yield (f"The experts stay in {stored.name}{cast}: {whole} of weights. {_who(trainer.name)}")
-    elif trainer.name not in QUANTISE:
-        yield f"The figure is too low by {trainer.label}. {_who(trainer.name)}"
+        yield (f"The experts stay in {stored.name}{cast}: {whole} of weights. {_who(trainer)}")
+    elif not trainer.quantizes_experts:
+        yield f"The figure is too low by {trainer.label}. {_who(trainer)}"
     elif trainer.name == "axolotl" and settings.gradient_checkpointing > settings.use_reentrant:
         # the early stop leaves the experts' forward before its hook that empties the cache
         # (bitsandbytes/nn/parametrize.py)
@@ -46,11 +43,11 @@ def notices(run: Run) -> Iterator[str]:
         )
 
 
-def _who(trainer: str) -> str:
+def _who(trainer: Trainer) -> str:
     """Return who quantises fused experts."""
-    if trainer in QUANTISE:
+    if trainer.quantizes_experts:
         return "quantize_moe_experts is off."
     return (
-        f"{TRAINERS[trainer].label} does not quantise fused experts; Unsloth does, and Axolotl "
+        f"{trainer.label} does not quantise fused experts; Unsloth does, and Axolotl "
         "with quantize_moe_experts."
     )

@@ -77,7 +77,7 @@ def cards(run: Run) -> tuple[Run, ...]:
     parts: dict[tuple[tuple[tuple[int, int], ...], bool, bool], Run] = {}
     found = []
     for card in sorted(on):
-        alike = [(group, len(list(same))) for group, same in groupby(on[card], key=id_of)]
+        alike = [(group, len(list(same))) for group, same in groupby(on[card], key=id)]
         groups = {id(group): group for group in on[card]}
         key = tuple(alike), card == 0, card == head
         if key not in parts:
@@ -85,11 +85,6 @@ def cards(run: Run) -> tuple[Run, ...]:
             parts[key] = _part(run, held, card == 0, card == head)
         found.append(parts[key])
     return tuple(found)
-
-
-def id_of(group: LayerGroup) -> int:
-    """Return what layers that are alike have in common."""
-    return id(group)
 
 
 def _part(run: Run, layers: tuple[LayerGroup, ...], first: bool, last: bool) -> Run:

@@ -98,10 +98,27 @@ def widths(linear: nn.Linear | Conv1D) -> tuple[int, int]:
     return linear.in_features, linear.out_features
 
 
+def register_scales(module: nn.Module, weights: int, double_quant: bool) -> None:
+    """Give a module what NF4 keeps beside packed weights: bitsandbytes' ``quant_state``."""
+    scales = -(-weights // WEIGHTS_A_SCALE)
+    module.register_buffer("quant_map", torch.empty(16))
+    if double_quant:
+        module.register_buffer("absmax", torch.empty(scales, dtype=torch.uint8))
+        module.register_buffer("nested_absmax", torch.empty(-(-scales // SCALES_A_SCALE)))
+        module.register_buffer("nested_quant_map", torch.empty(256))
+        module.register_buffer("nested_offset", torch.empty(()))
+    else:
+        module.register_buffer("absmax", torch.empty(scales))
+
+
+def dequantised_scales(module: nn.Module) -> Tensor:
+    """Return a module's scales in float32; those that are quantised too are a tensor more."""
+    absmax = cast(Tensor, module.absmax)
+    return absmax if absmax.dtype is torch.float32 else absmax.float()
+
+
 class NF4Linear(nn.Linear):
     """Two weights a byte, a scale for each 64, dequantised for each product."""
-
-    absmax: Tensor
 
     def __init__(
         self, linear: nn.Linear | Conv1D, double_quant: bool, storage: torch.dtype
@@ -110,21 +127,13 @@ class NF4Linear(nn.Linear):
         self.in_features, self.out_features = widths(linear)
         self.bias = linear.bias
         weights = linear.weight.numel()
-        scales = -(-weights // WEIGHTS_A_SCALE)
         packed = torch.empty(-(-weights // (2 * storage.itemsize)), 1, dtype=storage)
         self.weight = nn.Parameter(packed, requires_grad=False)
-        self.register_buffer("quant_map", torch.empty(16))
-        if double_quant:
-            self.register_buffer("absmax", torch.empty(scales, dtype=torch.uint8))
-            self.register_buffer("nested_absmax", torch.empty(-(-scales // SCALES_A_SCALE)))
-            self.register_buffer("nested_quant_map", torch.empty(256))
-            self.register_buffer("nested_offset", torch.empty(()))
-        else:
-            self.register_buffer("absmax", torch.empty(scales))
+        register_scales(self, weights, double_quant)
 
     def dequantised(self) -> Tensor:
         """Return the weight in the dtype it is computed in, (out_features, in_features)."""
-        scales = self.absmax if self.absmax.dtype is torch.float32 else self.absmax.float()
+        scales = dequantised_scales(self)
         weight: Tensor = dequantize_nf4(self.weight, scales, self.out_features, self.in_features)
         return weight
 
@@ -142,22 +151,13 @@ class NF4Experts(nn.Module):
     def __init__(self, experts: nn.Parameter, double_quant: bool) -> None:
         super().__init__()
         self.shape = experts.shape
-        scales = -(-experts.numel() // WEIGHTS_A_SCALE)
-        self.register_buffer("quant_map", torch.empty(16))
-        if double_quant:
-            self.register_buffer("absmax", torch.empty(scales, dtype=torch.uint8))
-            self.register_buffer("nested_absmax", torch.empty(-(-scales // SCALES_A_SCALE)))
-            self.register_buffer("nested_quant_map", torch.empty(256))
-            self.register_buffer("nested_offset", torch.empty(()))
-        else:
-            self.register_buffer("absmax", torch.empty(scales))
+        register_scales(self, experts.numel(), double_quant)
 
     @torch.no_grad()
     def forward(self, packed: Tensor) -> Tensor:
         """Return the weights in the compute dtype."""
-        absmax = cast(Tensor, self.absmax)
-        scales = absmax if absmax.dtype is torch.float32 else absmax.float()
         *outer, columns = self.shape
+        scales = dequantised_scales(self)
         weight: Tensor = dequantize_nf4(packed, scales, prod(outer), columns)
         return weight.view(self.shape)
 

@@ -101,5 +101,7 @@ TRAINER = Trainer(
     float32_modules=float32_modules,
     # loaders/model.py packs NF4 into floats
     shardable_quantization=frozenset({"nf4"}),
+    # monkeypatch/moe_quant.py
+    quantizes_experts=True,
     use_reentrant=use_reentrant,
 )

@@ -83,6 +83,8 @@ class Trainer:
         takes the frozen originals off the GPU too.
     saves_parts_of_loss : bool
         Whether its chunked loss saves what it makes of each part, and makes nothing again.
+    quantizes_experts : bool
+        Whether it quantises fused experts, where `quantize_moe_experts` is on.
     dequantizes_experts_again : bool
         Whether quantised experts are dequantised once more for backward. Else what forward
         dequantised is saved until then, as autograd does by itself.
@@ -111,6 +113,7 @@ class Trainer:
     liger_makes_logits: frozenset[str] = frozenset()
     saves_targeted_vocabulary: bool = False
     saves_parts_of_loss: bool = False
+    quantizes_experts: bool = False
     dequantizes_experts_again: bool = False
     leaves_targets_to_peft: bool = False
     configurable: frozenset[str] = frozenset()

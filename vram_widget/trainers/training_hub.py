@@ -54,5 +54,6 @@ TRAINER = Trainer(
     reduces_in_float32=frozenset({"osft"}),
     # cross_entropy=True, fused_linear_cross_entropy=False in instructlab-training's model.py
     liger_makes_logits=frozenset({"sft"}),
+    quantizes_experts=UNSLOTH.quantizes_experts,
     dequantizes_experts_again=UNSLOTH.dequantizes_experts_again,
 )

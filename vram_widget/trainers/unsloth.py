@@ -52,6 +52,8 @@ TRAINER = Trainer(
     shardable_quantization=frozenset({"nf4"}),
     # _redirect_embedding_targets and _drop_tied_output_module in models/_utils.py
     saves_targeted_vocabulary=True,
+    # unsloth_zoo's temporary_patches/moe_utils_bnb4bit.py
+    quantizes_experts=True,
     # _GroupedMMRecompute in unsloth_zoo's temporary_patches/moe_utils.py
     dequantizes_experts_again=True,
     # the arguments of get_peft_model and of its SFTConfig

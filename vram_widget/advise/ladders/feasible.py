@@ -9,7 +9,7 @@ from typing import Any
 from ...config import TrainingConfig
 from ...errors import ConfigError
 from ...export import TARGETS, draft
-from ...trainers import TRAINERS, supports
+from ...trainers import TRAINERS
 
 #: What every trainer has a setting for, or what is none of its settings.
 ALWAYS = {
@@ -42,11 +42,11 @@ def can(config: TrainingConfig, changes: Mapping[str, Any]) -> bool:
     """
     after = config.replace(**changes)
     trainer, method = after.trainer, after.training_method
-    if not (supports(trainer, method) and consistent(after.config)):
-        return False
     try:
         after.check()
     except ConfigError:
+        return False
+    if not consistent(after.config):
         return False
     fields = tuple((name, value) for name, value in changes.items() if name not in ALWAYS)
     if trainer not in TARGETS:

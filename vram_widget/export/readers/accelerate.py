@@ -352,6 +352,12 @@ def _compiled(reading: Reading) -> None:
         reading.uncounted("dynamo_config", "unknown", "compiled code saves other activations")
 
 
+def accumulation(reading: Reading) -> dict[str, bool]:
+    """Return whether gradients are reduced in each pass (transformers' ``accelerator_config``)."""
+    inner = reading.inside("accelerator_config").inside("gradient_accumulation_kwargs")
+    return {"sync_each_batch": True} if switched(inner.get("sync_each_batch")) else {}
+
+
 def switched(value: object, other: bool | None = False) -> bool | None:
     """Return a truth value, also one that is written as text; `other` for what is none.
 

@@ -194,7 +194,7 @@ def from_axolotl(settings: Source, **choices: Unpack[Choices]) -> TrainingConfig
     found |= _read_sharding(reading, choices, fsdp)
     found = _read_gpus(reading, choices, found)
     found |= _read_checkpointing(reading, choices, fsdp, method)
-    found |= _read_accumulation(reading)
+    found |= accelerate.accumulation(reading)
     if method == "sft":
         reading.skip(*ADAPTER)
         if _is_fsdp1(reading, fsdp, found) and found["mixed_precision"] != "no":
@@ -533,13 +533,6 @@ def _read_checkpointing(
         "offload_activations": bool(offload),
         "use_reentrant": bool(reentrant),
     }
-
-
-def _read_accumulation(reading: Reading) -> dict[str, Any]:
-    """Return whether gradients are reduced in each pass."""
-    inner = reading.inside("accelerator_config").inside("gradient_accumulation_kwargs")
-    synchronises = accelerate.switched(inner.get("sync_each_batch"))
-    return {"sync_each_batch": True} if synchronises else {}
 
 
 def _read_adapter(reading: Reading, found: Mapping[str, Any]) -> dict[str, Any]:

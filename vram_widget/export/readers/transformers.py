@@ -76,9 +76,7 @@ def read(reading: Reading, folder: Path | None = None) -> dict[str, Any]:
     if "parallelism_config" in reading:
         found |= accelerate.parallelism(reading, reading.get("parallelism_config"))
     if isinstance(reading.get("accelerator_config"), Mapping):
-        inner = reading.inside("accelerator_config").inside("gradient_accumulation_kwargs")
-        if accelerate.switched(inner.get("sync_each_batch")):
-            found["sync_each_batch"] = True
+        found |= accelerate.accumulation(reading)
     elif "accelerator_config" in reading:
         reading.uncounted("accelerator_config", "unknown", "it is not looked into")
     return found
